@@ -1,0 +1,1 @@
+"""The nouns: frozen dataclasses that hold facts and do no I/O."""

@@ -1,0 +1,96 @@
+"""A run of a cell, a prompt or a cascade, as the trail keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+RunKind = Literal["session", "cell", "prompt", "cascade", "reproduction"]
+RunStatus = Literal["ok", "error", "interrupted"]
+
+LEAF_SCHEMA = "llmops.leaf/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One leaf of the trail.
+
+    Parameters
+    ----------
+    id : str
+        Random, 16 hexadecimal digits.
+    session : str
+        The journal that holds it.
+    seq : int
+        Its line in that journal, from 0.
+    kind : {"session", "cell", "prompt", "cascade", "reproduction"}
+        What ran; a journal's first leaf is the "session" itself.
+    status : {"ok", "error", "interrupted"}
+        How it ended.
+    started_at : datetime
+        UTC.
+    seconds : float
+        How long it took.
+    parent : str
+        Id of the cell that a prompt ran in, else empty.
+    leaf : dict
+        The whole leaf.
+    leaf_digest : str
+        ``sha256:…`` of the journal line.
+    """
+
+    id: str
+    session: str
+    seq: int
+    kind: RunKind
+    status: RunStatus
+    started_at: datetime
+    seconds: float
+    user: str
+    host: str
+    notebook: str = ""
+    execution_count: int | None = None
+    parent: str = ""
+    model: str = ""
+    source: str = ""
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    error_type: str = ""
+    leaf_digest: str = ""
+    leaf: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that does not verify; `run_id` and `seq` name the record where known."""
+
+    session: str
+    seq: int | None
+    run_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `%audit verify` found.
+
+    Parameters
+    ----------
+    sessions, records : int
+        How many journals and leaves were checked.
+    problems : tuple of Problem
+        Empty when everything verifies.
+    notes : tuple of str
+        What can't be said: content that was deleted, leaves that no second key has witnessed.
+    """
+
+    sessions: int
+    records: int
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.problems

@@ -1,0 +1,156 @@
+"""Settings: Jupyter configuration files, ``%config LLMOps.…`` and the environment."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from traitlets import Bool, Dict, Enum, Float, Int, TraitError, Unicode, validate
+from traitlets.config import Config, Configurable
+from traitlets.config.loader import (
+    ConfigFileNotFound,
+    ConfigLoader,
+    JSONFileConfigLoader,
+    PyFileConfigLoader,
+)
+
+from jupyter_llmops.errors import SettingsError
+
+CATALOG_VARIABLE = "LLMOPS_CATALOG"
+USER_FOLDER_VARIABLE = "LLMOPS_HOME"
+MARKER_FOLDER = ".llmops"
+CONFIG_NAME = "jupyter_llmops_config"
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+
+class LLMOps(Configurable):
+    """What a user can set, in ``jupyter_llmops_config.py`` or with ``%config LLMOps.name = value``."""
+
+    catalog = Unicode(
+        "", help="Folder of the shared catalog; empty searches for a .llmops folder upward."
+    ).tag(config=True)
+    model = Unicode(DEFAULT_MODEL, help="Model of a prompt that names none.").tag(config=True)
+    quantization = Enum(
+        ["auto", "nf4", "bf16", "fp32"],
+        default_value="auto",
+        help="Precision of the weights; auto is bitsandbytes nf4.",
+    ).tag(config=True)
+    max_new_tokens = Int(256, min=1, help="Most tokens of an answer, unless -n says otherwise.").tag(
+        config=True
+    )
+    offline = Bool(
+        False, help="Never ask the Hugging Face hub (HF_HUB_OFFLINE=1 does the same)."
+    ).tag(config=True)
+    cache = Bool(True, help="Reuse answers of identical requests.").tag(config=True)
+    audit = Bool(True, help="Stamp every cell run into the audit trail.").tag(config=True)
+    agent = Enum(
+        ["auto", "off"],
+        default_value="auto",
+        help="auto: where no Jupyter server does it, a kernel starts a background process that "
+        "carries the journal into the catalog and leaves when idle.",
+    ).tag(config=True)
+    site = Unicode(help="Name of this host or site in the catalog; the host name by default.").tag(
+        config=True
+    )
+    price_per_hour = Dict(
+        value_trait=Float(min=0.0),
+        key_trait=Unicode(),
+        help="Price of an hour by device name or 'cpu', e.g. {'NVIDIA H100': 2.5}; no entry, no price.",
+    ).tag(config=True)
+    currency = Unicode("USD", help="Currency of the prices.").tag(config=True)
+
+    def _site_default(self) -> str:
+        return socket.gethostname()
+
+    @validate("price_per_hour")
+    def _no_free_devices(self, proposal: dict[str, object]) -> object:
+        prices = proposal["value"]
+        if isinstance(prices, dict) and any(price == 0 for price in prices.values()):
+            raise TraitError("A price of 0 would read as free; leave the device out instead.")
+        return prices
+
+    def stay_offline(self) -> bool:
+        """Return whether the hub must not be asked."""
+        return self.offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+
+
+def load_settings(parent: Configurable | None = None) -> LLMOps:
+    """Return the settings from the Jupyter configuration files and, where given, from IPython's.
+
+    Parameters
+    ----------
+    parent : Configurable, optional
+        The IPython shell or the server application whose own configuration wins over the files.
+
+    Raises
+    ------
+    SettingsError
+        A configuration file can't be read or holds a value that is not valid.
+    """
+    config = _config_from_files()
+    if parent is not None:
+        config.merge(parent.config)
+    try:
+        return LLMOps(config=config)
+    except TraitError as error:
+        raise SettingsError(
+            f"A setting is not valid: {error}", "Correct it in jupyter_llmops_config.py."
+        ) from error
+
+
+def _config_from_files() -> Config:
+    from jupyter_core.paths import jupyter_config_path
+
+    config = Config()
+    # The first folder of the path wins, so it is merged last.
+    for folder in reversed(jupyter_config_path()):
+        loaders: list[ConfigLoader] = [
+            JSONFileConfigLoader(f"{CONFIG_NAME}.json", path=folder),
+            PyFileConfigLoader(f"{CONFIG_NAME}.py", path=folder),
+        ]
+        for loader in loaders:
+            try:
+                config.merge(loader.load_config())
+            except ConfigFileNotFound:
+                continue
+            except Exception as error:  # a config file is code: anything can come
+                raise SettingsError(
+                    f"The configuration in {folder} can't be read: {error}", f"Correct {CONFIG_NAME} there."
+                ) from error
+    return config
+
+
+def user_folder() -> Path:
+    """Return the user's private folder: journals, content sidecars, converted models."""
+    chosen = os.environ.get(USER_FOLDER_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    from jupyter_core.paths import jupyter_data_dir
+
+    return Path(jupyter_data_dir()) / "llmops"
+
+
+def find_catalog(settings: LLMOps, start: Path | None = None) -> Path:
+    """Return the folder of the catalog.
+
+    The order is ``LLMOPS_CATALOG``, the Jupyter configuration, the nearest ``.llmops`` folder
+    from `start` upward, the user's Jupyter data folder.
+
+    Parameters
+    ----------
+    settings : LLMOps
+        The settings in force.
+    start : Path, optional
+        Where the search upward begins; the working folder by default.
+    """
+    chosen = os.environ.get(CATALOG_VARIABLE) or settings.catalog
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    here = (start or Path.cwd()).resolve()
+    private = user_folder().resolve()
+    for folder in (here, *here.parents):
+        marker = folder / MARKER_FOLDER
+        if marker.is_dir() and marker != private:
+            return marker
+    return private / "catalog"
