@@ -1,0 +1,1 @@
+"""The one way every prompt takes: render → guard → cache → engine → record."""

@@ -1,0 +1,185 @@
+"""Templates to text, with the origin of every span."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any, Literal
+
+from jupyter_llmops.errors import TemplateError, nearest
+from jupyter_llmops.prompting.sandbox import sandbox
+
+Origin = Literal["template", "variable"]
+
+# Marks around the value of an expression while a template renders. Private-use characters pass
+# Jinja2's filters unchanged; the random part keeps a value from forging a mark.
+_DIGITS = "\ue010\ue011\ue012\ue013\ue014\ue015\ue016\ue017\ue018\ue019\ue01a\ue01b\ue01c\ue01d\ue01e\ue01f"
+_OPEN, _CLOSE = "\ue000", "\ue001"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A half-open range of characters and who wrote it."""
+
+    start: int
+    end: int
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A rendered template.
+
+    Parameters
+    ----------
+    text : str
+        What the model will read.
+    spans : tuple of Span
+        Contiguous, covering the whole text.
+    variables : tuple of str
+        Names of the variables that the template read, sorted.
+    """
+
+    text: str
+    spans: tuple[Span, ...]
+    variables: tuple[str, ...]
+
+
+def variables_of(template: str) -> tuple[str, ...]:
+    """Return the names that a template needs, sorted.
+
+    Raises
+    ------
+    TemplateError
+        The template is not valid Jinja2; the message names the line.
+    """
+    import jinja2
+    from jinja2 import meta
+
+    environment = sandbox()
+    try:
+        names = meta.find_undeclared_variables(environment.parse(template))
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(
+            f"Line {error.lineno} of the template is not valid Jinja2: {error.message}.",
+            "A variable is written {{ name }}; literal braces {{ '{{' }}.",
+        ) from None
+    return tuple(sorted(names - set(environment.globals)))
+
+
+def render(template: str, variables: Mapping[str, Any]) -> Rendered:
+    """Render a template with the variables that it names, and no others.
+
+    Parameters
+    ----------
+    template : str
+        Jinja2 source.
+    variables : mapping
+        Where names are looked up; only those in the template are read.
+
+    Raises
+    ------
+    TemplateError
+        A name is not defined (the error names it), the template is not valid, or it asks for
+        something that the sandbox does not allow.
+    """
+    names = variables_of(template)
+    missing = [name for name in names if name not in variables]
+    if missing and not _tolerated(template, missing):
+        raise _undefined(missing[0], variables)
+    for name in names:
+        _refuse_code(name, variables.get(name))
+
+    named = {name: variables[name] for name in names if name in variables}
+    text = _render_text(template, named)
+    return Rendered(text, _spans(template, named, text), names)
+
+
+def _render_text(template: str, named: Mapping[str, Any], finalize: Any = None) -> str:
+    import jinja2
+
+    environment = sandbox().overlay(finalize=finalize) if finalize else sandbox()
+    try:
+        return environment.from_string(template).render(named)
+    except TemplateError:
+        raise
+    except jinja2.UndefinedError as error:
+        raise TemplateError(
+            f"The template reads something that is not there: {error.message}.",
+            "Define it in a cell or give it with --var name=value.",
+        ) from None
+    except jinja2.TemplateError as error:
+        raise TemplateError(f"The template can't be rendered: {str(error).rstrip('.')}.") from None
+    except RecursionError:
+        raise TemplateError("The template nests too deeply.") from None
+    except Exception as error:  # a value's own __str__, or arithmetic on it, can raise anything
+        raise TemplateError(
+            f"The template can't be rendered: {type(error).__name__}: {str(error).rstrip('.')}.",
+            "Turn the value into text in a cell first.",
+        ) from None
+
+
+def _spans(template: str, named: Mapping[str, Any], text: str) -> tuple[Span, ...]:
+    """Return who wrote which part of `text`, by rendering once more with every value marked."""
+    nonce = "".join(secrets.choice(_DIGITS) for _ in range(4))
+    opening, closing = _OPEN + nonce, _CLOSE + nonce
+    try:
+        marked = _render_text(template, named, lambda value: f"{opening}{value}{closing}")
+    except TemplateError:
+        marked = ""
+    unmarked, spans = _unmark(marked, opening, closing)
+    if unmarked == text:
+        return spans
+    # A template that measures its own captured blocks renders differently with marks in them:
+    # then nothing is known, and all of it counts as written by a variable.
+    return (Span(0, len(text), "variable"),) if text else ()
+
+
+def _tolerated(template: str, missing: Iterable[str]) -> bool:
+    """Whether every missing name is only used where Jinja2 tolerates it (``default``, ``is defined``)."""
+    return all(
+        re.search(rf"\b{re.escape(name)}\s*(\|\s*(default|d)\b|is\s+(not\s+)?defined\b)", template)
+        for name in missing
+    )
+
+
+def _undefined(name: str, variables: Mapping[str, Any]) -> TemplateError:
+    near = nearest(name, (key for key in variables if not key.startswith("_")))
+    suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
+    return TemplateError(
+        f"The template needs the variable {name!r}, which is not defined.",
+        f"Define it in a cell or add --var {name}=value.{suggestion}",
+    )
+
+
+def _refuse_code(name: str, value: object) -> None:
+    if isinstance(value, ModuleType | type | FunctionType | BuiltinFunctionType | MethodType):
+        raise TemplateError(
+            f"The variable {name!r} is a {type(value).__name__}, not a value that can be put into a prompt.",
+            f"Compute the value in a cell and give it a name of its own.",
+        )
+
+
+def _unmark(marked: str, opening: str, closing: str) -> tuple[str, tuple[Span, ...]]:
+    """Take the marks out and return the text with the origin of its spans."""
+    pieces: list[str] = []
+    spans: list[Span] = []
+    depth = position = 0
+    for piece in re.split(f"({re.escape(opening)}|{re.escape(closing)})", marked):
+        if piece == opening:
+            depth += 1
+        elif piece == closing:
+            depth = max(0, depth - 1)
+        elif piece:
+            origin: Origin = "variable" if depth else "template"
+            end = position + len(piece)
+            if spans and spans[-1].origin == origin:
+                spans[-1] = Span(spans[-1].start, end, origin)
+            else:
+                spans.append(Span(position, end, origin))
+            pieces.append(piece)
+            position = end
+    return "".join(pieces), tuple(spans)
