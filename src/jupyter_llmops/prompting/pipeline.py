@@ -1,0 +1,330 @@
+"""The pipeline: what every prompt passes, whoever asked for it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jupyter_llmops.errors import Interrupted, TemplateError
+from jupyter_llmops.prompting.rendering import Rendered, render
+from jupyter_llmops.records.completion import Completion, Generation
+from jupyter_llmops.records.request import GenerationParameters, InferenceRequest, Message
+
+if TYPE_CHECKING:
+    from jupyter_llmops.cache.exact import CacheResult, ExactCache
+    from jupyter_llmops.inference.engine import Engine
+    from jupyter_llmops.records.model import Model
+    from jupyter_llmops.records.prompt import Prompt
+
+Progress = Callable[[str, float | None], None]
+
+
+class Stamp(Protocol):
+    """Appends one leaf to the trail; see `audit.journal.Journal.stamp`."""
+
+    def __call__(
+        self,
+        kind: str,
+        *,
+        id: str | None = None,
+        parent: str = "",
+        status: str = "ok",
+        started_at: datetime,
+        seconds: float,
+        fields: dict[str, Any],
+        content: dict[str, str],
+    ) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PromptDraft:
+    """What somebody typed: templates, values and wishes, nothing rendered yet.
+
+    Parameters
+    ----------
+    template, system : str
+        Jinja2 sources of the user message and of the system message (empty: none).
+    variables : mapping
+        Values by name; only those that the templates name are read.
+    model : str
+        Name of a model.
+    parameters : GenerationParameters
+        How to decode.
+    quantization : str
+        "auto", "nf4", "bf16" or "fp32".
+    saved : Prompt or None
+        The saved prompt that this is a run of.
+    """
+
+    template: str
+    variables: Mapping[str, Any]
+    model: str
+    parameters: GenerationParameters
+    system: str = ""
+    quantization: str = "auto"
+    saved: Prompt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPrompt:
+    """A rendered prompt with the whole request; nothing was computed yet.
+
+    Parameters
+    ----------
+    secrets : tuple of str
+        Kinds of secrets that the messages seem to hold; such an answer is never cached.
+    """
+
+    draft: PromptDraft
+    rendered: Rendered
+    request: InferenceRequest
+    model: Model
+    secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a prompt would do.
+
+    Parameters
+    ----------
+    messages : tuple of Message
+        As the model would read them.
+    tokens_in : int
+        How many tokens that is, with the chat template.
+    would_hit : bool
+        Whether the cache holds the answer.
+    """
+
+    request: InferenceRequest
+    rendered: Rendered
+    messages: tuple[Message, ...]
+    tokens_in: int
+    would_hit: bool
+
+
+class PromptPipeline:
+    """Render → guard → cache → engine → record.
+
+    Parameters
+    ----------
+    engine : Engine
+        Computes answers.
+    cache : ExactCache
+        Reuses them.
+    resolve : callable
+        From a model's name to the `Model` with its digest.
+    find_secrets : callable
+        From a text to the kinds of secrets that it seems to hold.
+    stamp : callable
+        Appends to the trail and returns the run's id.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        cache: ExactCache,
+        resolve: Callable[[str], Model],
+        find_secrets: Callable[[str], tuple[str, ...]],
+        stamp: Stamp,
+    ) -> None:
+        self._engine = engine
+        self._cache = cache
+        self._resolve = resolve
+        self._find_secrets = find_secrets
+        self._stamp = stamp
+
+    def prepare(self, draft: PromptDraft) -> PreparedPrompt:
+        """Render the templates and build the whole request.
+
+        Raises
+        ------
+        TemplateError
+            A template can't be rendered, or renders to nothing.
+        UnknownNameError
+            There is no such model.
+        """
+        rendered = render(draft.template, draft.variables)
+        if not rendered.text.strip():
+            raise TemplateError("The prompt is empty.", "Write it below the %%prompt line.")
+        messages: tuple[Message, ...] = (Message("user", rendered.text),)
+        if draft.system:
+            messages = (Message("system", render(draft.system, draft.variables).text), *messages)
+        model = self._resolve(draft.model)
+        identity = self._engine.identify(model, draft.quantization)
+        request = InferenceRequest(
+            model=model.name,
+            model_digest=model.digest,
+            messages=messages,
+            parameters=draft.parameters,
+            engine=identity.engine,
+            engine_version=identity.engine_version,
+            quantization=identity.quantization,
+            device=identity.device,
+        )
+        kinds: list[str] = []
+        for message in messages:
+            kinds += [kind for kind in self._find_secrets(message.content) if kind not in kinds]
+        return PreparedPrompt(draft, rendered, request, model, tuple(kinds))
+
+    def dry_run(self, prepared: PreparedPrompt) -> DryRun:
+        """Return what would be sent, how long it is and whether the cache has the answer."""
+        return DryRun(
+            request=prepared.request,
+            rendered=prepared.rendered,
+            messages=prepared.request.messages,
+            tokens_in=self._engine.count_tokens(prepared.model, prepared.request.messages),
+            would_hit=not prepared.secrets and self._cache.peek(prepared.request),
+        )
+
+    def run(
+        self,
+        prepared: PreparedPrompt,
+        *,
+        use_cache: bool = True,
+        on_text: Callable[[str], None] | None = None,
+        progress: Progress | None = None,
+        parent: str = "",
+    ) -> Completion:
+        """Answer from the cache or the model, and stamp it.
+
+        Parameters
+        ----------
+        prepared : PreparedPrompt
+            From `prepare`.
+        use_cache : bool
+            False neither reads nor writes the cache.
+        on_text : callable, optional
+            Gets the answer piece by piece while the model writes it.
+        progress : callable, optional
+            Gets a sentence, and a fraction where one is known, while a model loads.
+        parent : str
+            Id of the cell's run.
+
+        Raises
+        ------
+        Interrupted
+            Ctrl-C; the unfinished completion is in the exception and in the record.
+        InferenceError
+            The model can't be loaded or can't answer; recorded as an error.
+        """
+        started_at, clock = datetime.now(UTC), time.perf_counter()
+
+        def compute() -> Generation:
+            self._engine.load(prepared.model, prepared.request.quantization, progress)
+            return self._engine.generate(prepared.request, prepared.model, on_text)
+
+        try:
+            result = self._answer(prepared, compute, use_cache)
+        except BaseException as error:
+            self._stamp(
+                "prompt",
+                parent=parent,
+                status="interrupted" if isinstance(error, KeyboardInterrupt) else "error",
+                started_at=started_at,
+                seconds=time.perf_counter() - clock,
+                fields={**_fields(prepared), "error_type": type(error).__name__},
+                content=_request_content(prepared),
+            )
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted(
+                    "Stopped before the model had answered anything.", "Run the cell again to ask once more."
+                ) from None
+            raise
+        seconds = time.perf_counter() - clock
+        completion = _completion(prepared, result.generation, seconds, hit=result.hit)
+        interrupted = completion.finish_reason == "interrupted"
+        run_id = self._stamp(
+            "prompt",
+            parent=parent,
+            status="interrupted" if interrupted else "ok",
+            started_at=started_at,
+            seconds=seconds,
+            fields=_fields(prepared) | _completion_fields(completion),
+            content=_request_content(prepared) | _response_content(result),
+        )
+        completion = replace(completion, run_id=run_id)
+        if interrupted:
+            raise Interrupted(
+                f"Stopped after {completion.tokens_out} tokens; what came is in run {run_id}.",
+                "Run the cell again for the whole answer.",
+                completion,
+            )
+        return completion
+
+    def _answer(
+        self, prepared: PreparedPrompt, compute: Callable[[], Generation], use_cache: bool
+    ) -> CacheResult:
+        if prepared.secrets:
+            reason = f"the prompt seems to hold a secret ({', '.join(prepared.secrets)})"
+            return self._cache.bypass(prepared.request, compute, reason)
+        if not use_cache:
+            return self._cache.bypass(prepared.request, compute, "this prompt asked for no cache")
+
+        def may_store(generation: Generation) -> bool:
+            return generation.finish_reason != "interrupted" and not self._find_secrets(generation.text)
+
+        return self._cache.fetch(prepared.request, compute, store=may_store)
+
+
+def _completion(
+    prepared: PreparedPrompt, generation: Generation, seconds: float, *, hit: bool
+) -> Completion:
+    return Completion(
+        text=generation.text,
+        tokens_in=generation.tokens_in,
+        tokens_out=len(generation.token_ids),
+        seconds=seconds,
+        source="cache" if hit else "model",
+        model=prepared.request.model,
+        run_id="",
+        finish_reason=generation.finish_reason,
+        computed_seconds=generation.seconds,
+        quantization=prepared.request.quantization,
+    )
+
+
+def _fields(prepared: PreparedPrompt) -> dict[str, Any]:
+    request, saved = prepared.request, prepared.draft.saved
+    fields: dict[str, Any] = {
+        "model": request.model,
+        "model_digest": request.model_digest,
+        "model_source": prepared.model.source,
+        "engine": request.engine,
+        "engine_version": request.engine_version,
+        "quantization": request.quantization,
+        "device": request.device,
+        "parameters": request.canonical()["parameters"],
+    }
+    if saved is not None:
+        fields["prompt"] = {"name": saved.name, "version": saved.version, "digest": saved.digest}
+    return fields
+
+
+def _completion_fields(completion: Completion) -> dict[str, Any]:
+    return {
+        "source": completion.source,
+        "finish_reason": completion.finish_reason,
+        "tokens_in": completion.tokens_in,
+        "tokens_out": completion.tokens_out,
+        "computed_microseconds": round(completion.computed_seconds * 1e6),
+    }
+
+
+def _request_content(prepared: PreparedPrompt) -> dict[str, str]:
+    return {
+        "request": json.dumps(prepared.request.canonical(), ensure_ascii=False),
+        "template": prepared.draft.template,
+    }
+
+
+def _response_content(result: CacheResult) -> dict[str, str]:
+    return {
+        "response": result.generation.text,
+        "token_ids": json.dumps(list(result.generation.token_ids)),
+    }

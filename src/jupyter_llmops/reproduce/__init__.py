@@ -1,0 +1,1 @@
+"""Infer a recorded run again, elsewhere, and say whether the answer is the same."""

@@ -1,0 +1,76 @@
+"""From a run in the trail to everything that is needed to infer it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jupyter_llmops.errors import ReproduceError
+from jupyter_llmops.records.request import InferenceRequest
+from jupyter_llmops.records.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedPrompt:
+    """A prompt run as its record tells it: the request, the answer, and where the model lay."""
+
+    run: Run
+    request: InferenceRequest
+    text: str
+    token_ids: tuple[int, ...]
+    model_source: str
+    finish_reason: str
+
+
+def recorded_prompt(run: Run, content: Mapping[str, Any] | None) -> RecordedPrompt:
+    """Return what a run's leaf and content say of its prompt.
+
+    Parameters
+    ----------
+    run : Run
+        A run of kind "prompt".
+    content : mapping or None
+        The run's content, None when it was deleted or lies with another user.
+
+    Raises
+    ------
+    ReproduceError
+        The run is no prompt, or its record does not hold enough; the message says what is missing.
+    """
+    if run.kind != "prompt":
+        raise ReproduceError(
+            f"Run {run.id} is a {run.kind}, and only a prompt can be inferred again.",
+            "Type %runs to see the prompts.",
+        )
+    if content is None:
+        raise ReproduceError(
+            f"The content of run {run.id} is not on this machine: it was deleted or belongs to another user.",
+            "Its leaf still verifies; run the prompt again to have a record that can be reproduced.",
+        )
+    if content.get("redacted"):
+        raise ReproduceError(
+            f"The record of run {run.id} was redacted ({', '.join(content['redacted'])}), so the request is not whole.",
+            "Take the secret out of the prompt and run it again.",
+        )
+    if "response" not in content or run.status == "error":
+        raise ReproduceError(
+            f"Run {run.id} ended without an answer ({run.error_type or run.status}), so there is nothing to compare.",
+            "Type %runs to see the runs with an answer.",
+        )
+    leaf = run.leaf or {}
+    try:
+        return RecordedPrompt(
+            run=run,
+            request=InferenceRequest.from_canonical(json.loads(content["request"])),
+            text=content["response"],
+            token_ids=tuple(json.loads(content["token_ids"])),
+            model_source=str(leaf.get("model_source", "")),
+            finish_reason=str(leaf.get("finish_reason", "stop")),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReproduceError(
+            f"The record of run {run.id} has a form that this version can't read ({error!r}).",
+            "Update jupyter-llmops, or run the prompt again.",
+        ) from None

@@ -1,0 +1,76 @@
+"""The other process: reads a request on standard input, infers it, writes the answer as JSON.
+
+Run as ``python -m jupyter_llmops.reproduce.worker``. It never opens a cache, so what it writes
+was computed by the model, in this process, from the record alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from jupyter_llmops.errors import LLMOpsError, ReproduceError
+from jupyter_llmops.records.model import Model
+from jupyter_llmops.records.request import InferenceRequest
+
+
+def infer(order: dict[str, Any]) -> dict[str, Any]:
+    """Infer one recorded request.
+
+    Parameters
+    ----------
+    order : dict
+        ``request`` (canonical), ``model_source``, ``models_folder`` and ``offline``.
+
+    Raises
+    ------
+    ReproduceError
+        The model's files are not those of the record.
+    """
+    from jupyter_llmops.inference.sources import with_digest
+    from jupyter_llmops.inference.transformers_engine import TransformersEngine
+
+    request = InferenceRequest.from_canonical(order["request"])
+    folder = Path(order["models_folder"])
+    engine = TransformersEngine(folder, offline=order["offline"])
+    recorded = Model(name=request.model, kind="llm", source=order["model_source"])
+    model = with_digest(recorded, folder, offline=order["offline"])
+    if model.digest != request.model_digest:
+        raise ReproduceError(
+            f"The files of {request.model} have changed since: {model.digest[:19]}… now, "
+            f"{request.model_digest[:19]}… in the record.",
+            "Bring the recorded files back, or run the prompt again.",
+        )
+    engine.load(model, request.quantization)
+    identity = engine.identify(model, request.quantization)
+    generation = engine.generate(request, model)
+    return {
+        "text": generation.text,
+        "token_ids": list(generation.token_ids),
+        "seconds": generation.seconds,
+        "finish_reason": generation.finish_reason,
+        "engine_version": identity.engine_version,
+        "device": identity.device,
+        "pid": os.getpid(),
+    }
+
+
+def main() -> int:
+    """Infer the request on standard input; errors are JSON too, never a traceback of ours."""
+    order = json.load(sys.stdin)
+    # The answer has a pipe of its own: libraries print to standard output as they like.
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answer:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        try:
+            json.dump(infer(order), answer)
+        except LLMOpsError as error:
+            json.dump({"error": error.message, "hint": error.hint}, answer)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
