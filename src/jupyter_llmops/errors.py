@@ -155,7 +155,7 @@ class MissingDependencyError(LLMOpsError):
         )
 
 
-class Interrupted(OneLine, KeyboardInterrupt):  # noqa: N818 - a KeyboardInterrupt, not an error
+class Interrupted(OneLine, KeyboardInterrupt):
     """Ctrl-C stopped a generation; what had come is in the record.
 
     Parameters

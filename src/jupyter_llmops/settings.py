@@ -39,9 +39,9 @@ class LLMOps(Configurable):
     max_new_tokens = Int(256, min=1, help="Most tokens of an answer, unless -n says otherwise.").tag(
         config=True
     )
-    offline = Bool(
-        False, help="Never ask the Hugging Face hub (HF_HUB_OFFLINE=1 does the same)."
-    ).tag(config=True)
+    offline = Bool(False, help="Never ask the Hugging Face hub (HF_HUB_OFFLINE=1 does the same).").tag(
+        config=True
+    )
     cache = Bool(True, help="Reuse answers of identical requests.").tag(config=True)
     audit = Bool(True, help="Stamp every cell run into the audit trail.").tag(config=True)
     agent = Enum(
