@@ -1,0 +1,1 @@
+"""Records to text and HTML; this room knows records only and does no I/O."""
