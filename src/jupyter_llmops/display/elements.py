@@ -44,7 +44,11 @@ def html(text: object) -> Html:
 def card(body: str, *, title: str = "", footer: str = "", accent: str = COLOR_BRAND) -> str:
     """Return a block with a coloured edge, a heading and a faint last line."""
     heading = f'<div style="font-weight:600;margin-bottom:4px">{html(title)}</div>' if title else ""
-    last = f'<div style="color:{COLOR_FAINT};font-size:90%;margin-top:6px">{html(footer)}</div>' if footer else ""
+    last = (
+        f'<div style="color:{COLOR_FAINT};font-size:90%;margin-top:6px">{html(footer)}</div>'
+        if footer
+        else ""
+    )
     return (
         f'<div style="border-left:3px solid {accent};padding:4px 0 4px 12px;margin:4px 0;max-width:62em">'
         f"{heading}{html(body)}{last}</div>"
@@ -62,7 +66,11 @@ def code(text: str) -> Html:
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Iterable[int] = (), caption: str = ""
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numeric: Iterable[int] = (),
+    caption: str = "",
 ) -> Html:
     """Return a table.
 
@@ -83,11 +91,17 @@ def table(
         align = "right;font-variant-numeric:tabular-nums" if index in right else "left"
         return f'<{tag} style="text-align:{align};padding:3px 10px;vertical-align:top{extra}">{html(value)}</{tag}>'
 
-    head = "".join(cell("th", i, name, f";border-bottom:1px solid {COLOR_BORDER}") for i, name in enumerate(columns))
+    head = "".join(
+        cell("th", i, name, f";border-bottom:1px solid {COLOR_BORDER}") for i, name in enumerate(columns)
+    )
     body = "".join(
         "<tr>" + "".join(cell("td", i, value) for i, value in enumerate(row)) + "</tr>" for row in rows
     )
-    below = f'<div style="color:{COLOR_FAINT};font-size:90%;padding:2px 10px">{html(caption)}</div>' if caption else ""
+    below = (
+        f'<div style="color:{COLOR_FAINT};font-size:90%;padding:2px 10px">{html(caption)}</div>'
+        if caption
+        else ""
+    )
     return Html(
         f'<table style="border-collapse:collapse;margin:4px 0"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>{below}"
@@ -121,7 +135,9 @@ def moment(when: datetime | None, now: datetime | None = None) -> Html:
     return Html(f'<span title="{html(exact)}">{html(ago(when, now))}</span>')
 
 
-def text_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Iterable[int] = ()) -> str:
+def text_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Iterable[int] = ()
+) -> str:
     """Return an aligned table for a terminal."""
     right = set(numeric)
     cells = [list(map(str, columns)), *[[str(value) for value in row] for row in rows]]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from jupyter_llmops.errors import Interrupted, TemplateError
 from jupyter_llmops.prompting.rendering import Rendered, render
 from jupyter_llmops.records.completion import Completion, Generation
+from jupyter_llmops.records.prompting import DryRun
 from jupyter_llmops.records.request import GenerationParameters, InferenceRequest, Message
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ class Stamp(Protocol):
         seconds: float,
         fields: dict[str, Any],
         content: dict[str, str],
-    ) -> str: ...
+    ) -> str:
+        """Append one leaf and return the run's id."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +87,6 @@ class PreparedPrompt:
     request: InferenceRequest
     model: Model
     secrets: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DryRun:
-    """What a prompt would do.
-
-    Parameters
-    ----------
-    messages : tuple of Message
-        As the model would read them.
-    tokens_in : int
-        How many tokens that is, with the chat template.
-    would_hit : bool
-        Whether the cache holds the answer.
-    """
-
-    request: InferenceRequest
-    rendered: Rendered
-    messages: tuple[Message, ...]
-    tokens_in: int
-    would_hit: bool
 
 
 class PromptPipeline:
@@ -176,10 +158,10 @@ class PromptPipeline:
         """Return what would be sent, how long it is and whether the cache has the answer."""
         return DryRun(
             request=prepared.request,
-            rendered=prepared.rendered,
-            messages=prepared.request.messages,
+            variables=prepared.rendered.variables,
             tokens_in=self._engine.count_tokens(prepared.model, prepared.request.messages),
             would_hit=not prepared.secrets and self._cache.peek(prepared.request),
+            secrets=prepared.secrets,
         )
 
     def run(
@@ -272,9 +254,7 @@ class PromptPipeline:
         return self._cache.fetch(prepared.request, compute, store=may_store)
 
 
-def _completion(
-    prepared: PreparedPrompt, generation: Generation, seconds: float, *, hit: bool
-) -> Completion:
+def _completion(prepared: PreparedPrompt, generation: Generation, seconds: float, *, hit: bool) -> Completion:
     return Completion(
         text=generation.text,
         tokens_in=generation.tokens_in,

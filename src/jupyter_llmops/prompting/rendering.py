@@ -115,7 +115,7 @@ def _render_text(template: str, named: Mapping[str, Any], finalize: Any = None) 
         raise TemplateError(f"The template can't be rendered: {str(error).rstrip('.')}.") from None
     except RecursionError:
         raise TemplateError("The template nests too deeply.") from None
-    except Exception as error:  # a value's own __str__, or arithmetic on it, can raise anything
+    except Exception as error:  # noqa: BLE001 - a value's own __str__, or arithmetic on it, can raise anything
         raise TemplateError(
             f"The template can't be rendered: {type(error).__name__}: {str(error).rstrip('.')}.",
             "Turn the value into text in a cell first.",
@@ -159,7 +159,7 @@ def _refuse_code(name: str, value: object) -> None:
     if isinstance(value, ModuleType | type | FunctionType | BuiltinFunctionType | MethodType):
         raise TemplateError(
             f"The variable {name!r} is a {type(value).__name__}, not a value that can be put into a prompt.",
-            f"Compute the value in a cell and give it a name of its own.",
+            "Compute the value in a cell and give it a name of its own.",
         )
 
 

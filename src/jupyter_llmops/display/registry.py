@@ -1,0 +1,184 @@
+"""Views of the registries: models, prompts, runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from jupyter_llmops.display.elements import (
+    ABSENT,
+    Html,
+    ago,
+    card,
+    code,
+    duration,
+    html,
+    moment,
+    quantity,
+    shorten,
+    size,
+    status,
+    table,
+    text_table,
+)
+from jupyter_llmops.records.listing import Listing
+from jupyter_llmops.records.model import Model
+from jupyter_llmops.records.prompt import Prompt
+from jupyter_llmops.records.run import Run
+
+Cell = Callable[[Any], object]
+# One column: heading, text for a terminal, HTML for a notebook, whether it is a number.
+Column = tuple[str, Cell, Cell, bool]
+
+
+def _same(heading: str, value: Cell, *, numeric: bool = False) -> Column:
+    return (heading, value, value, numeric)
+
+
+def _when(heading: str, value: Callable[[Any], datetime | None]) -> Column:
+    return (
+        heading,
+        lambda record: ago(known) if (known := value(record)) else ABSENT,
+        lambda record: moment(value(record)),
+        False,
+    )
+
+
+MODEL_COLUMNS: tuple[Column, ...] = (
+    ("name", lambda m: m.name, lambda m: code(m.name), False),
+    _same("kind", lambda m: m.kind),
+    _same("family", lambda m: m.family or ABSENT),
+    _same("parameters", lambda m: quantity(m.parameters), numeric=True),
+    _same("context", lambda m: f"{m.context_length:,}" if m.context_length else ABSENT, numeric=True),
+    _same("size", lambda m: size(m.size_bytes), numeric=True),
+    _same("licence", lambda m: m.license or ABSENT),
+    _same("source", lambda m: m.source),
+    _same("site", lambda m: m.site or ABSENT),
+)
+PROMPT_COLUMNS: tuple[Column, ...] = (
+    ("name", lambda p: p.name, lambda p: code(p.name), False),
+    _same("version", lambda p: p.version, numeric=True),
+    _same("variables", lambda p: ", ".join(p.variables) or ABSENT),
+    _same("template", lambda p: shorten(p.template, 60)),
+    _same("model", lambda p: p.model or "default"),
+    _same("by", lambda p: p.created_by or ABSENT),
+    _when("when", lambda p: p.created_at),
+)
+RUN_COLUMNS: tuple[Column, ...] = (
+    ("run", lambda r: r.id, lambda r: code(r.id), False),
+    _same("kind", lambda r: r.kind),
+    (
+        "status",
+        lambda r: r.error_type or r.status,
+        lambda r: status(r.status, r.error_type or r.status),
+        False,
+    ),
+    _when("when", lambda r: r.started_at),
+    _same("took", lambda r: duration(r.seconds), numeric=True),
+    _same("cell", lambda r: f"In[{r.execution_count}]" if r.execution_count else ABSENT),
+    _same("model", lambda r: r.model or ABSENT),
+    _same("from", lambda r: r.source or ABSENT),
+    _same("tokens", lambda r: r.tokens_out if r.tokens_out is not None else ABSENT, numeric=True),
+    _same("notebook", lambda r: r.notebook or ABSENT),
+    _same("by", lambda r: r.user or ABSENT),
+)
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "model": MODEL_COLUMNS,
+    "prompt": PROMPT_COLUMNS,
+    "run": RUN_COLUMNS,
+}
+
+
+def listing_text(listing: Listing[Any]) -> str:
+    """Return a registry as an aligned table, or what to type when it is empty."""
+    if not listing:
+        return f"No {listing.noun}s yet. {listing.hint}".strip()
+    columns = COLUMNS[listing.noun]
+    rows = [[text(record) for _, text, _, _ in columns] for record in listing]
+    return text_table([c[0] for c in columns], rows, numeric=_numeric(columns))
+
+
+def listing_html(listing: Listing[Any]) -> str:
+    """Return a registry as a table, or what to type when it is empty."""
+    if not listing:
+        return card(f"No {listing.noun}s yet. {listing.hint}".strip())
+    columns = COLUMNS[listing.noun]
+    rows = [[cell(record) for _, _, cell, _ in columns] for record in listing]
+    count = f"{len(listing)} {listing.noun}{'s' if len(listing) != 1 else ''}"
+    return table([c[0] for c in columns], rows, numeric=_numeric(columns), caption=count)
+
+
+def _numeric(columns: Sequence[Column]) -> list[int]:
+    return [index for index, column in enumerate(columns) if column[3]]
+
+
+def model_text(model: Model) -> str:
+    """Return one model as lines of facts."""
+    return _facts_text(model.name, _model_facts(model))
+
+
+def model_html(model: Model) -> str:
+    """Return one model as a card."""
+    return _facts_html(model.name, _model_facts(model))
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """Return one version of a prompt: what it needs, then its template."""
+    return _facts_text(f"{prompt.name}@{prompt.version}", _prompt_facts(prompt)) + f"\n\n{prompt.template}"
+
+
+def prompt_html(prompt: Prompt) -> str:
+    """Return one version of a prompt as a card."""
+    facts = _facts_html(f"{prompt.name}@{prompt.version}", _prompt_facts(prompt))
+    return f'{facts}<pre style="padding:4px 12px;white-space:pre-wrap">{code(prompt.template)}</pre>'
+
+
+def run_text(run: Run) -> str:
+    """Return one run as lines of facts."""
+    return _facts_text(f"{run.kind} {run.id}", _run_facts(run))
+
+
+def run_html(run: Run) -> str:
+    """Return one run as a card."""
+    return _facts_html(f"{run.kind} {run.id}", _run_facts(run))
+
+
+def _model_facts(model: Model) -> list[tuple[str, object]]:
+    return [(heading, text(model)) for heading, text, _, _ in MODEL_COLUMNS[1:]] + [
+        ("digest", model.digest or "not read yet"),
+    ]
+
+
+def _prompt_facts(prompt: Prompt) -> list[tuple[str, object]]:
+    facts: list[tuple[str, object]] = [
+        ("variables", ", ".join(prompt.variables) or ABSENT),
+        ("system", prompt.system or ABSENT),
+        ("model", prompt.model or "default"),
+        ("parameters", ", ".join(f"{k}={v}" for k, v in prompt.parameters) or ABSENT),
+        ("digest", prompt.digest),
+        ("by", prompt.created_by or ABSENT),
+        ("when", ago(prompt.created_at) if prompt.created_at else ABSENT),
+    ]
+    return [("description", prompt.description), *facts] if prompt.description else facts
+
+
+def _run_facts(run: Run) -> list[tuple[str, object]]:
+    return [(heading, text(run)) for heading, text, _, _ in RUN_COLUMNS[2:]] + [
+        ("session", f"{run.session}, line {run.seq}"),
+        ("leaf", run.leaf_digest),
+    ]
+
+
+def _facts_text(title: str, facts: Sequence[tuple[str, object]]) -> str:
+    width = max(len(name) for name, _ in facts)
+    return "\n".join([title, *(f"  {name.ljust(width)}  {value}" for name, value in facts)])
+
+
+def _facts_html(title: str, facts: Sequence[tuple[str, object]]) -> str:
+    rows = "".join(
+        f'<tr><td style="padding:1px 14px 1px 0;text-align:left;opacity:.75">{code(name)}</td>'
+        f'<td style="text-align:left;overflow-wrap:anywhere">{html(value)}</td></tr>'
+        for name, value in facts
+    )
+    return card(Html(f'<table style="border-collapse:collapse">{rows}</table>'), title=title)

@@ -1,0 +1,32 @@
+"""What a prompt would do, without doing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jupyter_llmops.records.request import InferenceRequest
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """A rendered prompt that was not sent.
+
+    Parameters
+    ----------
+    request : InferenceRequest
+        The whole request; its messages are what the model would read.
+    variables : tuple of str
+        Names that the template read.
+    tokens_in : int
+        Prompt tokens, with the chat template.
+    would_hit : bool
+        Whether the cache holds the answer.
+    secrets : tuple of str
+        Kinds of secrets that the messages seem to hold.
+    """
+
+    request: InferenceRequest
+    variables: tuple[str, ...]
+    tokens_in: int
+    would_hit: bool
+    secrets: tuple[str, ...] = ()
