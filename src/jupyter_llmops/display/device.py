@@ -69,7 +69,7 @@ def device_html(inventory: DeviceInventory) -> str:
         body += _driver_row(inventory, len(columns))
     body += "".join(_row(device, priced) for device in inventory.devices[-1:])
     return (
-        f'<table style="border-collapse:collapse;margin:4px 0"><thead><tr>{head}</tr></thead>'
+        f'<table style="border-collapse:collapse;margin:4px 0;color:inherit"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>"
         f'<div style="color:{COLOR_FAINT};font-size:90%;padding:2px 10px">{_footer(inventory)}</div>'
     )
@@ -129,7 +129,9 @@ def _memory(device: Device) -> Html:
     if used is None:
         total = device.memory_total_bytes
         return html(ABSENT if total is None else f"{size(total)} in all")
-    label = f"{size(device.memory_free_bytes)} free of {size(device.memory_total_bytes)}"
+    label = Html(
+        f"{_right(size(device.memory_free_bytes), 4.2)} free of {_right(size(device.memory_total_bytes), 4.2)}"
+    )
     return bar(used, label, color=COLOR_WARN if used >= _NEARLY_FULL else COLOR_BRAND)
 
 
@@ -137,7 +139,14 @@ def _use(device: Device) -> Html:
     percent = device.utilization_percent
     if percent is None:
         return html(ABSENT)
-    return bar(percent / 100, _percent(percent), width_em=5)
+    return bar(percent / 100, _right(_percent(percent), 3), width_em=5)
+
+
+def _right(text: str, width_em: float) -> Html:
+    """Return a number that ends where those above and below it end."""
+    return Html(
+        f'<span style="display:inline-block;min-width:{width_em}em;text-align:right">{html(text)}</span>'
+    )
 
 
 def _processes(device: Device) -> Html:
