@@ -1,0 +1,1 @@
+"""Exact reuse of answers: request key, safe store for joblib.Memory, explanations."""
