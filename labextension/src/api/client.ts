@@ -1,0 +1,97 @@
+import { URLExt } from '@jupyterlab/coreutils';
+import { ServerConnection } from '@jupyterlab/services';
+
+const ROOT = 'jupyter-llmops';
+
+/**
+ * Why a request got no answer that can be shown.
+ *
+ * - `missing`: the server runs, but without our extension (404);
+ * - `unreachable`: no server answered;
+ * - `refused`: this page may not ask (401, 403);
+ * - `failed`: our extension answered with an error.
+ */
+export type ProblemKind = 'missing' | 'unreachable' | 'refused' | 'failed';
+
+/** A request that failed, in words for the person who reads the sidebar. */
+export class RequestProblem extends Error {
+  constructor(
+    readonly kind: ProblemKind,
+    message: string,
+    readonly hint = ''
+  ) {
+    super(message);
+    this.name = 'RequestProblem';
+  }
+}
+
+/** Reads the server extension's routes. */
+export class Client {
+  constructor(private readonly settings: ServerConnection.ISettings) {}
+
+  /**
+   * Return the JSON that a route answers.
+   *
+   * @param route - below `<base_url>/jupyter-llmops/`, for example `runs?limit=50`.
+   * @throws RequestProblem - whatever went wrong.
+   */
+  async get<T>(route: string): Promise<T> {
+    const response = await this.ask(URLExt.join(this.settings.baseUrl, ROOT, route));
+    if (!response.ok) {
+      throw await problemOf(response);
+    }
+    try {
+      return (await response.json()) as T;
+    } catch {
+      throw new RequestProblem(
+        'failed',
+        'The server answered something that is not JSON.',
+        'Reload this page; the login may have ended.'
+      );
+    }
+  }
+
+  private async ask(url: string): Promise<Response> {
+    try {
+      return await ServerConnection.makeRequest(url, {}, this.settings);
+    } catch {
+      throw new RequestProblem(
+        'unreachable',
+        'The Jupyter server does not answer.',
+        'Check that it is still running; this sidebar goes on by itself when it is back.'
+      );
+    }
+  }
+}
+
+async function problemOf(response: Response): Promise<RequestProblem> {
+  if (response.status === 404) {
+    return new RequestProblem('missing', 'The server part of LLMOps is not running.');
+  }
+  if (response.status === 401 || response.status === 403) {
+    return new RequestProblem(
+      'refused',
+      'The Jupyter server does not accept the login of this page.',
+      'Reload the page and log in again.'
+    );
+  }
+  const { message, hint } = await errorBody(response);
+  return new RequestProblem(
+    'failed',
+    message || `The server answered with an error (${response.status}).`,
+    hint
+  );
+}
+
+async function errorBody(response: Response): Promise<{ message: string; hint: string }> {
+  try {
+    const body = (await response.json()) as { message?: unknown; hint?: unknown };
+    return { message: asText(body.message), hint: asText(body.hint) };
+  } catch {
+    return { message: '', hint: '' };
+  }
+}
+
+function asText(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}

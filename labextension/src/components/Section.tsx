@@ -1,0 +1,50 @@
+import { caretDownIcon } from '@jupyterlab/ui-components';
+import * as React from 'react';
+
+import { keep, recall } from '../models/memory';
+
+export interface ISectionProps {
+  /** Key under which its state is remembered, and part of its ids. */
+  name: string;
+  title: string;
+  /** What stands behind the title: "12", or "3 of 12" while a filter is on; empty while loading. */
+  count: string;
+  children: React.ReactNode;
+}
+
+/** A part of the sidebar that opens and closes, and remembers which. */
+export function Section({ name, title, count, children }: ISectionProps): React.JSX.Element {
+  const key = `section.${name}.open`;
+  const [open, setOpen] = React.useState(() => recall(key, true));
+  const id = `jp-LLMOps-${name}`;
+  const toggle = () => {
+    keep(key, !open);
+    setOpen(!open);
+  };
+  return (
+    <section className="jp-LLMOps-section" data-section={name} aria-labelledby={`${id}-title`}>
+      <h3 className="jp-LLMOps-sectionTitle">
+        <button
+          type="button"
+          id={`${id}-title`}
+          aria-expanded={open}
+          aria-controls={`${id}-body`}
+          onClick={toggle}
+        >
+          <caretDownIcon.react
+            tag="span"
+            className={`jp-LLMOps-caret ${open ? '' : 'jp-mod-closed'}`}
+            width="16px"
+            height="16px"
+            aria-hidden="true"
+          />
+          <span>{title}</span>
+          <span className="jp-LLMOps-count">{count}</span>
+        </button>
+      </h3>
+      <div id={`${id}-body`} className="jp-LLMOps-sectionBody" hidden={!open}>
+        {open && children}
+      </div>
+    </section>
+  );
+}
