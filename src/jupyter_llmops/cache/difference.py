@@ -6,8 +6,7 @@ import json
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from jupyter_llmops.records.request import InferenceRequest
 
@@ -17,8 +16,7 @@ _MOST_FIELDS: Final = 3
 _MISSING: Final = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A request of this process and what became of its answer.
 
     Parameters
@@ -29,11 +27,14 @@ class Asked:
         Seconds of the monotonic clock when it was asked.
     unstored : str
         Why its answer was not stored; empty when it was.
+    size : int
+        Characters of its messages.
     """
 
     request: InferenceRequest
     clock: float
-    unstored: str = ""
+    unstored: str
+    size: int
 
 
 class RecentRequests:
@@ -56,12 +57,14 @@ class RecentRequests:
 
     def add(self, key: str, request: InferenceRequest, unstored: str = "") -> None:
         """Remember a request as the newest one; one too large to be shown anyway is left out."""
+        size = 0
+        for message in request.messages:
+            size += len(message.content)
+        if size > self._characters:
+            return
         with self._lock:
             self._drop(key)
-            size = _size(request)
-            if size > self._characters:
-                return
-            self._asked[key] = Asked(request, time.monotonic(), unstored)
+            self._asked[key] = Asked(request, time.monotonic(), unstored, size)
             self._held += size
             while len(self._asked) > self._most or self._held > self._characters:
                 self._drop(next(iter(self._asked)))
@@ -91,7 +94,7 @@ class RecentRequests:
     def _drop(self, key: str) -> None:
         gone = self._asked.pop(key, None)
         if gone is not None:
-            self._held -= _size(gone.request)
+            self._held -= gone.size
 
 
 def differing_fields(before: InferenceRequest, after: InferenceRequest) -> list[str]:
@@ -161,7 +164,3 @@ def _short(value: Any, difference: int) -> str:
     shown = value[begin : begin + _SHOWN]
     shown = ("…" if begin else "") + shown + ("…" if begin + _SHOWN < len(value) else "")
     return json.dumps(shown, ensure_ascii=False)
-
-
-def _size(request: InferenceRequest) -> int:
-    return sum(len(message.content) for message in request.messages)

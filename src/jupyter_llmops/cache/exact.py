@@ -91,7 +91,7 @@ class ExactCache:
         key = hashlib.sha256(canonical).hexdigest()
         recalled = self._recalled(key)
         if recalled is not None:
-            return self._hit(request, recalled, clock)
+            return self._hit(request, *recalled, clock)
         question = Question(request, key, compute, store, self._note_miss)
         answer = self._memoized_answer()(canonical.decode("utf-8"), key, question)
         if question.answer is not None:
@@ -99,8 +99,7 @@ class ExactCache:
         if not isinstance(answer, StoredAnswer) or answer.key != key:
             # Only where joblib identified the call by its own md5 (see memoize) can this be reached.
             return self._miss(question, question(), stored=False)
-        self._remember(answer)
-        return self._hit(request, answer, clock)
+        return self._hit(request, answer, self._remember(answer), clock)
 
     def bypass(self, request: InferenceRequest, compute: Compute, reason: str) -> CacheResult:
         """Compute without reading or storing, and remember why; the request itself is not remembered.
@@ -165,13 +164,13 @@ class ExactCache:
         self._last = "Nothing was looked up since the cache was cleared."
         return self._store.clear()
 
-    def _recalled(self, key: str) -> StoredAnswer | None:
+    def _recalled(self, key: str) -> tuple[StoredAnswer, str] | None:
         found = self._recall.get(key)
         if found is None:
             return None
-        answer, mark = found
+        answer, mark, sentence = found
         if self._store.mark(key) == mark:
-            return answer
+            return answer, sentence
         self._recall.drop(key)
         return None
 
@@ -180,14 +179,14 @@ class ExactCache:
             self._memoized = memoize(self._store)
         return self._memoized
 
-    def _remember(self, answer: StoredAnswer) -> None:
-        mark = self._store.last_mark()
+    def _remember(self, answer: StoredAnswer) -> str:
+        sentence, mark = _explain_hit(answer), self._store.last_mark()
         if mark is not None:
-            self._recall.put(answer, mark)
+            self._recall.put(answer, mark, sentence)
+        return sentence
 
-    def _hit(self, request: InferenceRequest, answer: StoredAnswer, clock: float) -> CacheResult:
+    def _hit(self, request: InferenceRequest, answer: StoredAnswer, why: str, clock: float) -> CacheResult:
         self._recent.add(answer.key, request)
-        why = _explain_hit(answer, "")
         saved = max(0.0, answer.generation.seconds - (time.perf_counter() - clock))
         with self._lock:
             self._counts.hits += 1
@@ -227,7 +226,7 @@ class ExactCache:
         return f"Miss: nothing is stored yet for this request; {describe_nearest(*nearest)}."
 
 
-def _explain_hit(answer: StoredAnswer, when: str) -> str:
+def _explain_hit(answer: StoredAnswer, when: str = "") -> str:
     at = answer.stored_at.isoformat(" ", "minutes")[:16]
     took = answer.generation.seconds
     age = f"{when}, " if when else ""

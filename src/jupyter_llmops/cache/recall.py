@@ -28,22 +28,22 @@ class Recall:
         self._most = most
         self._largest_bytes = largest_bytes
         self._held = 0
-        self._answers: OrderedDict[str, tuple[StoredAnswer, FileMark]] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[StoredAnswer, FileMark, str]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> tuple[StoredAnswer, FileMark] | None:
-        """Return an answer and the mark that its file must still have."""
+    def get(self, key: str) -> tuple[StoredAnswer, FileMark, str] | None:
+        """Return an answer, the mark that its file must still have, and the sentence about it."""
         with self._lock:
             found = self._answers.get(key)
             if found is not None:
                 self._answers.move_to_end(key)
             return found
 
-    def put(self, answer: StoredAnswer, mark: FileMark) -> None:
-        """Keep an answer, and drop the least used ones beyond the bounds."""
+    def put(self, answer: StoredAnswer, mark: FileMark, sentence: str) -> None:
+        """Keep an answer with the sentence that tells where it came from, and drop the least used ones beyond the bounds."""
         with self._lock:
             self._drop(answer.key)
-            self._answers[answer.key] = (answer, mark)
+            self._answers[answer.key] = (answer, mark, sentence)
             self._held += _bytes(mark)
             while len(self._answers) > self._most or self._held > self._largest_bytes:
                 self._drop(next(iter(self._answers)))

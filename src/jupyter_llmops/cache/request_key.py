@@ -66,32 +66,43 @@ def _append(value: Any, parts: list[str]) -> None:
     elif kind is dict:
         _append_object(value, parts)
     elif kind is list:
-        parts.append("[")
-        for position, item in enumerate(value):
-            if position:
-                parts.append(",")
+        separator = "["
+        for item in value:
+            parts.append(separator)
             _append(item, parts)
-        parts.append("]")
+            separator = ","
+        parts.append("]" if value else "[]")
     elif kind is int and -_LARGEST_INTEGER <= value <= _LARGEST_INTEGER:
         parts.append(str(value))
     elif kind is float:
         parts.append(_number(value))
-    elif value is None:
-        parts.append("null")
     else:
-        parts.append(_by_library(value))
+        parts.append(_by_library(value) if value is not None else "null")
 
 
 def _append_object(value: dict[Any, Any], parts: list[str]) -> None:
-    if not all(type(name) is str and name.isascii() for name in value):
-        # Names sort by UTF-16 code units, which differs from Python's order outside ASCII.
+    layout = _layout(tuple(value))
+    if not layout:
         parts.append(_by_library(value))
         return
-    parts.append("{")
-    for position, name in enumerate(sorted(value)):
-        parts.append(f"{',' if position else ''}{encode_basestring(name)}:")
+    for name, before in layout:
+        parts.append(before)
         _append(value[name], parts)
     parts.append("}")
+
+
+@lru_cache(maxsize=256)
+def _layout(names: tuple[Any, ...]) -> tuple[tuple[str, str], ...]:
+    """Return the names in RFC 8785's order, each with the text before its value.
+
+    Empty for no names, and for names that sort by UTF-16 code units in another order than Python's.
+    """
+    if not all(type(name) is str and name.isascii() for name in names):
+        return ()
+    return tuple(
+        (name, f"{',' if position else '{'}{encode_basestring(name)}:")
+        for position, name in enumerate(sorted(names))
+    )
 
 
 @lru_cache(maxsize=256)
