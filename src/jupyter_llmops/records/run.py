@@ -38,6 +38,9 @@ class Run:
         The whole leaf.
     leaf_digest : str
         ``sha256:…`` of the journal line.
+    read_only : bool
+        Written by a newer version of this package: `leaf` is kept as it is, the other values
+        are what could be read of it.
     """
 
     id: str
@@ -59,6 +62,7 @@ class Run:
     error_type: str = ""
     leaf_digest: str = ""
     leaf: dict[str, Any] | None = None
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,192 @@
+"""Every cell of a shell becomes a leaf: the hooks before and after it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from jupyter_llmops.audit.journal import Journal
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """A cell that is running; cells may run cells (``%%capture``), so frames are stacked."""
+
+    info: Any
+    run_id: str
+    parent: str
+    started_at: datetime
+    started: float
+    start_missed: bool = False
+
+
+class CellStamper:
+    """Stamps each cell run of one IPython shell; an error in here never reaches the cell.
+
+    As IPython's own events do, silent runs are left out: frontends use them for their own
+    questions. A cell that a cell runs (``%%capture``, ``run_cell`` in user code) is a leaf of its
+    own whose parent is the outer one, as its source need not stand in the outer source.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        Whose cells are stamped.
+    journal : Journal
+        Where they go.
+    notebook : str
+        Path of the notebook, empty when unknown.
+    on_stamp : callable, optional
+        Is told the run id after each stamp.
+    """
+
+    def __init__(
+        self,
+        shell: InteractiveShell,
+        journal: Journal,
+        *,
+        notebook: str = "",
+        on_stamp: Callable[[str], None] | None = None,
+    ) -> None:
+        self.shell = shell
+        self.journal = journal
+        self.notebook = notebook
+        self.on_stamp = on_stamp
+        # Subshells of a kernel run cells in threads of their own.
+        self._running = threading.local()
+        self._registered = False
+
+    def register(self) -> None:
+        """Begin to stamp, with the cell that is running now (it loads the extension)."""
+        if self._registered:
+            return
+        self._registered = True
+        current = getattr(self.shell.displayhook, "exec_result", None)
+        if current is not None and not self._frames():
+            self._begin(current.info, start_missed=True)
+        self.shell.events.register("pre_run_cell", self._before)
+        self.shell.events.register("post_run_cell", self._after)
+
+    def unregister(self) -> None:
+        """Stop stamping."""
+        if not self._registered:
+            return
+        self._registered = False
+        self.shell.events.unregister("pre_run_cell", self._before)
+        self.shell.events.unregister("post_run_cell", self._after)
+        self._frames().clear()
+
+    def current_cell_id(self) -> str:
+        """Return the run id of the cell that is running in this thread, empty outside of one."""
+        frames = self._frames()
+        return frames[-1].run_id if frames else ""
+
+    def _frames(self) -> list[_Frame]:
+        frames: list[_Frame] | None = getattr(self._running, "frames", None)
+        if frames is None:
+            frames = self._running.frames = []
+        return frames
+
+    def _begin(self, info: ExecutionInfo | None, *, start_missed: bool = False) -> _Frame:
+        frames = self._frames()
+        frame = _Frame(
+            info=info,
+            run_id=self.journal.new_id(),
+            parent=frames[-1].run_id if frames else "",
+            started_at=datetime.now(UTC),
+            started=time.perf_counter(),
+            start_missed=start_missed,
+        )
+        frames.append(frame)
+        return frame
+
+    def _before(self, info: ExecutionInfo) -> None:
+        try:
+            # A prompt in this cell is stamped before the cell is: the redactor must have seen by
+            # then what the cell's source says is a secret.
+            self.journal.redact(str(info.raw_cell))
+            self._begin(info)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the cell goes on
+            self._complain(error)
+
+    def _after(self, result: ExecutionResult | None) -> None:
+        try:
+            frame = self._finished(result)
+            if frame is not None:
+                self._stamp(frame, result)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the cell goes on
+            self._complain(error)
+
+    def _finished(self, result: ExecutionResult | None) -> _Frame | None:
+        """Take the frame that has ended off the stack, with those above it that never said so."""
+        frames = self._frames()
+        info = result.info if result is not None else None
+        place = next((n for n in range(len(frames) - 1, -1, -1) if frames[n].info is info), None)
+        if place is None:
+            if info is not None and not str(info.raw_cell or "").strip():
+                return None  # an empty cell: IPython fires only the event after it
+            same = frames and (info is None or frames[-1].info.raw_cell == info.raw_cell)
+            if same:
+                place = len(frames) - 1  # IPython made the result anew after an exception
+            else:
+                # Its start was missed: the cell that loaded the extension.
+                place = len(frames)
+                self._begin(info, start_missed=True)
+        frame = frames[place]
+        del frames[place:]
+        return frame
+
+    def _stamp(self, frame: _Frame, result: ExecutionResult | None) -> None:
+        seconds = time.perf_counter() - frame.started
+        status, error_type = _outcome(result)
+        info = frame.info
+        fields: dict[str, Any] = {
+            "notebook": self.notebook,
+            "cell": str(getattr(info, "cell_id", None) or ""),
+            "execution_count": result.execution_count if result is not None else None,
+        }
+        if error_type:
+            fields["error_type"] = error_type
+        if not getattr(info, "store_history", True):
+            fields["store_history"] = False
+        if frame.start_missed:
+            fields["start_missed"] = True
+        run_id = self.journal.stamp(
+            "cell",
+            id=frame.run_id,
+            parent=frame.parent,
+            status=status,
+            started_at=frame.started_at,
+            seconds=seconds,
+            fields=fields,
+            content={"source": str(getattr(info, "raw_cell", "") or "")},
+        )
+        if run_id and self.on_stamp is not None:
+            self.on_stamp(run_id)
+
+    def _complain(self, error: Exception) -> None:
+        self.journal.complain(f"A cell could not be stamped: {type(error).__name__}: {error}")
+
+
+def _outcome(result: ExecutionResult | None) -> tuple[str, str]:
+    """Return the status and the error's type of a cell that has ended."""
+    if result is not None:
+        error = result.error_before_exec or result.error_in_exec
+    else:
+        error = sys.exc_info()[1]  # ipykernel passes no result while a cancelled cell unwinds
+        if error is None:
+            return "error", ""
+    if error is None:
+        return "ok", ""
+    kind = type(error)
+    if issubclass(kind, KeyboardInterrupt | asyncio.CancelledError):
+        return "interrupted", kind.__name__
+    return "error", kind.__name__

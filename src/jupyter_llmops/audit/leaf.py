@@ -1,0 +1,199 @@
+"""The leaf: one record of the trail, whose journal line is its RFC 8785 form and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from jupyter_llmops.records.run import LEAF_SCHEMA
+
+CONTENT_SCHEMA = "llmops.content/1"
+HASH = "sha-256"
+NO_PREVIOUS = "0" * 64
+SALT_BYTES = 16
+LARGEST_LEAF = 20_000
+
+# What every leaf holds; a kind's own field may not take one of these names.
+CORE_FIELDS = frozenset(
+    {
+        "schema", "hash", "seq", "prev", "session", "id", "parent", "kind", "status", "started_at",
+        "microseconds", "user", "host", "digests", "redacted",
+    }
+)  # fmt: skip
+
+_LARGEST_INTEGER = 2**53 - 1  # RFC 8785 numbers are IEEE 754 doubles
+_encode = json.JSONEncoder(
+    ensure_ascii=False, check_circular=True, allow_nan=False, separators=(",", ":"), sort_keys=True
+).encode
+
+
+def canonical(value: Mapping[str, Any]) -> bytes:
+    """Return the RFC 8785 bytes of a JSON object.
+
+    Where the object holds only what the standard encoder writes in the very same way (a test
+    compares the two), that encoder is used, as it is ten times faster; else the library is.
+
+    Parameters
+    ----------
+    value : mapping
+        Plain JSON values; integers within ±(2**53 - 1), strings without lone surrogates.
+
+    Raises
+    ------
+    ValueError
+        A value has no RFC 8785 form.
+    """
+    if _same_in_both(value):
+        return _encode(value).encode("utf-8")
+    import rfc8785
+
+    return rfc8785.dumps(dict(value))
+
+
+def _same_in_both(value: Any) -> bool:
+    # Exact types only: a float is written differently, a subclass may encode itself. Keys must be
+    # ASCII, as RFC 8785 sorts by UTF-16 units and Python by code points.
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return True
+    if kind is int:
+        return bool(-_LARGEST_INTEGER <= value <= _LARGEST_INTEGER)
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or not key.isascii():
+                return False
+            if type(item) is not str and not _same_in_both(item):
+                return False
+        return True
+    if kind is list or kind is tuple:
+        return all(_same_in_both(item) for item in value)
+    return False
+
+
+def plain(value: Any, depth: int = 0, budget: list[int] | None = None) -> Any:
+    """Return `value` as JSON values that have an RFC 8785 form, changing only what has none.
+
+    Parameters
+    ----------
+    value : object
+        What a caller wanted to record. NaN, infinities and integers beyond 2**53 become strings,
+        lone surrogates become U+FFFD, and an object of any other type becomes ``<its type>``: it
+        is never called, so that a strange ``__repr__`` can't break or delay a stamp.
+    depth : int
+        How deep it lies; below 32 levels only the type is kept (a list may hold itself).
+    budget : list of one int
+        How many values may still be taken before the rest is left out.
+    """
+    budget = budget if budget is not None else [LARGEST_LEAF]
+    budget[0] -= 1
+    kind = type(value)
+    if kind is str:
+        return value if value.isascii() else _without_surrogates(value)
+    if value is None or kind is bool:
+        return value
+    if isinstance(value, int):
+        number = int(value)
+        return number if abs(number) <= _LARGEST_INTEGER else f"{number:#x}"
+    if isinstance(value, float):
+        real = float(value)
+        return real if math.isfinite(real) else str(real)
+    if isinstance(value, str):
+        return _without_surrogates(str.__str__(value))
+    if depth < 32 and budget[0] > 0:
+        if isinstance(value, Mapping):
+            return {plain(str(key)): plain(item, depth + 1, budget) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item, depth + 1, budget) for item in value if budget[0] > 0]
+    return f"<{kind.__name__}>"
+
+
+def _without_surrogates(text: str) -> str:
+    # utf-16 joins a pair that was written as two surrogates and marks a lone one.
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def line_digest(line: bytes) -> str:
+    """Return the SHA-256 of a journal line without its newline, 64 hexadecimal digits."""
+    return hashlib.sha256(line).hexdigest()
+
+
+def new_salt() -> str:
+    """Return 16 random bytes, hexadecimal; one leaf's own, kept only in its sidecar."""
+    return secrets.token_hex(SALT_BYTES)
+
+
+def content_digest(salt: str, name: str, text: str) -> str:
+    """Return ``sha256:…`` over salt ‖ name ‖ 0x00 ‖ text.
+
+    Whoever deletes the sidecar deletes the salt, and then the digest says nothing about the text:
+    with 128 unknown bits a guess can't be tried. The text is the REDACTED one: while the sidecar
+    exists salt and digest lie side by side, and a digest over the original would let anybody try
+    candidates for the secret that was cut out.
+
+    Parameters
+    ----------
+    salt : str
+        32 hexadecimal digits.
+    name : str
+        "source", "request" or "response", so that equal texts under two names differ.
+    text : str
+        The redacted text.
+    """
+    data = bytes.fromhex(salt) + name.encode() + b"\0" + text.encode("utf-8", "surrogatepass")
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def sidecar_bytes(session: str, seq: int, run_id: str, salt: str, content: Mapping[str, str]) -> bytes:
+    """Return the one form that the content sidecar of a leaf can have.
+
+    ASCII with sorted keys, so that any text (lone surrogates too) survives and a reader can
+    compare byte by byte: nothing in the file is outside what the leaf's digests cover.
+    """
+    values = {
+        "schema": CONTENT_SCHEMA, "session": session, "seq": seq, "id": run_id, "salt": salt,
+        "content": dict(content),
+    }  # fmt: skip
+    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def instant(moment: datetime) -> str:
+    """Return a moment as ISO 8601 in UTC with six digits, e.g. ``2026-11-03T10:15:02.123456Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def new_leaf(
+    *, seq: int, prev: str, session: str, run_id: str, parent: str, kind: str, status: str,
+    started_at: datetime, seconds: float, user: str, host: str, fields: Mapping[str, Any],
+    digests: Mapping[str, str], redacted: tuple[str, ...],
+) -> dict[str, Any]:  # fmt: skip
+    """Return a leaf; a field whose name is taken by the leaf itself is kept as ``field.<name>``.
+
+    Parameters
+    ----------
+    seq : int
+        Its line in the journal, from 0.
+    prev : str
+        SHA-256 of the previous line, hexadecimal; zeros for the first.
+    seconds : float
+        Kept as whole microseconds: RFC 8785 writes a float in ways that people don't expect.
+    digests : mapping of name to ``sha256:…``
+        Salted digests of the redacted content.
+    redacted : tuple of str
+        Which kinds of secrets were cut out.
+    """
+    leaf: dict[str, Any] = {
+        (f"field.{name}" if name in CORE_FIELDS else name): value for name, value in fields.items()
+    }
+    leaf.update(
+        schema=LEAF_SCHEMA, hash=HASH, seq=seq, prev=prev, session=session, id=run_id, parent=parent,
+        kind=kind, status=status, started_at=instant(started_at),
+        microseconds=max(0, round(seconds * 1e6)), user=user, host=host, digests=dict(digests),
+    )  # fmt: skip
+    if redacted:
+        leaf["redacted"] = sorted(set(redacted))
+    return leaf

@@ -1,0 +1,161 @@
+"""Reading journals and content back; tolerant, as a reader must live beside a writer that may be killed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jupyter_llmops.audit.files import JOURNAL_FOLDER, JOURNAL_SUFFIX, content_path
+from jupyter_llmops.audit.leaf import CONTENT_SCHEMA, line_digest
+from jupyter_llmops.errors import AuditError
+from jupyter_llmops.records.run import LEAF_SCHEMA, Run
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def list_journals(folder: Path) -> list[Path]:
+    """Return the journals in an audit folder, the oldest session first."""
+    return sorted((Path(folder) / JOURNAL_FOLDER).glob(f"*{JOURNAL_SUFFIX}"))
+
+
+def complete_lines(data: bytes) -> tuple[list[bytes], bytes]:
+    """Return a journal's whole lines without their newlines, and the unfinished rest.
+
+    A writer that was killed may leave the beginning of a line; it was never acknowledged.
+    """
+    *lines, rest = data.split(b"\n")
+    return lines, rest
+
+
+def read_runs(path: Path, *, after: int = -1) -> Iterator[Run]:
+    """Yield the runs of a journal in the order of their lines.
+
+    A leaf of a newer schema is yielded with `read_only` set and its leaf as it is. A line that is
+    no leaf at all is passed over: `verify` names it.
+
+    Parameters
+    ----------
+    path : Path
+        A journal.
+    after : int
+        Only lines with a larger number.
+
+    Raises
+    ------
+    AuditError
+        The file can't be read.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise AuditError(
+            f"The journal {path} can't be read: {error.strerror}.", "Make it readable for your user."
+        ) from error
+    session = Path(path).name.removesuffix(JOURNAL_SUFFIX)
+    for number, line in enumerate(complete_lines(data)[0]):
+        if number > after:
+            run = parse_run(line, session, number)
+            if run is not None:
+                yield run
+
+
+def read_content(folder: Path, run: Run) -> dict[str, str] | None:
+    """Return the redacted content of a run by name ("source", "request", "response").
+
+    None when there is none or it was deleted.
+
+    Parameters
+    ----------
+    folder : Path
+        The audit folder.
+    run : Run
+        From `read_runs` or from the catalog.
+
+    Raises
+    ------
+    AuditError
+        The sidecar is there and can't be read or is damaged.
+    """
+    path = content_path(Path(folder), run.session, run.seq)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise AuditError(f"The content of run {run.id} can't be read: {path}: {error.strerror}.") from error
+    if not data:
+        return None
+    try:
+        values = json.loads(data)
+        if values["schema"] == CONTENT_SCHEMA and values["id"] == run.id:
+            return {str(name): str(text) for name, text in values["content"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise AuditError(f"The content of run {run.id} is damaged: {path}.", "Type: %audit verify") from error
+    raise AuditError(f"{path} does not hold the content of run {run.id}.", "Type: %audit verify")
+
+
+def parse_run(line: bytes, session: str, number: int) -> Run | None:
+    """Return the run of a journal line, None when the line is no leaf.
+
+    Parameters
+    ----------
+    line : bytes
+        Without its newline.
+    session : str
+        The journal that it stands in.
+    number : int
+        Which line it is, from 0.
+    """
+    try:
+        leaf = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(leaf, dict):
+        return None
+    schema = leaf.get("schema")
+    if not isinstance(schema, str) or not schema.startswith("llmops.leaf/"):
+        return None
+    status = leaf.get("status")
+    return Run(
+        id=_text(leaf, "id"),
+        session=session,
+        seq=number,
+        kind=leaf["kind"] if isinstance(leaf.get("kind"), str) else "cell",
+        status=status if status in ("ok", "error", "interrupted") else "error",
+        started_at=_moment(leaf),
+        seconds=(_number(leaf, "microseconds") or 0) / 1e6,
+        user=_text(leaf, "user"),
+        host=_text(leaf, "host"),
+        notebook=_text(leaf, "notebook"),
+        execution_count=_number(leaf, "execution_count"),
+        parent=_text(leaf, "parent"),
+        model=_text(leaf, "model"),
+        source=_text(leaf, "source"),
+        tokens_in=_number(leaf, "tokens_in"),
+        tokens_out=_number(leaf, "tokens_out"),
+        error_type=_text(leaf, "error_type"),
+        leaf_digest="sha256:" + line_digest(line),
+        leaf=leaf,
+        read_only=schema != LEAF_SCHEMA,
+    )
+
+
+def _text(leaf: dict[str, Any], name: str) -> str:
+    value = leaf.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _number(leaf: dict[str, Any], name: str) -> int | None:
+    value = leaf.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _moment(leaf: dict[str, Any]) -> datetime:
+    try:
+        moment = datetime.fromisoformat(leaf["started_at"])
+    except (KeyError, TypeError, ValueError):
+        return _EPOCH
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

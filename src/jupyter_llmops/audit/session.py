@@ -1,0 +1,52 @@
+"""Who and where: what a journal's first leaf says of its session."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+
+def new_session_name(now: datetime | None = None) -> str:
+    """Return a name that sorts by time and is unique, e.g. ``20261103T101502Z-5f0c2a9e``."""
+    moment = now or datetime.now(UTC)
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def session_fields() -> dict[str, Any]:
+    """Return what a session's leaf says of its process: Python, platform, versions, kernel, notebook."""
+    system = os.uname() if hasattr(os, "uname") else None
+    return {
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "platform": f"{sys.platform} {system.release} {system.machine}" if system else sys.platform,
+        "version": _package_version(),
+        "kernel": kernel_id(),
+        "notebook": os.environ.get("JPY_SESSION_NAME", ""),
+    }
+
+
+def kernel_id() -> str:
+    """Return the id that Jupyter gave this kernel, empty outside of a kernel."""
+    # Only asks where ipykernel is loaded already: importing it would cost 100 ms in a terminal.
+    connect = sys.modules.get("ipykernel.connect")
+    if connect is None:
+        return ""
+    try:
+        name = Path(connect.get_connection_file()).stem
+    except Exception:  # noqa: BLE001 - no kernel application in this process
+        return ""
+    return name.removeprefix("kernel-")
+
+
+def _package_version() -> str:
+    try:
+        return metadata.version("jupyter-llmops")
+    except metadata.PackageNotFoundError:
+        return ""

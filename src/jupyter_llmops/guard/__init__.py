@@ -1,0 +1,1 @@
+"""The guard: what must not leave the kernel, found and cut out."""

@@ -1,0 +1,166 @@
+"""Cutting secrets out of a text before it is kept anywhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jupyter_llmops.guard.assignments import KEYWORDS, find_assignments, is_secret_name
+from jupyter_llmops.guard.environment import is_distinctive, secret_values, spellings
+from jupyter_llmops.guard.rules import RULES, Rule
+
+NAMED = "named-secret"
+_MOST_LEARNED = 4096
+_ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
+
+
+class Redaction(NamedTuple):
+    """A text without its secrets, and the kinds of those that were found in it."""
+
+    text: str
+    found: tuple[str, ...]
+
+
+class Redactor:
+    """Replaces secrets by ``[redacted:KIND]``.
+
+    Three ways lead to one: the format of a known service's token; the value of a variable of the
+    environment with a secret-looking name, as it is now or ever was in this session; an assignment
+    to a secret-looking name. What an assignment gave away is remembered (in memory only) and cut
+    out of every later text too, so that a password that was typed once is not kept when it is
+    prompted or raised.
+
+    It can't know a secret that looks like ordinary text under an ordinary name.
+
+    Parameters
+    ----------
+    environ : mapping
+        The environment; read again whenever it has changed.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._environ = environ
+        # Copying the encoded table of os.environ costs 1 µs, decoding it 100.
+        raw = getattr(environ, "_data", None)
+        self._table: Mapping[Any, Any] = raw if isinstance(raw, dict) else environ
+        self._seen: dict[Any, Any] | None = None
+        self._lock = threading.Lock()
+        self._values: dict[str, str] = {}
+        self._searches: list[tuple[str, tuple[tuple[str, re.Pattern[str] | None], ...]]] = []
+        self._last: tuple[str, int, Redaction] = ("", -1, Redaction("", ()))
+
+    def redact(self, text: str) -> Redaction:
+        """Return `text` without what looks like a secret.
+
+        Parameters
+        ----------
+        text : str
+            Any text; a secret inside JSON or a Python literal is found in its escaped spelling too.
+        """
+        self._read_environment()
+        last_text, last_count, last = self._last
+        if last_count == len(self._searches) and last_text == text:
+            return last
+        found: dict[str, None] = {}
+        clean = self._without_values(text, found)
+        lowered = clean.lower()
+        for rule in RULES:
+            for keyword in rule.keywords:
+                if keyword in lowered:
+                    clean = self._without_tokens(clean, rule, found)
+                    break
+        for keyword in KEYWORDS:
+            if keyword in lowered:
+                clean = self._without_named(clean, found)
+                break
+        if found:
+            # What was learned just now may stand elsewhere in the same text under no name.
+            clean = self._without_values(clean, found)
+        result = Redaction(clean, tuple(found))
+        self._last = (text, len(self._searches), result)
+        return result
+
+    def learn(self, name: str, value: object) -> bool:
+        """Remember a variable's value if its name says that it is secret; return whether it is.
+
+        Parameters
+        ----------
+        name : str
+            Of a notebook variable or a parameter.
+        value : object
+            Only a text can be remembered.
+        """
+        if not isinstance(value, str) or not is_secret_name(name):
+            return False
+        return self._remember(value, NAMED)
+
+    def _read_environment(self) -> None:
+        if self._seen == self._table:
+            return
+        self._seen = dict(self._table)
+        # Values are added and never dropped: a token that was deleted from the environment after
+        # its use is as secret as before.
+        for value, name in secret_values(self._environ).items():
+            self._remember(value, f"environment:{name}")
+
+    def _remember(self, value: str, kind: str) -> bool:
+        if not is_distinctive(value):
+            return False
+        with self._lock:
+            if value not in self._values and len(self._values) < _MOST_LEARNED:
+                self._values[value] = kind
+                searches = tuple((form, _whole_word(form)) for form in spellings(value))
+                self._searches.append((kind, searches))
+                # The longest first: one value may begin with another.
+                self._searches.sort(key=lambda search: -len(search[1][0][0]))
+        return True
+
+    def _without_values(self, text: str, found: dict[str, None]) -> str:
+        for kind, forms in self._searches:
+            for form, whole in forms:
+                if form in text:
+                    marker = f"[redacted:{kind}]"
+                    clean = text.replace(form, marker) if whole is None else whole.sub(marker, text)
+                    if clean != text:
+                        found[kind] = None
+                        text = clean
+        return text
+
+    def _without_tokens(self, text: str, rule: Rule, found: dict[str, None]) -> str:
+        marker = f"[redacted:{rule.kind}]"
+        if not rule.pattern.groups:
+            text, count = rule.pattern.subn(marker, text)
+            if count:
+                found[rule.kind] = None
+            return text
+        spans = [match.span(1) for match in rule.pattern.finditer(text)]
+        return self._cut(text, spans, rule.kind, found)
+
+    def _without_named(self, text: str, found: dict[str, None]) -> str:
+        return self._cut(text, list(find_assignments(text)), NAMED, found)
+
+    def _cut(self, text: str, spans: list[tuple[int, int]], kind: str, found: dict[str, None]) -> str:
+        end = len(text) + 1
+        for start, stop in sorted(set(spans), reverse=True):
+            if stop > end or "[redacted:" in text[start:stop] or "${" in text[start:stop]:
+                continue
+            found[kind] = None
+            self._learn_value(text[start:stop])
+            text = f"{text[:start]}[redacted:{kind}]{text[stop:]}"
+            end = start
+        return text
+
+    def _learn_value(self, value: str) -> None:
+        # Cutting a common word out of everything that follows would be worse than missing it.
+        if len(value) >= 16 or not value.isalpha():
+            self._remember(value, NAMED)
+
+
+def _whole_word(form: str) -> re.Pattern[str] | None:
+    """Return the pattern of a short plain word, which must not be cut out of longer ones."""
+    if len(form) >= 12 or not _ALPHANUMERIC.fullmatch(form):
+        return None
+    return re.compile(rf"(?<![A-Za-z0-9]){re.escape(form)}(?![A-Za-z0-9])")
