@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import OrderedDict
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from jupyter_llmops.display.elements import ago
 from jupyter_llmops.records.request import InferenceRequest
 
 _SHOWN: Final = 28
@@ -23,8 +24,8 @@ class Asked(NamedTuple):
     ----------
     request : InferenceRequest
         What was asked.
-    clock : float
-        Seconds of the monotonic clock when it was asked.
+    at : datetime
+        UTC; when it was asked.
     unstored : str
         Why its answer was not stored; empty when it was.
     size : int
@@ -32,7 +33,7 @@ class Asked(NamedTuple):
     """
 
     request: InferenceRequest
-    clock: float
+    at: datetime
     unstored: str
     size: int
 
@@ -64,7 +65,7 @@ class RecentRequests:
             return
         with self._lock:
             self._drop(key)
-            self._asked[key] = Asked(request, time.monotonic(), unstored, size)
+            self._asked[key] = Asked(request, datetime.now(UTC), unstored, size)
             self._held += size
             while len(self._asked) > self._most or self._held > self._characters:
                 self._drop(next(iter(self._asked)))
@@ -111,24 +112,13 @@ def differing_fields(before: InferenceRequest, after: InferenceRequest) -> list[
 
 def describe_nearest(asked: Asked, fields: list[str]) -> str:
     """Return a sentence that says how a request differs from the nearest recent one."""
-    when = ago(time.monotonic() - asked.clock)
+    when = ago(asked.at)
     if len(fields) == 1:
-        return f"it differs from the request {when} only in {fields[0]}"
+        return f"it differs from the request asked {when} only in {fields[0]}"
     if len(fields) <= _MOST_FIELDS:
-        return f"it differs from the request {when} in {', '.join(fields[:-1])} and {fields[-1]}"
+        return f"it differs from the request asked {when} in {', '.join(fields[:-1])} and {fields[-1]}"
     names = ", ".join(field.split(" ", 1)[0] for field in fields[:_MOST_FIELDS])
-    return f"the nearest request, {when}, differs in {len(fields)} fields ({names}, …)"
-
-
-def ago(seconds: float) -> str:
-    """Return a duration as people say it: "12 seconds ago", "3 minutes ago", "2 days ago"."""
-    if seconds < 1.5:
-        return "a moment ago"
-    for name, length in (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0)):
-        count = round(seconds / length)
-        if seconds >= length:
-            return f"{count} {name}{'s' if count != 1 else ''} ago"
-    return f"{round(seconds)} seconds ago"
+    return f"the nearest request, asked {when}, differs in {len(fields)} fields ({names}, …)"
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -7,17 +7,17 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from jupyter_llmops.cache.answer import StoredAnswer, UnstoredAnswer, answer_from_json, answer_to_json
-from jupyter_llmops.cache.difference import RecentRequests, ago, describe_nearest
+from jupyter_llmops.cache.difference import RecentRequests, describe_nearest
 from jupyter_llmops.cache.item_format import ItemRejectedError
 from jupyter_llmops.cache.memoize import Answer, Question, memoize
 from jupyter_llmops.cache.recall import Recall
 from jupyter_llmops.cache.request_key import canonical_json, request_key, why_not_reusable
 from jupyter_llmops.cache.store import ItemStore
 from jupyter_llmops.cache.warning import CacheWarning
+from jupyter_llmops.display.elements import ago, duration
 from jupyter_llmops.records.cache import CacheResult, CacheStats
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.request import InferenceRequest
@@ -155,7 +155,7 @@ class ExactCache:
         last = self._last
         if isinstance(last, str):
             return last
-        return _explain_hit(last, ago((datetime.now(UTC) - last.stored_at).total_seconds()))
+        return _explain_hit(last, ago(last.stored_at))
 
     def clear(self) -> int:
         """Remove every stored answer in the folder, everybody's, and return how many; other files stay."""
@@ -217,7 +217,7 @@ class ExactCache:
             return f"Miss: {rejection}; it was computed again."
         before = self._recent.get(key)
         if before is not None:
-            when = ago(time.monotonic() - before.clock)
+            when = ago(before.at)
             became = before.unstored.rstrip(".") or "it was removed since"
             return f"Miss: the same was asked {when}, but its answer is not stored: {became}."
         nearest = self._recent.nearest(request)
@@ -228,9 +228,10 @@ class ExactCache:
 
 def _explain_hit(answer: StoredAnswer, when: str = "") -> str:
     at = answer.stored_at.isoformat(" ", "minutes")[:16]
-    took = answer.generation.seconds
-    age = f"{when}, " if when else ""
+    # Beyond a day `when` is the date, which `at` has already.
+    age = f" ({when})" if when and not at.startswith(when) else ""
     return (
-        f"Hit: {answer.stored_by} computed this answer {age}at {at} UTC, which took {took:.2f} s "
-        f"({answer.model}, {answer.engine_version}, key {answer.key[:12]})."
+        f"Hit: {answer.stored_by} computed this answer on {at} UTC{age} in "
+        f"{duration(answer.generation.seconds)} ({answer.model}, {answer.engine_version}; "
+        f"key {answer.key[:12]})."
     )
