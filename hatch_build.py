@@ -68,19 +68,19 @@ class LabExtensionHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def _is_current(self) -> bool:
         mark = self._built() / DIGEST
-        return (
-            mark.exists()
-            and (self._built() / "package.json").exists()
-            and mark.read_text(encoding="utf-8").strip() == self._digest()
-        )
+        return mark.exists() and mark.read_text(encoding="utf-8").strip() == self._digest()
 
     def _digest(self) -> str:
-        """Return a digest of everything that the build reads from ``labextension/``."""
+        """Return a digest of all that the build reads from ``labextension/``, and of the result's own manifest.
+
+        The manifest names the built script by its hash, so a build made by hand since then shows too.
+        """
         source = self._source()
         files = [source / name for name in CONFIGURATION]
         for folder in SOURCES:
             files += (source / folder).rglob("*")
-        digest = hashlib.sha256()
+        manifest = self._built() / "package.json"
+        digest = hashlib.sha256(manifest.read_bytes() if manifest.exists() else b"")
         for path in sorted(path for path in files if path.is_file()):
             # Line ends may differ between checkouts; the sources are text.
             content = path.read_bytes().replace(b"\r\n", b"\n")
