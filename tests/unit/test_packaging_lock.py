@@ -88,3 +88,14 @@ def test_every_supported_python_has_its_line(repository: Path) -> None:
     for version in ("3.11.2", "3.12.1", "3.13.0"):
         environment = {"python_version": version[:4], "python_full_version": version}
         assert sum(pin.marker is None or pin.marker.evaluate(environment) for pin in numpy) == 1
+
+
+def test_binder_takes_the_torch_of_the_makefile(repository: Path) -> None:
+    makefile = (repository / "Makefile").read_text("utf-8")
+    (version,) = re.findall(r"^TORCH := (\S+)$", makefile, flags=re.MULTILINE)
+    environment = (repository / "binder" / "environment.yml").read_text("utf-8")
+    assert f"pytorch-cpu={version}" in environment
+    post_build = (repository / "binder" / "postBuild").read_text("utf-8")
+    for lock in ("requirements.lock", "requirements-models.lock", "requirements-build.lock"):
+        assert lock in post_build
+        assert (repository / lock).exists()
