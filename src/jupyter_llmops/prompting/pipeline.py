@@ -221,6 +221,7 @@ class PromptPipeline:
         seconds = time.perf_counter() - clock
         completion = _completion(prepared, result.generation, seconds, hit=result.hit)
         interrupted = completion.finish_reason == "interrupted"
+        secrets = prepared.secrets + self._find_secrets(completion.text)
         run_id = self._stamp(
             "prompt",
             parent=parent,
@@ -228,7 +229,7 @@ class PromptPipeline:
             started_at=started_at,
             seconds=seconds,
             fields=_fields(prepared) | _completion_fields(completion),
-            content=_request_content(prepared) | _response_content(result),
+            content=_request_content(prepared) | _response_content(result.generation, secrets),
         )
         completion = replace(completion, run_id=run_id)
         if interrupted:
@@ -297,14 +298,24 @@ def _completion_fields(completion: Completion) -> dict[str, Any]:
 
 
 def _request_content(prepared: PreparedPrompt) -> dict[str, str]:
-    return {
-        "request": json.dumps(prepared.request.canonical(), ensure_ascii=False),
-        "template": prepared.draft.template,
+    """Return the texts of a request; all else of it stands in the leaf.
+
+    Each message is a text of its own, as it was sent: inside JSON its escapes could hide a secret
+    from the redactor.
+    """
+    messages = {
+        message_key(index, message.role): message.content
+        for index, message in enumerate(prepared.request.messages)
     }
+    return {"template": prepared.draft.template, **messages}
 
 
-def _response_content(result: CacheResult) -> dict[str, str]:
-    return {
-        "response": result.generation.text,
-        "token_ids": json.dumps(list(result.generation.token_ids)),
-    }
+def message_key(index: int, role: str) -> str:
+    """Return the name under which a run's content holds a message."""
+    return f"message.{index:03d}.{role}"
+
+
+def _response_content(generation: Generation, secrets: tuple[str, ...]) -> dict[str, str]:
+    if secrets:
+        return {"response": generation.text}  # redacted by the journal; its tokens would spell it out
+    return {"response": generation.text, "token_ids": json.dumps(list(generation.token_ids))}

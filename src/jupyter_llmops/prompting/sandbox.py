@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 LARGEST_REPETITION = 1_000_000
-LARGEST_EXPONENT = 64
+LARGEST_POWER_BITS = 4096
 _PLAIN_TYPES = (str, bytes, int, float, complex, bool, list, tuple, dict, set, frozenset, range)
 
 
@@ -53,7 +53,7 @@ def sandbox() -> ImmutableSandboxedEnvironment:
             return super().call(context, obj, *args, **kwargs)
 
         def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-            if operator == "**" and not _small(right, LARGEST_EXPONENT):
+            if operator == "**" and _power_bits(left, right) > LARGEST_POWER_BITS:
                 raise TemplateError("The template computes a power that is too large.")
             if operator == "*" and _repetition(left, right) > LARGEST_REPETITION:
                 raise TemplateError("The template repeats a text too many times.")
@@ -72,8 +72,10 @@ def sandbox() -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def _small(number: Any, limit: int) -> bool:
-    return isinstance(number, int | float) and abs(number) <= limit
+def _power_bits(base: Any, exponent: Any) -> float:
+    if isinstance(base, int) and isinstance(exponent, int):
+        return base.bit_length() * abs(exponent)
+    return 0
 
 
 def _repetition(left: Any, right: Any) -> int:

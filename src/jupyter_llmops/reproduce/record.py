@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyter_llmops.errors import ReproduceError
-from jupyter_llmops.records.request import InferenceRequest
+from jupyter_llmops.records.request import REQUEST_SCHEMA, InferenceRequest
 from jupyter_llmops.records.run import Run
 
 
@@ -49,9 +49,10 @@ def recorded_prompt(run: Run, content: Mapping[str, Any] | None) -> RecordedProm
             f"The content of run {run.id} is not on this machine: it was deleted or belongs to another user.",
             "Its leaf still verifies; run the prompt again to have a record that can be reproduced.",
         )
-    if content.get("redacted"):
+    leaf = run.leaf or {}
+    if leaf.get("redacted"):
         raise ReproduceError(
-            f"The record of run {run.id} was redacted ({', '.join(content['redacted'])}), so the request is not whole.",
+            f"The record of run {run.id} was redacted ({', '.join(leaf['redacted'])}), so the request is not whole.",
             "Take the secret out of the prompt and run it again.",
         )
     if "response" not in content or run.status == "error":
@@ -59,11 +60,10 @@ def recorded_prompt(run: Run, content: Mapping[str, Any] | None) -> RecordedProm
             f"Run {run.id} ended without an answer ({run.error_type or run.status}), so there is nothing to compare.",
             "Type %runs to see the runs with an answer.",
         )
-    leaf = run.leaf or {}
     try:
         return RecordedPrompt(
             run=run,
-            request=InferenceRequest.from_canonical(json.loads(content["request"])),
+            request=_request(leaf, content),
             text=content["response"],
             token_ids=tuple(json.loads(content["token_ids"])),
             model_source=str(leaf.get("model_source", "")),
@@ -74,3 +74,11 @@ def recorded_prompt(run: Run, content: Mapping[str, Any] | None) -> RecordedProm
             f"The record of run {run.id} has a form that this version can't read ({error!r}).",
             "Update jupyter-llmops, or run the prompt again.",
         ) from None
+
+
+def _request(leaf: Mapping[str, Any], content: Mapping[str, Any]) -> InferenceRequest:
+    keys = sorted(key for key in content if key.startswith("message."))
+    messages = [{"role": key.rpartition(".")[2], "content": content[key]} for key in keys]
+    names = ("model", "model_digest", "parameters", "engine", "engine_version", "quantization", "device")
+    values = {name: leaf[name] for name in names}
+    return InferenceRequest.from_canonical({"schema": REQUEST_SCHEMA, "messages": messages, **values})

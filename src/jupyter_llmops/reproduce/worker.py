@@ -30,14 +30,14 @@ def infer(order: dict[str, Any]) -> dict[str, Any]:
     ReproduceError
         The model's files are not those of the record.
     """
-    from jupyter_llmops.inference.sources import with_digest
+    from jupyter_llmops.inference.sources import digest_of
     from jupyter_llmops.inference.transformers_engine import TransformersEngine
 
     request = InferenceRequest.from_canonical(order["request"])
     folder = Path(order["models_folder"])
     engine = TransformersEngine(folder, offline=order["offline"])
     recorded = Model(name=request.model, kind="llm", source=order["model_source"])
-    model = with_digest(recorded, folder, offline=order["offline"])
+    model = digest_of(recorded, folder, offline=order["offline"])
     if model.digest != request.model_digest:
         raise ReproduceError(
             f"The files of {request.model} have changed since: {model.digest[:19]}… now, "

@@ -1,0 +1,76 @@
+"""From what a user types to a run: ``In[7]``, ``-1``, the beginning of an id, a Completion."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from jupyter_llmops.errors import AmbiguousNameError, UnknownNameError, UsageError
+from jupyter_llmops.records.completion import Completion
+from jupyter_llmops.records.run import Run
+
+_CELL = re.compile(r"In\s*\[\s*(\d+)\s*\]$|In(\d+)$")
+_COUNT_BACK = re.compile(r"-\d+$")
+_ID = re.compile(r"[0-9a-f]{3,}$")
+VALID = "A run is In[7], -1, the beginning of an id from %runs, or a Completion."
+
+
+def resolve_reference(reference: object, runs: Sequence[Run], *, kind: str | None = None) -> Run | None:
+    """Return the run of this session that a reference means; None for an id of another session.
+
+    Parameters
+    ----------
+    reference : str, int or Completion
+        Empty means -1.
+    runs : sequence of Run
+        This session's runs, oldest first.
+    kind : str, optional
+        Only runs of this kind count for ``-1`` and ``In[7]``.
+
+    Raises
+    ------
+    UsageError
+        The reference has no form that is known.
+    UnknownNameError
+        This session has no such cell or not as many runs.
+    AmbiguousNameError
+        More than one run begins with these digits.
+    """
+    if isinstance(reference, Completion):
+        reference = reference.run_id
+    text = str(reference).strip() or "-1"
+    counted = [run for run in runs if run.kind == kind] if kind else [r for r in runs if r.kind != "session"]
+    if _COUNT_BACK.match(text):
+        return _count_back(text, counted, kind or "run")
+    if cell := _CELL.match(text):
+        return _in_cell(int(cell[1] or cell[2]), runs, counted, kind or "run")
+    if not _ID.match(text):
+        raise UsageError(f"{text!r} is not the name of a run.", VALID)
+    found = [run for run in runs if run.id.startswith(text)]
+    if len(found) > 1:
+        raise AmbiguousNameError(
+            f"{len(found)} runs begin with {text!r}.",
+            f"Type more of it: {', '.join(run.id for run in found[:5])}.",
+        )
+    return found[0] if found else None
+
+
+def _count_back(text: str, counted: Sequence[Run], noun: str) -> Run:
+    if -int(text) > len(counted) or text == "-0":
+        raise UnknownNameError(
+            noun, text, hint=f"This session has {len(counted)} so far; %runs lists those of every session."
+        )
+    return counted[int(text)]
+
+
+def _in_cell(number: int, runs: Sequence[Run], counted: Sequence[Run], noun: str) -> Run:
+    cells = [run for run in runs if run.kind == "cell" and run.execution_count == number]
+    if not cells:
+        raise UnknownNameError("cell", f"In[{number}]", hint="%runs lists what was stamped.")
+    ids = {run.id for run in cells}
+    within = [run for run in counted if run.id in ids or run.parent in ids]
+    if not within:
+        raise UnknownNameError(
+            noun, f"In[{number}]", hint=f"That cell ran no {noun}; %runs lists what was stamped."
+        )
+    return within[-1]

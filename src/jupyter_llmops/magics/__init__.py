@@ -1,0 +1,1 @@
+"""One small file per magic: parse, call, show."""

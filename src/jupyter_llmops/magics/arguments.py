@@ -1,0 +1,135 @@
+"""From the line that a user typed to values: options, sub-commands, ``name=value`` pairs."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from IPython.core.error import UsageError as IPythonUsageError
+from IPython.core.interactiveshell import InteractiveShell
+
+from jupyter_llmops.errors import UnknownNameError, UsageError
+from jupyter_llmops.records.request import Scalar
+
+
+def parse(method: Any, line: str, shell: InteractiveShell) -> Namespace:
+    """Return a magic's arguments, with ``$name`` and ``{expression}`` expanded in their values.
+
+    Parameters
+    ----------
+    method : bound method
+        A magic with IPython's ``magic_arguments``.
+    line : str
+        What stands behind the magic's name.
+    shell : InteractiveShell
+        Whose variables are used.
+
+    Raises
+    ------
+    UsageError
+        With the magic's usage line.
+    """
+    parser = method.parser
+    try:
+        words = [_expand(word, shell) for word in shlex.split(line)]
+    except ValueError as error:
+        raise UsageError(f"The line can't be read: {error}.", usage(method)) from None
+    try:
+        arguments: Namespace = parser.parse_args(words)
+    except IPythonUsageError as error:
+        raise UsageError(f"{_sentence(str(error))}", usage(method)) from None
+    return arguments
+
+
+def usage(method: Any) -> str:
+    """Return a magic's usage on one line."""
+    text = " ".join(method.parser.format_usage().replace("::", " ").replace("usage:", " ").split())
+    name = method.__name__
+    return f"Usage: {text} · %{name}? explains every option."
+
+
+def _sentence(text: str) -> str:
+    text = text.strip().rstrip(".")
+    return text[:1].upper() + text[1:] + "."
+
+
+def _expand(word: str, shell: InteractiveShell) -> str:
+    expanded: str = shell.var_expand(word, depth=0, formatter=_formatter())
+    return expanded
+
+
+def _formatter() -> Any:
+    from IPython.utils.text import DollarFormatter
+
+    return DollarFormatter()
+
+
+def choose(
+    noun: str, words: list[str], commands: Mapping[str, Callable[..., Any]], example: str
+) -> tuple[Callable[..., Any], list[str]]:
+    """Return what a sub-command's name stands for, and the words behind it.
+
+    Parameters
+    ----------
+    noun : str
+        The magic's name, with its per cent sign.
+    words : list of str
+        The sub-command's name first.
+    commands : mapping
+        What is valid.
+    example : str
+        A line that works, for the error.
+    """
+    if words[0] not in commands:
+        valid = ", ".join(commands)
+        unknown = UnknownNameError(f"{noun} command", words[0], commands)
+        raise UsageError(unknown.message, f"{unknown.hint} Valid are {valid}, e.g. {example}".strip())
+    return commands[words[0]], words[1:]
+
+
+def one_name(words: list[str], usage_line: str) -> str:
+    """Return the only word, or say how the line is typed."""
+    if len(words) != 1:
+        raise UsageError(
+            "A name is missing." if not words else f"There is one name too many: {' '.join(words[1:])}.",
+            f"Type {usage_line}.",
+        )
+    return words[0]
+
+
+def pairs(words: Iterable[str] | None, option: str) -> dict[str, str]:
+    """Return ``name=value`` words as a mapping.
+
+    Raises
+    ------
+    UsageError
+        A word has no equals sign, or its name is no identifier.
+    """
+    values: dict[str, str] = {}
+    for word in words or ():
+        name, equals, value = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(
+                f"{word!r} is not of the form name=value.",
+                f"Type {option}name=value, e.g. {option}topic=cats.",
+            )
+        values[name] = value
+    return values
+
+
+def scalars(values: Mapping[str, str]) -> dict[str, Scalar]:
+    """Return texts as the numbers or truth values they look like, else as they are."""
+    return {name: _scalar(text) for name, text in values.items()}
+
+
+def _scalar(text: str) -> Scalar:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, int | float | str) or value is None else text

@@ -1,0 +1,81 @@
+"""Tab completion of sub-commands, options and names, without importing anything heavy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from IPython.core.error import TryNext
+from IPython.core.interactiveshell import InteractiveShell
+
+from jupyter_llmops.workspace import Workspace
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "prompts": ("show", "find"),
+    "models": ("show", "find", "add", "load", "unload"),
+    "cache": ("why", "clear", "off", "on"),
+    "runs": ("show",),
+    "audit": ("verify",),
+    "llmops": ("doctor", "autoload"),
+    "cascade": ("new", "run"),
+}
+_LINE = re.compile(
+    r"^%{1,2}(prompts|prompt|models|cascades|cascade|cache|runs|audit|llmops|gpus|reproduce)\b"
+)
+
+
+def register_completers(shell: InteractiveShell, workspace: Workspace) -> None:
+    """Let Tab complete what stands behind this package's magics.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        Where Tab is pressed.
+    workspace : Workspace
+        Whose names are offered.
+    """
+
+    def complete(_completer: Any, event: Any) -> list[str]:
+        match = _LINE.match(event.line.lstrip())
+        if not match:
+            raise TryNext
+        offered = candidates(workspace, shell, match[1], event.line)
+        return sorted(word for word in offered if word.startswith(event.symbol))
+
+    shell.set_hook("complete_command", complete, re_key=_LINE.pattern)
+
+
+def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: str) -> Iterable[str]:
+    """Return every word that could stand at the end of `line`."""
+    words = line.split()
+    previous = words[-1] if line.endswith(" ") else words[-2] if len(words) > 1 else ""
+    if previous in ("-m", "--model"):
+        return _names(workspace.models)
+    if previous == "--quant":
+        return ("auto", "nf4", "bf16", "fp32")
+    if previous in ("show", "load", "unload") and magic == "models":
+        return _names(workspace.models)
+    if previous == "show" and magic == "prompts":
+        return _names(workspace.prompts)
+    position = len(words) if line.endswith(" ") else len(words) - 1
+    if position == 1 and magic == "prompt" and not line.lstrip().startswith("%%"):
+        return [*_names(workspace.prompts), *_options(shell, magic)]
+    if position in (1, 2) and magic == "cascade":
+        return [*(COMMANDS["cascade"] if position == 1 else ()), *(c.name for c in workspace.cascades)]
+    return [*(COMMANDS.get(magic, ()) if position == 1 else ()), *_options(shell, magic)]
+
+
+def _names(listing: Callable[[], Iterable[Any]]) -> list[str]:
+    try:
+        return [record.name for record in listing()]
+    except Exception:  # noqa: BLE001 - Tab must never fail
+        return []
+
+
+def _options(shell: InteractiveShell, magic: str) -> list[str]:
+    method = shell.find_line_magic(magic)
+    parser = getattr(method, "parser", None)
+    if parser is None:
+        return []
+    return [name for action in parser._actions for name in action.option_strings if name.startswith("--")]

@@ -1,0 +1,74 @@
+"""Loading into a shell: magics, formatters, completion, the stamper; and out again."""
+
+from __future__ import annotations
+
+from IPython.core.interactiveshell import InteractiveShell
+
+from jupyter_llmops.display.formatters import register_formatters
+from jupyter_llmops.display.status import workspace_line
+from jupyter_llmops.magics.base import WorkspaceMagics
+from jupyter_llmops.magics.cache import CacheMagics
+from jupyter_llmops.magics.cascade import CascadeMagics
+from jupyter_llmops.magics.completer import register_completers
+from jupyter_llmops.magics.gpus import GpusMagics
+from jupyter_llmops.magics.llmops import LLMOpsMagics
+from jupyter_llmops.magics.models import ModelsMagics
+from jupyter_llmops.magics.prompt import PromptMagics
+from jupyter_llmops.magics.prompts import PromptsMagics
+from jupyter_llmops.magics.trail import TrailMagics
+from jupyter_llmops.settings import load_settings
+from jupyter_llmops.workspace import Workspace, open_workspace
+
+MAGICS: tuple[type[WorkspaceMagics], ...] = (
+    PromptMagics,
+    PromptsMagics,
+    ModelsMagics,
+    GpusMagics,
+    CacheMagics,
+    CascadeMagics,
+    TrailMagics,
+    LLMOpsMagics,
+)
+_ATTRIBUTE = "_jupyter_llmops"
+
+
+def load(shell: InteractiveShell) -> Workspace:
+    """Load into a shell and print one line; loading twice changes nothing.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        A kernel's or a terminal's shell.
+    """
+    loaded: Workspace | None = getattr(shell, _ATTRIBUTE, None)
+    if loaded is not None:
+        print(workspace_line(loaded.status()))
+        return loaded
+    settings = load_settings(shell)
+    workspace = open_workspace(settings=settings)
+    for magics in MAGICS:
+        shell.register_magics(magics(shell, workspace))
+    shell.configurables.append(workspace.settings)  # so that %config LLMOps.… finds it
+    register_formatters(shell)
+    register_completers(shell, workspace)
+    if workspace.settings.audit:
+        from jupyter_llmops.audit.cells import CellStamper
+
+        stamper = CellStamper(shell, workspace.journal, on_stamp=lambda _: workspace.doorbell.ring("runs"))
+        stamper.register()
+        workspace.stamper = stamper
+    setattr(shell, _ATTRIBUTE, workspace)
+    print(workspace_line(workspace.status()))
+    return workspace
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Take the hooks out of a shell; the magics stay until the kernel ends, as IPython has it."""
+    workspace: Workspace | None = getattr(shell, _ATTRIBUTE, None)
+    if workspace is None:
+        return
+    if workspace.stamper is not None:
+        workspace.stamper.unregister()
+    shell.configurables.remove(workspace.settings)
+    workspace.close()
+    delattr(shell, _ATTRIBUTE)

@@ -1,0 +1,101 @@
+"""What stands below a cell while it works: the answer as it is written, and a line of progress."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import DisplayHandle, clear_output, display
+
+from jupyter_llmops.display.completion import progress_html
+from jupyter_llmops.display.elements import bar, duration
+
+# Redrawing more often only makes the browser work.
+SECONDS_BETWEEN_DRAWS = 0.08
+
+
+class LiveAnswer:
+    """Shows an answer while it comes; leaves nothing behind when the result is shown.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+        A kernel gets HTML that is redrawn in place; a terminal gets the text as it comes.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._notebook = hasattr(shell, "kernel")
+        self._text = ""
+        self._line = ""
+        self._fraction: float | None = None
+        self._pieces = 0
+        self._first_piece = 0.0
+        self._drawn = 0.0
+        self._handle: DisplayHandle | None = None
+        self._mid_line = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._notebook:
+            if self._mid_line:
+                sys.stdout.write("\n")
+            return
+        if self._handle is None:
+            return
+        if error is not None and self._text:
+            self._line = f"stopped after {self._pieces} pieces"
+            self._draw()  # what had come stays on the screen, above the error's line
+        else:
+            clear_output(wait=True)
+
+    def progress(self, sentence: str, fraction: float | None = None) -> None:
+        """Show a sentence and, where one is known, how far it is (0 to 1)."""
+        self._line, self._fraction = sentence, fraction
+        self._refresh()
+
+    def write(self, piece: str) -> None:
+        """Add a piece of the answer."""
+        now = time.perf_counter()
+        if not self._pieces:
+            self._first_piece = now
+        self._pieces += 1
+        self._text += piece
+        self._fraction = None
+        elapsed = now - self._first_piece
+        rate = f" · {(self._pieces - 1) / elapsed:.0f} pieces/s" if elapsed > 0.5 else ""
+        self._line = f"{self._pieces} pieces in {duration(elapsed)}{rate}"
+        if not self._notebook:
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+            self._mid_line = not piece.endswith("\n")
+            return
+        self._refresh()
+
+    def _refresh(self) -> None:
+        if not self._notebook:
+            if not self._pieces:
+                percent = f" {100 * self._fraction:.0f} %" if self._fraction is not None else ""
+                sys.stderr.write(f"{self._line}{percent}\n")
+            return
+        now = time.perf_counter()
+        if now - self._drawn >= SECONDS_BETWEEN_DRAWS:
+            self._draw()
+            self._drawn = now
+
+    def _draw(self) -> None:
+        line = bar(self._fraction, self._line) if self._fraction is not None else self._line
+        bundle = {
+            "text/plain": f"{self._text}\n[{self._line}]",
+            "text/html": progress_html(self._text, line),
+        }
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)

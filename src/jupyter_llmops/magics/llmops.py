@@ -1,0 +1,70 @@
+"""``%llmops``: the state of the workspace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from IPython.core.magic import line_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from jupyter_llmops.errors import UsageError
+from jupyter_llmops.magics.arguments import choose, parse
+from jupyter_llmops.magics.base import WorkspaceMagics
+from jupyter_llmops.records.status import Checkup
+
+STARTUP_FILE = "50-jupyter-llmops.py"
+STARTUP_CODE = """# Written by %llmops autoload on; %llmops autoload off removes it.
+get_ipython().run_line_magic("load_ext", "jupyter_llmops")
+"""
+
+
+@magics_class
+class LLMOpsMagics(WorkspaceMagics):
+    """The workspace itself."""
+
+    @no_var_expand
+    @magic_arguments()
+    @argument(
+        "words", nargs="*", metavar="COMMAND", help="doctor, or autoload on|off; nothing shows the state."
+    )
+    @line_magic
+    def llmops(self, line: str) -> Any:
+        """Show the state of the workspace, check every part, or load this extension in every kernel.
+
+        ::
+
+            %llmops
+            %llmops doctor
+            %llmops autoload on
+        """
+        words = parse(self.llmops, line, self.shell).words
+        if not words:
+            return self.workspace.status()
+        commands = {"doctor": self._doctor, "autoload": self._autoload}
+        command, rest = choose("%llmops", words, commands, "%llmops doctor")
+        return command(rest)
+
+    def _doctor(self, words: list[str]) -> Checkup:
+        if words:
+            raise UsageError(f"doctor takes no {words[0]!r}.", "Type %llmops doctor.")
+        from jupyter_llmops.workspace.doctor import examine
+
+        return examine(self.workspace)
+
+    def _autoload(self, words: list[str]) -> None:
+        if words not in (["on"], ["off"]):
+            raise UsageError("autoload is switched on or off.", "Type %llmops autoload on.")
+        startup = Path(self.shell.profile_dir.startup_dir) / STARTUP_FILE
+        try:
+            if words == ["off"]:
+                startup.unlink(missing_ok=True)
+                print("The extension is no longer loaded by itself.")
+                return
+            startup.write_text(STARTUP_CODE)
+        except OSError as error:
+            raise UsageError(
+                f"{startup} can't be written: {error.strerror}.",
+                "Make the folder writable, or type %load_ext by hand.",
+            ) from None
+        print(f"Every new kernel of this profile loads jupyter_llmops ({startup}).")

@@ -1,0 +1,127 @@
+"""``%%prompt``: ask a model. ``%prompt NAME``: run a saved prompt."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from IPython.core.magic import line_cell_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from jupyter_llmops.errors import UsageError
+from jupyter_llmops.magics.arguments import pairs, parse, scalars, usage
+from jupyter_llmops.magics.base import WorkspaceMagics
+from jupyter_llmops.magics.live import LiveAnswer
+from jupyter_llmops.records.completion import Completion
+from jupyter_llmops.records.prompting import DryRun
+from jupyter_llmops.workspace import PromptOptions
+
+
+@magics_class
+class PromptMagics(WorkspaceMagics):
+    """The prompt magic."""
+
+    @no_var_expand
+    @magic_arguments()
+    @argument("-m", "--model", default="", help="Model; %%models lists them.")
+    @argument("-s", "--save", metavar="NAME", default="", help="Save the template in the catalog as NAME.")
+    @argument("-n", "--max-new-tokens", type=int, metavar="N", help="Most tokens of the answer.")
+    @argument(
+        "-t", "--temperature", type=float, metavar="T", help="0 (default) is greedy; above it, sampling."
+    )
+    @argument("--seed", type=int, metavar="N", help="Makes a sampled answer repeatable.")
+    @argument("--system", default="", metavar="TEXT", help="System message, a template too.")
+    @argument("--var", action="append", metavar="k=v", help="A variable of the template; repeatable.")
+    @argument(
+        "--param", action="append", metavar="k=v", help="A further generation parameter, e.g. top_p=0.9."
+    )
+    @argument(
+        "--quant", choices=("auto", "nf4", "bf16", "fp32"), default="", help="Precision of the weights."
+    )
+    @argument("--into", metavar="VAR", default="", help="Also keep the Completion in this variable.")
+    @argument(
+        "--dry-run", action="store_true", help="Show what would be sent, its tokens and whether it would hit."
+    )
+    @argument("--no-cache", action="store_true", help="Neither read nor write the cache.")
+    @argument("saved", nargs="*", metavar="NAME", help="%%prompt only: a saved prompt and its variables.")
+    @line_cell_magic
+    def prompt(self, line: str, cell: str | None = None) -> Completion | DryRun:
+        """Ask a model: the cell's body is a Jinja2 template over the notebook's variables.
+
+        ::
+
+            %%prompt -n 60
+            Say in one sentence what {{ topic }} is.
+
+        ``%prompt NAME topic=entropy`` runs a prompt that was saved with ``-s NAME``.
+        """
+        arguments = parse(self.prompt, line, self.shell)
+        if arguments.into and not arguments.into.isidentifier():
+            raise UsageError(
+                f"--into {arguments.into!r} is not the name of a variable.", "Type --into answer."
+            )
+        template, options = self._what_to_run(arguments, cell)
+        if arguments.dry_run:
+            return self.workspace.dry_run(template, **options)
+        with LiveAnswer(self.shell) as live:
+            completion = self.workspace.prompt(
+                template,
+                save_as=arguments.save,
+                use_cache=not arguments.no_cache,
+                on_text=live.write,
+                progress=live.progress,
+                **options,
+            )
+        if arguments.into:
+            self.namespace[arguments.into] = completion
+        return completion
+
+    def _what_to_run(self, arguments: Namespace, cell: str | None) -> tuple[str, PromptOptions]:
+        if cell is not None:
+            if arguments.saved:
+                raise UsageError(
+                    f"{arguments.saved[0]!r} is not an option; the prompt's text goes below the %%prompt line.",
+                    usage(self.prompt),
+                )
+            template, options = cell.strip("\n"), PromptOptions()
+            variables: Mapping[str, Any] = self.namespace | pairs(arguments.var, "--var ")
+        else:
+            if not arguments.saved:
+                raise UsageError(
+                    "There is no prompt to run.",
+                    "Type %prompt NAME for a saved one (%prompts lists them), or %%prompt with a text below.",
+                )
+            prompt = self.workspace.saved_prompt(arguments.saved[0])
+            template, options = prompt.template, self.workspace.saved_options(prompt)
+            given = pairs(arguments.saved[1:], "") | pairs(arguments.var, "--var ")
+            variables = self.namespace | given
+        options["variables"] = variables
+        return template, _with_arguments(options, arguments)
+
+
+def _with_arguments(options: PromptOptions, arguments: Namespace) -> PromptOptions:
+    """Let what was typed win over what was saved."""
+    typed: dict[str, Any] = {
+        "system": arguments.system,
+        "model": arguments.model,
+        "quantization": arguments.quant,
+        "max_new_tokens": arguments.max_new_tokens,
+        "temperature": arguments.temperature,
+        "seed": arguments.seed,
+    }
+    merged: dict[str, Any] = {**options, **{k: v for k, v in typed.items() if v not in ("", None)}}
+    if arguments.param:
+        merged["parameters"] = {**merged.get("parameters", {}), **scalars(pairs(arguments.param, "--param "))}
+    _check_numbers(merged)
+    return PromptOptions(**merged)  # type: ignore[typeddict-item]
+
+
+def _check_numbers(options: Mapping[str, Any]) -> None:
+    tokens, temperature = options.get("max_new_tokens"), options.get("temperature")
+    if tokens is not None and tokens < 1:
+        raise UsageError(f"-n {tokens} asks for no answer.", "Type -n with 1 or more, e.g. -n 60.")
+    if temperature is not None and not 0 <= temperature <= 10:
+        raise UsageError(
+            f"-t {temperature:g} is not a temperature.", "Type a number from 0 (greedy) to 10, e.g. -t 0.7."
+        )

@@ -1,0 +1,61 @@
+"""Cascades of this session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_llmops.errors import UnknownNameError
+from jupyter_llmops.settings import LLMOps
+from jupyter_llmops.workspace.parts import Parts, Progress
+
+if TYPE_CHECKING:
+    from jupyter_llmops.cascade.run import CascadeRunner
+    from jupyter_llmops.records.cascade import Cascade
+
+
+class Cascades(Parts):
+    """What a workspace does with cascades."""
+
+    def __init__(self, settings: LLMOps, folder: Path) -> None:
+        super().__init__(settings, folder)
+        self._cascades: dict[str, tuple[Cascade, Mapping[str, Any]]] = {}
+
+    def define_cascade(self, cascade: Cascade, classifiers: Mapping[str, Any]) -> Cascade:
+        """Keep a cascade under its name for this session.
+
+        Parameters
+        ----------
+        cascade : Cascade
+            From ``cascade.specification.build_cascade``.
+        classifiers : mapping
+            The fitted classifier of each classic stage, by the stage's name.
+        """
+        self._cascades[cascade.name] = (cascade, dict(classifiers))
+        return cascade
+
+    @property
+    def cascades(self) -> tuple[Cascade, ...]:
+        """The cascades of this session."""
+        return tuple(cascade for cascade, _ in self._cascades.values())
+
+    def cascade(self, name: str, progress: Progress | None = None) -> CascadeRunner:
+        """Return what runs a cascade.
+
+        Raises
+        ------
+        UnknownNameError
+            No cascade of this session has that name.
+        """
+        from jupyter_llmops.cascade.run import CascadeRunner
+
+        if name not in self._cascades:
+            raise UnknownNameError(
+                "cascade",
+                name,
+                self._cascades,
+                "" if self._cascades else "Type %cascade new? for how to make one.",
+            )
+        cascade, classifiers = self._cascades[name]
+        return CascadeRunner(cascade, classifiers, score=self._score, stamp=self.stamp, progress=progress)

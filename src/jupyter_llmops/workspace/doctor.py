@@ -1,0 +1,157 @@
+"""A check of every part, each with what to do where it is not well."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+
+from jupyter_llmops.errors import LLMOpsError
+from jupyter_llmops.records.status import Check, Checkup
+from jupyter_llmops.workspace.facade import Workspace
+
+SMALLEST_FREE_DISK = 2 * 10**9
+
+
+def examine(workspace: Workspace) -> Checkup:
+    """Check catalog, model, memory, GPU, cache, journal, server and labextension.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        What is checked; a part that raises is a failed check, never an exception.
+    """
+    return Checkup(tuple(_guarded(part, check, workspace) for part, check in CHECKS.items()))
+
+
+def _guarded(part: str, check: Callable[[Workspace], Check], workspace: Workspace) -> Check:
+    try:
+        return check(workspace)
+    except LLMOpsError as error:
+        return Check(part, "fail", error.message, error.hint)
+    except Exception as error:  # noqa: BLE001 - the doctor must get to the last part
+        return Check(
+            part, "fail", f"{type(error).__name__}: {error}", "Please report this with the whole table."
+        )
+
+
+def _catalog(workspace: Workspace) -> Check:
+    state = workspace.catalog.describe()
+    if state.problem:
+        return Check(
+            "catalog", "fail", state.problem, f"Check {state.path}, or name another in LLMOPS_CATALOG."
+        )
+    if not state.writable:
+        return Check(
+            "catalog",
+            "warn",
+            f"{state.path} can only be read.",
+            "Ask for write access, or set LLMOPS_CATALOG.",
+        )
+    return Check("catalog", "ok", f"{state.path} can be read and written.")
+
+
+def _model(workspace: Workspace) -> Check:
+    model = workspace.model(workspace.settings.model)
+    identity = workspace.engine.identify(model, workspace.settings.quantization)
+    return Check(
+        "model", "ok", f"{model.name}, {identity.quantization} on {identity.device} ({identity.reason})."
+    )
+
+
+def _quantization(_: Workspace) -> Check:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return Check(
+            "bitsandbytes", "warn", "It is not installed, so nf4 can't be used.", "%pip install bitsandbytes"
+        )
+    return Check("bitsandbytes", "ok", "nf4 can be used on GPU and CPU.")
+
+
+def _gpu(workspace: Workspace) -> Check:
+    inventory = workspace.gpus()
+    count = sum(device.kind == "gpu" for device in inventory.devices)
+    if inventory.driver_status == "ok":
+        return Check(
+            "GPU", "ok", f"{count} GPU{'s' if count != 1 else ''}, driver {inventory.driver_version}."
+        )
+    if inventory.driver_status == "missing":
+        return Check("GPU", "ok", f"{inventory.driver_message} Models run on the CPU.")
+    return Check(
+        "GPU", "warn", inventory.driver_message, "Mend the driver; until then models run on the CPU."
+    )
+
+
+def _cache(workspace: Workspace) -> Check:
+    stats = workspace.cache.stats()
+    if not workspace.cache.enabled:
+        return Check("cache", "warn", "It is off.", "%cache on")
+    if stats.rejected:
+        return Check(
+            "cache", "warn", f"{stats.rejected} items did not verify and were computed again.", "%cache why"
+        )
+    return Check("cache", "ok", f"{stats.entries} answers in {workspace.folder / 'cache'}.")
+
+
+def _journal(workspace: Workspace) -> Check:
+    if not workspace.settings.audit:
+        return Check(
+            "audit", "warn", "Cells are not stamped.", "%config LLMOps.audit = True, then load again"
+        )
+    waiting = workspace.journal.waiting
+    if waiting:
+        return Check(
+            "audit",
+            "fail",
+            f"{waiting} runs wait in memory because {workspace.journal.path} can't be written.",
+            "Free space there or make it writable; nothing is lost while this kernel lives.",
+        )
+    return Check("audit", "ok", f"{workspace.journal.stamped} runs in {workspace.journal.path}.")
+
+
+def _disk(workspace: Workspace) -> Check:
+    folder = workspace.models_folder
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < SMALLEST_FREE_DISK:
+        return Check(
+            "disk", "warn", f"{free / 1e9:.1f} GB free at {folder}.", "Free some; a model needs more."
+        )
+    return Check("disk", "ok", f"{free / 1e9:.0f} GB free at {folder}.")
+
+
+def _server(workspace: Workspace) -> Check:
+    address = workspace.doorbell.address
+    if not address:
+        return Check("server", "ok", "None: this kernel was not started by a Jupyter server.")
+    answer = workspace.doorbell.check()
+    if answer:
+        return Check(
+            "server", "fail", answer, "jupyter server extension enable jupyter_llmops, then restart Jupyter"
+        )
+    return Check("server", "ok", f"{address} takes what this kernel tells it.")
+
+
+def _labextension(_: Workspace) -> Check:
+    from pathlib import Path
+
+    from jupyter_core.paths import jupyter_path
+
+    places = [Path(folder) / "jupyter-llmops" / "package.json" for folder in jupyter_path("labextensions")]
+    found = [place for place in places if place.is_file()]
+    if not found:
+        return Check("labextension", "warn", "The sidebar is not installed.", "%pip install jupyter-llmops")
+    return Check("labextension", "ok", f"{found[0].parent}")
+
+
+CHECKS: dict[str, Callable[[Workspace], Check]] = {
+    "catalog": _catalog,
+    "model": _model,
+    "bitsandbytes": _quantization,
+    "GPU": _gpu,
+    "cache": _cache,
+    "audit": _journal,
+    "disk": _disk,
+    "server": _server,
+    "labextension": _labextension,
+}

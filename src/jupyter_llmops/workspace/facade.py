@@ -1,0 +1,66 @@
+"""The facade: everything that a notebook or a script reaches through this package."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from jupyter_llmops.records.status import WorkspaceStatus
+from jupyter_llmops.settings import LLMOps, find_catalog, load_settings
+from jupyter_llmops.workspace.cascades import Cascades
+from jupyter_llmops.workspace.inventory import Inventory
+from jupyter_llmops.workspace.prompts import Prompts
+from jupyter_llmops.workspace.trail import Trail
+
+
+class Workspace(Prompts, Cascades, Inventory, Trail):
+    """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
+
+    def status(self) -> WorkspaceStatus:
+        """Return what `%llmops` shows, without loading anything."""
+        from jupyter_llmops import __version__
+
+        loaded = self.__dict__
+        stats = self.cache.stats() if "cache" in loaded else None
+        return WorkspaceStatus(
+            version=__version__,
+            catalog=str(self.folder),
+            model=self.settings.model,
+            quantization=self.settings.quantization,
+            session=self.journal.session if self.settings.audit else "",
+            runs=self.journal.stamped if self.settings.audit else 0,
+            site=self.settings.site,
+            user=self.user,
+            server=self.doorbell.address,
+            loaded_models=tuple(m.name for m in self.engine.loaded()) if "engine" in loaded else (),
+            cache_hits=stats.hits if stats else 0,
+            cache_misses=stats.misses if stats else 0,
+            seconds_saved=stats.seconds_saved if stats else 0.0,
+        )
+
+    def close(self) -> None:
+        """Write what is left of the journal."""
+        if "journal" in self.__dict__:
+            self.journal.close()
+
+
+_open: dict[Path, Workspace] = {}
+_open_lock = threading.Lock()
+
+
+def open_workspace(catalog: str | Path | None = None, *, settings: LLMOps | None = None) -> Workspace:
+    """Return this process's workspace on a catalog; the same catalog gives the same workspace.
+
+    Parameters
+    ----------
+    catalog : path, optional
+        Folder of the catalog; found as the settings say by default.
+    settings : LLMOps, optional
+        The settings in force; read from the configuration files by default.
+    """
+    settings = settings or load_settings()
+    folder = Path(catalog).expanduser().resolve() if catalog else find_catalog(settings)
+    with _open_lock:
+        if folder not in _open:
+            _open[folder] = Workspace(settings, folder)
+        return _open[folder]

@@ -1,0 +1,122 @@
+"""The trail: runs, their contents, verification, reproduction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from jupyter_llmops.records.listing import Listing
+from jupyter_llmops.workspace.parts import Parts, Progress
+
+if TYPE_CHECKING:
+    from jupyter_llmops.records.reproduction import Reproduction
+    from jupyter_llmops.records.run import Run, Verification
+
+
+class Trail(Parts):
+    """What a workspace says of the runs."""
+
+    def runs(self, limit: int = 20, kind: str | None = None) -> Listing[Run]:
+        """Return the newest runs of everyone who uses this catalog.
+
+        Parameters
+        ----------
+        limit : int
+            At most this many.
+        kind : str, optional
+            "cell", "prompt", "cascade" or "reproduction".
+        """
+        self.flush()
+        return Listing("run", self.catalog.runs.list(limit=limit, kind=kind), "Run a cell and look again.")
+
+    def flush(self) -> None:
+        """Carry what the journals hold into the catalog."""
+        from jupyter_llmops.agent.flush import flush_journals
+
+        if self.settings.audit:
+            self.journal.flush()
+        flush_journals(self.audit_folder, self.catalog)
+
+    def run(self, reference: object = "", *, kind: str | None = None) -> Run:
+        """Return the run that a reference means.
+
+        Parameters
+        ----------
+        reference : str, int or Completion
+            ``In[7]``, ``-1`` (the last), the beginning of an id, a Completion; empty means -1.
+        kind : str, optional
+            Only runs of this kind count for ``-1`` and ``In[7]``.
+
+        Raises
+        ------
+        UnknownNameError
+            Nothing fits.
+        AmbiguousNameError
+            More than one run fits the beginning of an id.
+        """
+        from jupyter_llmops.audit.references import resolve_reference
+
+        own = self._own_runs()
+        found = resolve_reference(reference, own, kind=kind)
+        if found is not None:
+            return found
+        self.flush()
+        return self.catalog.runs.get(str(reference))
+
+    def _own_runs(self) -> list[Run]:
+        from jupyter_llmops.audit.reading import read_runs
+
+        if not self.settings.audit:
+            return []
+        self.journal.flush()
+        return list(read_runs(self.journal.path))
+
+    def content(self, run: Run) -> dict[str, Any] | None:
+        """Return a run's redacted content, None when it was deleted or is another user's."""
+        from jupyter_llmops.audit.reading import read_content
+
+        return read_content(self.audit_folder, run)
+
+    def verify(self) -> Verification:
+        """Check every journal of this user against itself, its contents and the catalog."""
+        from jupyter_llmops.audit.verification import verify
+
+        self.flush()
+        published = {session: self.catalog.runs.digests(session) for session in self.catalog.runs.heads()}
+        return verify(self.audit_folder, published=published)
+
+    def reproduce(self, reference: object = "", progress: Progress | None = None) -> Reproduction:
+        """Infer a recorded prompt again, in another process, from its record alone.
+
+        Parameters
+        ----------
+        reference : str, int or Completion
+            As in `run`; empty means the last prompt.
+        progress : callable, optional
+            Gets a sentence while the process works.
+        """
+        from jupyter_llmops.reproduce.inference import reinfer
+        from jupyter_llmops.reproduce.record import recorded_prompt
+
+        run = self.run(reference, kind="prompt")
+        started_at = datetime.now(UTC)
+        result = reinfer(
+            recorded_prompt(run, self.content(run)),
+            models_folder=self.models_folder,
+            offline=self.settings.stay_offline(),
+            progress=progress,
+        )
+        reproduction_id = self.stamp(
+            "reproduction",
+            started_at=started_at,
+            seconds=(datetime.now(UTC) - started_at).total_seconds(),
+            fields={
+                "of": run.id,
+                "identical": result.identical,
+                "model": result.model,
+                "tokens_out": result.tokens,
+            },
+            content={"reasons": "\n".join(result.reasons)},
+        )
+        return replace(result, reproduction_id=reproduction_id)
