@@ -5,86 +5,114 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from functools import lru_cache
+
+# Every secret-looking name holds one of these; finding them costs far less than an expression.
+STEMS = ("pass", "pwd", "secret", "token", "key", "credential", "auth", "connection", "salt", "signature", "cookie",
+         "dsn", "pat")  # fmt: skip
 
 # Names that hold a secret whatever the value looks like …
-_STRONG = (
-    r"pass(?:word|wd|phrase|code)s?|pwd|secrets?(?:[_-]?(?:access[_-]?)?key)?|"
-    r"api[_-]?(?:key|token)s?|(?:access|auth|bearer|refresh|session|oauth|personal|bot|hub|hf|github|login)[_-]?token|"
+_STRONG = re.compile(
+    r"(?:pass(?:word|wd|phrase|code)s?|pwd|secrets?(?:[_-]?(?:access[_-]?)?key)?|api[_-]?(?:key|token)s?|"
+    r"(?:access|auth|bearer|refresh|session|oauth|personal|bot|hub|hf|github|login)[_-]?token|"
     r"(?:access|private|account|encryption|signing|master|shared|storage|license|subscription)[_-]?key|"
-    r"credentials?|connection[_-]?string"
+    r"credentials?|connection[_-]?string)(?:[_-]?(?:\d{1,2}|old|new|value))?",
+    re.IGNORECASE,
 )
 # … and names that hold one when the value looks drawn at random, or when they are set in the environment.
-_WEAK = r"tokens?|keys?|auth|pat|salt|signature|dsn|cookie|pin"
-
-_NAME = (
-    rf"(?:(?P<strong>{_STRONG})|(?P<weak>(?:(?<![A-Za-z])(?:{_WEAK})|(?-i:(?<=[a-z])(?:Token|Key|Auth|Pat)))))"
-    r"(?:[_-]?(?:\d{1,2}|old|new|value|string))?"
+_WEAK = re.compile(
+    r"(?:tokens?|keys?|auth(?:orization)?|pat|salt|signature|dsn|cookie)(?:[_-]?(?:\d{1,2}|old|new|value))?",
+    re.IGNORECASE,
 )
-_STRING = r'(?:[rbfu]{0,2}(?:\\*"""(?P<t>.*?)\\*"""|\\*\'\'\'(?P<u>.*?)\\*\'\'\'|(?P<q>\\*["\'])(?P<v>[^\n]*?)(?<!\\)(?P=q)))'
-_ANNOTATION = r":\s*[A-Za-z_][\w\[\], |.\"']{0,40}"
-_QUOTED = re.compile(
-    _NAME
-    + r"\s*\\*[\"'`]?\s*[\])]{0,2}\s*"
-    + rf"(?P<sign>(?:{_ANNOTATION})?(?<![=!<>])=(?!=)|[=!]=|:=?|=>|,\s*\w+(?:\s*,\s*\w+){{0,4}}\s*=(?!=)|,)"
-    + r"\s*\(?\s*(?:[\w.]{0,30}(?:Secret|SecretStr|str|bytes)\(\s*)?"
-    + _STRING,
-    re.IGNORECASE | re.DOTALL,
-)
-_NEXT = re.compile(r"\s*(?P<sign>,|\+|\\\n)?\s*" + _STRING, re.IGNORECASE | re.DOTALL)
+_NAME_BEFORE = re.compile(r"[A-Za-z0-9_-]{0,64}$")
+_NAME_AFTER = re.compile(r"[A-Za-z0-9_-]*")
 
-_ENVIRONMENT_CALL = re.compile(
+_STRING = re.compile(
+    r"\s*\(?\s*(?:[\w.]{0,30}(?:Secret|SecretStr|str|bytes)\(\s*)?[rbfuRBFU]{0,2}"
+    r'(?:\\*"""(?P<t>.*?)\\*"""|\\*\'\'\'(?P<u>.*?)\\*\'\'\'|(?P<q>\\*["\'])(?P<v>[^\n]*?)(?<!\\)(?P=q))',
+    re.DOTALL,
+)
+_SIGN = re.compile(
+    r"\\*[\"'`]?\s*[\])]{0,2}\s*"
+    r"(?:(?P<assign>(?::\s*[A-Za-z_][\w\[\], |.\"']{0,40}?)?=(?!=)|:=)|(?P<equal>[=!]=)|(?P<pair>:(?!:)|=>)|"
+    r"(?P<tuple>(?:,\s*\w+){1,5}\s*=(?!=))|(?P<comma>,))"
+)
+_ANOTHER = re.compile(r"\s*(?P<sign>,|\+|\\\n)?(?=\s*[rbfuRBFU]{0,2}\\*[\"'])")
+_ENVIRONMENT_BEFORE = re.compile(
     r"(?:environ|putenv|setenv|setdefault|set_key|secrets)\W{0,4}[\w.]{0,20}\W{0,4}$", re.IGNORECASE
 )
-_LEFT_OF_NAME = re.compile(r"[A-Za-z0-9_]*$")
 
 _BARE_VALUE = r"(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s'\"`;&|<>()]+)"
-_BARE = (
-    # %env NAME=VALUE, %env NAME VALUE, %set_env NAME VALUE
-    re.compile(r"%(?:set_)?env[ \t]+(?P<name>\w+)(?:=|[ \t]+=?[ \t]*)(?P<value>[^\n]+)"),
-    # export NAME=VALUE, NAME=VALUE on a line of its own or before a command
-    re.compile(r"(?:^|(?<=[\s!;&|\"'`]))(?:export[ \t]+|set[ \t]+|setx[ \t]+)?(?P<name>[A-Za-z_]\w{1,80})=" + _BARE_VALUE, re.MULTILINE),
-    # --token VALUE, --api-key=VALUE
-    re.compile(r"(?<![\w-])--(?P<name>[A-Za-z][A-Za-z0-9_-]{1,60})(?:=|[ \t]+)(?!-)" + _BARE_VALUE),
-    # password: VALUE in YAML, X-Api-Key: VALUE in a header
-    re.compile(r"(?:^|(?<=[\s\"']))(?P<name>[A-Za-z][A-Za-z0-9_.-]{1,60}):[ \t]+(?P<value>[^\s'\"`;&|<>()\[\]{},]{6,})[ \t]*(?=$|[\"'])", re.MULTILINE),
-)  # fmt: skip
-
-_SECRET_NAME = re.compile(rf"(?:{_STRONG}|(?:^|[^A-Za-z])(?:{_WEAK}))(?:[_-]?\d+)?$", re.IGNORECASE)
-_STRONG_NAME = re.compile(rf"(?:{_STRONG})(?:[_-]?\d+)?$", re.IGNORECASE)
-KEYWORDS = ("pass", "secret", "pwd", "token", "key", "credential", "auth", "salt", "signature", "dsn",
-            "cookie", "connection", "pat", "pin")  # fmt: skip
-_OPERATORS = ("=", ":", ",", "--", "%env ", "set_env ")
+_AFTER_MAGIC = re.compile(r"(?:=|[ \t]+=?[ \t]*)(?P<value>[^\n]+)")
+_AFTER_EQUALS = re.compile(r"=(?!=)" + _BARE_VALUE)
+_AFTER_OPTION = re.compile(r"(?:=|[ \t]+)(?!-)" + _BARE_VALUE)
+_AFTER_COLON = re.compile(r":[ \t]+(?P<value>[^\s'\"`;&|<>()\[\]{},\\]{6,})[ \t]*(?=$|[\"'\\])", re.MULTILINE)
+_MAGIC_BEFORE = re.compile(r"%(?:set_)?env[ \t]+$")
+_EXPORT_BEFORE = re.compile(
+    r"(?:^|[\s!;&|\"'`]|\\[nrt])(?:export|set|setx|-e|--env|--build-arg|ENV|ARG)[ \t=]+$"
+)
+_WORD_BEFORE = re.compile(r"(?:^|[\s!;&|\"'`]|\\[nrt])$")
 
 _PLACEHOLDER = re.compile(
     r"<[^<>]*>|\$\{?\w+\}?|\{+[^{}]*\}+|%\(?\w*\)?s|(.)\1*|\.{2,}.*|none|null|true|false|str|string|text|default|"
     r"required|optional|(?:https?|file)://[^@]*|\[redacted:[^\]]*\]|"
-    # the name of a variable that holds it is not the secret
+    # the name of the variable that holds it is not the secret, nor is the name of the field
     r"(?-i:[A-Z][A-Z0-9_]*(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?|PASSWD|PWD))|"
-    rf"(?:{_STRONG}|{_WEAK})",
+    r"passwords?|passwd|secrets?|tokens?|keys?|api[_-]?keys?|access[_-]?(?:token|key)|credentials?|auth",
     re.IGNORECASE,
 )
+_EXPRESSION = re.compile(r"[\[\]{}(),]|^[A-Za-z_]\w*\.")
 
 
-def find_assignments(text: str) -> Iterator[tuple[int, int]]:
+def find_assignments(text: str, lowered: str) -> Iterator[tuple[int, int]]:
     """Yield the spans (start, end) of values whose name says that they are secret.
 
     Parameters
     ----------
     text : str
         Source of a cell, a shell command, a configuration, or JSON that holds one of them escaped.
+    lowered : str
+        The same in lower case, character by character.
     """
-    for match in _QUOTED.finditer(text):
-        yield from _quoted(text, match)
-    for pattern in _BARE:
-        for match in pattern.finditer(text):
-            span = _bare(match, pattern is _BARE[0])
-            if span:
-                yield span
+    seen: set[int] = set()
+    for stem in STEMS:
+        place = lowered.find(stem)
+        while place >= 0:
+            after = _NAME_AFTER.match(text, place)
+            end = after.end() if after else place
+            if end not in seen:
+                seen.add(end)
+                before = _NAME_BEFORE.search(text, max(0, place - 64), place)
+                start = before.start() if before else place
+                if start and start < place and text[start - 1] == "\\":
+                    start += 1  # the n of an escaped newline
+                strength = name_strength(text[start:end])
+                if strength:
+                    yield from _values(text, start, end, strength)
+            place = lowered.find(stem, end)
 
 
-def is_secret_name(name: str) -> bool:
-    """Return whether a variable, a parameter or an option of that name is likely to hold a secret."""
-    return _SECRET_NAME.search(_snake(name)) is not None
+@lru_cache(maxsize=4096)
+def name_strength(name: str) -> int:
+    """Return how much a name says that its value is secret: 2 always, 1 if it looks random, 0 nothing.
+
+    Parameters
+    ----------
+    name : str
+        Of a variable, a parameter, an option (``--api-key``) or a field.
+    """
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip("-_"))
+    parts = re.split(r"[_-]", snake)
+    for size in range(1, min(4, len(parts)) + 1):
+        if _STRONG.fullmatch("_".join(parts[-size:])):
+            return 2
+    match = re.search(_STRONG.pattern + "$", snake, re.IGNORECASE)
+    if match and (match.start() == 0 or match.group().lower() not in {"pwd", "pwds"}):
+        return 2  # dbpassword, MYAPIKEY
+    if any(_WEAK.fullmatch("_".join(parts[-size:])) for size in range(1, min(2, len(parts)) + 1)):
+        # HF_TOKEN = "…" is a secret; CACHE_KEY = "…" is most often none
+        return 2 if snake.isupper() and len(parts) > 1 and parts[-1] in ("TOKEN", "PAT") else 1
+    return 0
 
 
 def looks_random(value: str) -> bool:
@@ -102,82 +130,82 @@ def looks_random(value: str) -> bool:
 def entropy(value: str) -> float:
     """Return the Shannon entropy of a text's characters, bits per character."""
     size = len(value)
-    return -sum(
-        (count := value.count(character)) / size * math.log2(count / size) for character in set(value)
-    )
+    shares = [value.count(character) / size for character in set(value)]
+    return -sum(share * math.log2(share) for share in shares)
 
 
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+def _values(text: str, start: int, end: int, strength: int) -> Iterator[tuple[int, int]]:
+    sign = _SIGN.match(text, end)
+    string = _STRING.match(text, sign.end()) if sign else None
+    if sign and string:
+        yield from _quoted(text, start, strength, sign, string)
+    else:
+        yield from _bare(text, start, end, strength)
 
 
-def _quoted(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
-    start = match.start()
+def _quoted(
+    text: str, start: int, strength: int, sign: re.Match[str], string: re.Match[str]
+) -> Iterator[tuple[int, int]]:
     before = text[max(0, start - 80) : start]
-    left = _LEFT_OF_NAME.search(before)
-    lead = left.group() if left else ""
-    before = before[: len(before) - len(lead)]
-    name = lead + match.group("strong" if match["strong"] else "weak")
-    in_environment = _ENVIRONMENT_CALL.search(before) is not None
-    sign = match["sign"]
-    strong = bool(match["strong"]) or in_environment
-    if (
-        match["weak"]
-        and name.isupper()
-        and "_" in name
-        and match["weak"].lower().startswith(("token", "pat"))
-    ):
-        strong = True  # HF_TOKEN = "…"; CACHE_KEY = "…" is most often no secret
-    if sign == "," and not in_environment:
-        strong = False  # a list of names: ["user", "password", "email"]
-    pair = len(sign) > 1 if sign.startswith(",") else before.rstrip().endswith(",") and sign == "="
-    shortest = 3 if in_environment else 4
+    in_environment = _ENVIRONMENT_BEFORE.search(before) is not None
+    if in_environment:
+        strength = 2
+    elif sign["comma"]:
+        strength = min(strength, 1)  # a list of names: ["user", "password", "email"]
+    # user, password = "bob", "…": every text on the right may be the one
+    several = sign["tuple"] is not None or (sign["assign"] is not None and before.rstrip().endswith(","))
     while True:
-        value, span = _string(match)
-        if _is_secret(value, strong, shortest):
+        span = next(string.span(group) for group in ("v", "t", "u") if string[group] is not None)
+        if _is_secret(text[slice(*span)], strength, 3 if in_environment else 4):
             yield span
-        following = _NEXT.match(text, match.end())
-        if following is None or (following["sign"] == "," and not pair):
+        another = _ANOTHER.match(text, string.end())
+        following = _STRING.match(text, another.end()) if another else None
+        if another is None or following is None or (another["sign"] == "," and not several):
             return
-        if following["sign"] is None and "\n" in text[match.end() : following.start("q")] and not pair:
+        if (
+            another["sign"] is None
+            and "\n" in text[string.end() : following.end()]
+            and "(" not in string.group()
+        ):
             return  # the next line's own string
-        match = following
+        string = following
 
 
-def _string(match: re.Match[str]) -> tuple[str, tuple[int, int]]:
-    for group in ("v", "t", "u"):
-        if match[group] is not None:
-            return match[group], match.span(group)
-    return "", (0, 0)
-
-
-def _bare(match: re.Match[str], magic: bool) -> tuple[int, int] | None:
-    name = match["name"]
-    strong = _STRONG_NAME.search(_snake(name)) is not None
-    if not strong and not is_secret_name(name):
-        return None
-    start, end = match.span("value")
-    value = match["value"]
-    if value[:1] in "\"'" and value[:1] == value[-1:] and len(value) > 1:
-        start, end, value = start + 1, end - 1, value[1:-1]
-    option = match.group().startswith("--")
-    if match.group().lstrip().startswith(("export", "set")) or magic:
-        strong = True
-    elif ":" in match.group()[len(name) : len(name) + 1]:
-        strong = strong and any(character.isdigit() for character in value)
-    elif not option:
+def _bare(text: str, start: int, end: int, strength: int) -> Iterator[tuple[int, int]]:
+    """Yield a value that stands without quotes: in a shell, a magic, YAML, a header."""
+    name = text[start:end]
+    before = text[max(0, start - 24) : start]
+    if _MAGIC_BEFORE.search(before):
+        match, strength = _AFTER_MAGIC.match(text, end), 2
+    elif name.startswith("--"):
+        match = _AFTER_OPTION.match(text, end)
+    elif _EXPORT_BEFORE.search(before):
+        match, strength = _AFTER_EQUALS.match(text, end), 2
+    elif not _WORD_BEFORE.search(before):
+        return
+    else:
+        match = _AFTER_EQUALS.match(text, end)
         # In Python NAME=expression: only what is written like a variable of the environment.
-        strong = (
-            name.isupper() and (strong or "_" in name) and not re.search(r"[\[\]{}(),]|^[A-Za-z_]+\.", value)
-        )
-        if not name.isupper():
-            return None
-    return (start, end) if _is_secret(value, strong, 3) else None
+        if match and (not name.isupper() or _EXPRESSION.search(match["value"])):
+            return
+        if not match:
+            match = _AFTER_COLON.match(text, end)
+            if match and not any(character.isdigit() for character in match["value"]):
+                return  # password: str
+    if match is None:
+        return
+    left, right = match.span("value")
+    value = match["value"].rstrip()
+    right = left + len(value)
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        left, right = left + 1, right - 1
+    if _is_secret(text[left:right], strength, 3):
+        yield left, right
 
 
-def _is_secret(value: str, strong: bool, shortest: int) -> bool:
+def _is_secret(value: str, strength: int, shortest: int) -> bool:
     if "[redacted:" in value or _PLACEHOLDER.fullmatch(value.strip()):
         return False
-    if not strong:
+    if strength < 2:
         return looks_random(value)
     return len(value) >= shortest and not (value.isdigit() and len(value) < 6)

@@ -8,13 +8,17 @@ import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jupyter_llmops.guard.assignments import KEYWORDS, find_assignments, is_secret_name
+from jupyter_llmops.guard.assignments import find_assignments, name_strength
 from jupyter_llmops.guard.environment import is_distinctive, secret_values, spellings
 from jupyter_llmops.guard.rules import RULES, Rule
 
 NAMED = "named-secret"
 _MOST_LEARNED = 4096
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
+_LONG_WORD = re.compile(r"(?<![a-z0-9_~+/=.:-])[a-z0-9_~+/=.:-]{16,}")
+_KEYWORDS = [(keyword, place) for place, rule in enumerate(RULES) for keyword in rule.keywords]
+_KEYWORDS_IN_WORDS = [(keyword, place) for keyword, place in _KEYWORDS if RULES[place].one_word]
+_KEYWORDS_IN_TEXT = [(keyword, place) for keyword, place in _KEYWORDS if not RULES[place].one_word]
 
 
 class Redaction(NamedTuple):
@@ -66,16 +70,10 @@ class Redactor:
             return last
         found: dict[str, None] = {}
         clean = self._without_values(text, found)
-        lowered = clean.lower()
-        for rule in RULES:
-            for keyword in rule.keywords:
-                if keyword in lowered:
-                    clean = self._without_tokens(clean, rule, found)
-                    break
-        for keyword in KEYWORDS:
-            if keyword in lowered:
-                clean = self._without_named(clean, found)
-                break
+        for rule in _candidates(clean):
+            clean = self._without_tokens(clean, rule, found)
+        lowered = _lowered(clean)
+        clean = self._cut(clean, list(find_assignments(clean, lowered)), NAMED, found)
         if found:
             # What was learned just now may stand elsewhere in the same text under no name.
             clean = self._without_values(clean, found)
@@ -93,7 +91,7 @@ class Redactor:
         value : object
             Only a text can be remembered.
         """
-        if not isinstance(value, str) or not is_secret_name(name):
+        if not isinstance(value, str) or not name_strength(name):
             return False
         return self._remember(value, NAMED)
 
@@ -139,9 +137,6 @@ class Redactor:
         spans = [match.span(1) for match in rule.pattern.finditer(text)]
         return self._cut(text, spans, rule.kind, found)
 
-    def _without_named(self, text: str, found: dict[str, None]) -> str:
-        return self._cut(text, list(find_assignments(text)), NAMED, found)
-
     def _cut(self, text: str, spans: list[tuple[int, int]], kind: str, found: dict[str, None]) -> str:
         end = len(text) + 1
         for start, stop in sorted(set(spans), reverse=True):
@@ -157,6 +152,25 @@ class Redactor:
         # Cutting a common word out of everything that follows would be worse than missing it.
         if len(value) >= 16 or not value.isalpha():
             self._remember(value, NAMED)
+
+
+def _candidates(text: str) -> list[Rule]:
+    """Return the rules whose keyword is in the text: for an ordinary text none or few."""
+    lowered = text.lower()
+    # A token is a long word without spaces. Few words of a text are: only they are searched.
+    words = "\n".join(_LONG_WORD.findall(lowered))
+    places = [place for keyword, place in _KEYWORDS_IN_TEXT if keyword in lowered]
+    if words:
+        places += [place for keyword, place in _KEYWORDS_IN_WORDS if keyword in words]
+    return [RULES[place] for place in sorted(set(places))] if places else []
+
+
+def _lowered(text: str) -> str:
+    """Return the text in lower case with every character in its place."""
+    lowered = text.lower()
+    if len(lowered) == len(text):
+        return lowered
+    return "".join(character.lower() if character.isascii() else character for character in text)
 
 
 def _whole_word(form: str) -> re.Pattern[str] | None:

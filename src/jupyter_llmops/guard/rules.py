@@ -33,6 +33,11 @@ class Rule:
     keywords: tuple[str, ...]
     pattern: re.Pattern[str]
 
+    @property
+    def one_word(self) -> bool:
+        """Whether the keyword is a part of the token, which is one word of 16 characters or more."""
+        return not self.pattern.groups and self.kind != "private-key"
+
 
 def _rule(kind: str, keywords: str, pattern: str, flags: re.RegexFlag = re.NOFLAG) -> Rule:
     return Rule(kind, tuple(keywords.split()), re.compile(pattern, flags))
@@ -41,7 +46,7 @@ def _rule(kind: str, keywords: str, pattern: str, flags: re.RegexFlag = re.NOFLA
 RULES: tuple[Rule, ...] = (
     # First what spans lines or encloses others.
     _rule(
-        "private-key", "private",
+        "private-key", "-----begin",
         r"-----BEGIN[ A-Z0-9_-]{0,40}PRIVATE KEY(?: BLOCK)?-----"
         r"(?:.*?-----END[ A-Z0-9_-]{0,40}PRIVATE KEY(?: BLOCK)?-----|(?:[A-Za-z0-9+/=:,\\\s\"'-]|\\n)*)",
         re.DOTALL,
