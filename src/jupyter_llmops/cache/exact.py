@@ -93,12 +93,9 @@ class ExactCache:
         if recalled is not None:
             return self._hit(request, *recalled, clock)
         question = Question(request, key, compute, store, self._note_miss)
-        answer = self._memoized_answer()(canonical.decode("utf-8"), key, question)
-        if question.answer is not None:
-            return self._miss(question, question.answer, self._store.last_mark() is not None)
-        if not isinstance(answer, StoredAnswer) or answer.key != key:
-            # Only where joblib identified the call by its own md5 (see memoize) can this be reached.
-            return self._miss(question, question(), stored=False)
+        answer = self._ask(question, canonical.decode("utf-8"))
+        if answer is None:
+            return self._miss(question)
         return self._hit(request, answer, self._remember(answer), clock)
 
     def bypass(self, request: InferenceRequest, compute: Compute, reason: str) -> CacheResult:
@@ -174,6 +171,18 @@ class ExactCache:
         self._recall.drop(key)
         return None
 
+    def _ask(self, question: Question, canonical: str) -> StoredAnswer | None:
+        """Return the stored answer; None on a miss, when the question has computed its own."""
+        answer = self._memoized_answer()(canonical, question.key, question)
+        if question.answer is not None:
+            return None
+        if isinstance(answer, StoredAnswer) and answer.key == question.key:
+            return answer
+        # Sealed under this id, yet another request's answer: somebody wrote it by hand.
+        self._store.reject(question.key, "holds the answer to another request")
+        self._store.dump_item((question.key,), question())
+        return None
+
     def _memoized_answer(self) -> Callable[[str, str, Callable[[], Answer]], Answer]:
         if self._memoized is None:
             self._memoized = memoize(self._store)
@@ -194,9 +203,10 @@ class ExactCache:
             self._last = answer
         return CacheResult(answer.generation, True, answer.key, answer.stored_at, answer.stored_by, why)
 
-    def _miss(self, question: Question, answer: Answer, stored: bool) -> CacheResult:
-        key, why = question.key, question.why
-        if isinstance(answer, UnstoredAnswer) or not stored:
+    def _miss(self, question: Question) -> CacheResult:
+        answer, key, why = question.answer, question.key, question.why
+        assert answer is not None
+        if isinstance(answer, UnstoredAnswer) or self._store.last_mark() is None:
             unstored = answer.reason if isinstance(answer, UnstoredAnswer) else self._store.problem
             self._recent.add(key, question.request, unstored)
             return CacheResult(answer.generation, hit=False, key=key, stored_at=None, stored_by="", why=why)

@@ -75,9 +75,7 @@ class ItemStore:
         try:
             found = self.lookup(item_id)
         except ItemRejectedError as rejection:
-            self.rejected += 1
-            self._verified.rejection = f"the item {self._folder.path(item_id)} {rejection}"
-            warn(f"Not used: {self._verified.rejection}. It is computed again and replaced.")
+            self.reject(item_id, str(rejection))
             return False
         if found is None:
             return False
@@ -134,6 +132,12 @@ class ItemStore:
             return None
         data, mark = found
         return self._decode(decode_item(item_id, data)), mark
+
+    def reject(self, item_id: str, reason: str) -> None:
+        """Count an item that must not be used and warn of it; `reason` is the end of "the item …"."""
+        self.rejected += 1
+        self._verified.rejection = f"the item {self._folder.path(item_id)} {reason}"
+        warn(f"Not used: {self._verified.rejection}. It is computed again and replaced.")
 
     def mark(self, item_id: str) -> FileMark | None:
         """Return the mark of the file that holds an item now."""
