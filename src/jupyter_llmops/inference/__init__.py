@@ -1,0 +1,1 @@
+"""Engines that answer: model sources, quantization, decoding, scoring; heavy libraries load on first use."""

@@ -1,0 +1,92 @@
+"""The digest of a model: what its files are, whatever they are called and wherever they lie."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+MANIFEST_SCHEMA = "llmops.model-manifest/1"
+_BLOCK = 1 << 20
+
+
+def manifest_digest(
+    root: Path,
+    files: Iterable[Path],
+    memory: Path | None = None,
+    on_bytes: Callable[[int], None] | None = None,
+) -> str:
+    """Return ``sha256:…`` over the sorted list of relative path, size and SHA-256 of `files`.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that the paths in the manifest are relative to.
+    files : iterable of Path
+        The files that decide the model's answers.
+    memory : Path, optional
+        Folder that remembers the digests of files by path, size and modification time, so that
+        gigabytes are read once.
+    on_bytes : callable, optional
+        Called with the number of bytes of each block that was read.
+
+    Raises
+    ------
+    OSError
+        A file can't be read.
+    """
+    entries = [
+        [path.relative_to(root).as_posix(), path.stat().st_size, file_digest(path, memory, on_bytes)]
+        for path in files
+    ]
+    manifest = {"files": sorted(entries), "schema": MANIFEST_SCHEMA}
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path, memory: Path | None = None, on_bytes: Callable[[int], None] | None = None) -> str:
+    """Return the SHA-256 of a file in hexadecimal, remembered in `memory` where that is writable."""
+    status = path.stat()
+    place = str(path.absolute())
+    facts = {"path": place, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    note = memory / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json" if memory else None
+    if note is not None:
+        known = _read_note(note)
+        if known is not None and all(known.get(name) == value for name, value in facts.items()):
+            return str(known["sha256"])
+    digest = _read_through(path, on_bytes)
+    after = path.stat()
+    unchanged = (after.st_size, after.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    if note is not None and unchanged:
+        _write_note(note, {**facts, "sha256": digest})
+    return digest
+
+
+def _read_through(path: Path, on_bytes: Callable[[int], None] | None) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            if on_bytes is not None:
+                on_bytes(len(block))
+    return digest.hexdigest()
+
+
+def _read_note(note: Path) -> dict[str, object] | None:
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return known if isinstance(known, dict) and isinstance(known.get("sha256"), str) else None
+
+
+def _write_note(note: Path, known: dict[str, object]) -> None:
+    # A folder that can't be written only costs reading the file again next time.
+    with contextlib.suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        draft = note.with_name(f"{note.name}.{os.getpid()}.tmp")
+        draft.write_text(json.dumps(known), encoding="utf-8")
+        draft.replace(note)

