@@ -276,7 +276,7 @@ class Connection:
     def _shared_mode(self) -> int:
         """Return the permissions for a file that everyone who may write here must be able to write."""
         try:
-            return stat.S_IMODE(self.folder.stat().st_mode) & 0o666
+            return stat.S_IMODE(self.folder.stat().st_mode) & 0o666 | 0o600
         except OSError:
             return 0o600
 

@@ -1,0 +1,56 @@
+"""Starts `catalog_writer.py` several times at once and collects what was acknowledged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+WRITER = Path(__file__).with_name("catalog_writer.py")
+
+
+def start_writers(folder: Path, kind: str, names: Sequence[str], count: int) -> list[subprocess.Popen[str]]:
+    """Start one writer per name; they have imported everything and wait for `go`."""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, str(WRITER), str(folder), kind, name, str(count)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in names
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert json.loads(writer.stdout.readline()) == "ready"
+    return writers
+
+
+def go(writers: Sequence[subprocess.Popen[str]]) -> None:
+    """Let all of them write."""
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+
+
+def acknowledged(writers: Sequence[subprocess.Popen[str]]) -> list[list[Any]]:
+    """Wait for all and return every write that was acknowledged, as [writer, number, answer]."""
+    answers = []
+    for writer in writers:
+        out, _ = writer.communicate(timeout=240)
+        # The last line of a killed writer may be torn.
+        answers += [json.loads(line) for line in out.splitlines(keepends=True) if line.endswith("\n")]
+    return answers
+
+
+def write_at_once(folder: Path, kind: str, names: Sequence[str], count: int) -> list[list[Any]]:
+    """Run all writers to their end and return what they said."""
+    writers = start_writers(folder, kind, names, count)
+    go(writers)
+    answers = acknowledged(writers)
+    assert [writer.returncode for writer in writers] == [0] * len(writers)
+    return answers

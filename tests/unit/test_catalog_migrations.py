@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from catalog_writer import a_run
+from jupyter_llmops.catalog import Catalog, migrations
+from jupyter_llmops.catalog.connection import Connection
+from jupyter_llmops.catalog.schemas import MIGRATIONS, SCHEMA_VERSION
+from jupyter_llmops.errors import CatalogNewerError
+from jupyter_llmops.records.model import Model
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Catalog:
+    return Catalog(tmp_path / "catalog", site="lab", user="ada")
+
+
+def record_newer(catalog: Catalog) -> None:
+    """Do to the catalog what a newer version of the package would."""
+    import lancedb
+
+    table = lancedb.connect(str(catalog.folder)).open_table(MIGRATIONS)
+    row = {"version": SCHEMA_VERSION + 1, "name": "from the future", "applied_at": datetime.now(UTC)}
+    table.add([row])
+
+
+def test_the_steps_are_numbered_without_gaps_up_to_the_schema_version() -> None:
+    assert [step.version for step in migrations.STEPS] == list(range(1, SCHEMA_VERSION + 1))
+
+
+def test_migrate_creates_every_table_and_records_who_did_it(catalog: Catalog) -> None:
+    assert catalog.migrate() == SCHEMA_VERSION
+    state = catalog.describe()
+    assert (state.exists, state.writable, state.problem) == (True, True, "")
+    assert state.schema_version == SCHEMA_VERSION
+    assert {table.name for table in state.tables} == {"models", "prompts", "runs", "migrations"}
+    (row,) = Connection(catalog.folder).read(MIGRATIONS).to_pylist()  # type: ignore[union-attr]
+    assert (row["version"], row["applied_by"], row["site"]) == (1, "ada", "lab")
+
+
+def test_migrating_again_changes_nothing(catalog: Catalog) -> None:
+    catalog.migrate()
+    catalog.models.add(Model("m", "llm", "folder:/m"))
+    before = catalog.revisions()
+    assert Catalog(catalog.folder, site="lab", user="bob").migrate() == SCHEMA_VERSION
+    assert catalog.revisions() == before
+    assert catalog.models.get("m").created_by == "ada"
+
+
+def test_a_newer_catalog_can_be_read_and_not_written(catalog: Catalog) -> None:
+    catalog.prompts.publish("p", "x")
+    record_newer(catalog)
+    # One that has it open already, and one that opens it now.
+    for reader in (catalog, Catalog(catalog.folder, site="lab", user="bob")):
+        before = reader.revisions()
+        assert reader.prompts.get("p").template == "x"
+        for write in (
+            lambda reader=reader: reader.prompts.publish("p", "y"),
+            lambda reader=reader: reader.models.add(Model("m", "llm", "folder:/m")),
+            lambda reader=reader: reader.runs.append([a_run("s", 0)]),
+            reader.migrate,
+        ):
+            with pytest.raises(CatalogNewerError, match=r"newer version.*pip install --upgrade"):
+                write()
+        assert reader.revisions() == before
+        state = reader.describe()
+        assert not state.writable
+        assert "newer" in state.problem
+        assert state.schema_version == SCHEMA_VERSION + 1
+
+
+def test_columns_that_a_newer_catalog_added_are_left_out(catalog: Catalog) -> None:
+    import lancedb
+
+    catalog.prompts.publish("p", "x")
+    lancedb.connect(str(catalog.folder)).open_table("prompts").add_columns({"tags": "'new'"})
+    record_newer(catalog)
+    assert Catalog(catalog.folder, site="lab", user="bob").prompts.get("p").template == "x"
+
+
+def test_a_step_that_was_killed_before_it_was_recorded_runs_again(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: object, step: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations.Migrations, "_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            catalog.migrate()
+    assert catalog.describe().schema_version == 0
+    assert catalog.prompts.publish("p", "x").version == 1
+    assert catalog.describe().schema_version == SCHEMA_VERSION
+
+
+def test_every_table_has_its_primary_key(catalog: Catalog) -> None:
+    import lancedb
+
+    catalog.migrate()
+    database = lancedb.connect(str(catalog.folder))
+    for name, key in {"models": "name", "prompts": "key", "runs": "id", "migrations": "version"}.items():
+        field = database.open_table(name).schema.field(key)
+        assert field.metadata == {b"lance-schema:unenforced-primary-key:position": b"1"}
+        with pytest.raises(ValueError, match="already set"):
+            database.open_table(name).set_unenforced_primary_key(key)
