@@ -23,12 +23,15 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm import tqdm
 
+from jupyter_llmops.errors import LLMOpsError
+
 if TYPE_CHECKING:
     from jupyter_llmops.records.run import Run
     from jupyter_llmops.workspace import Workspace
 
 CELL_TIMEOUT_SECONDS = 1800
 WIDTH = 100
+BAR = "{percentage:3.0f}% |{bar:30}| {n_fmt}/{total_fmt} cells  {elapsed}  {desc}"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 Row = tuple[str, str]
@@ -70,6 +73,8 @@ def main() -> int:
     arguments = parser.parse_args()
 
     path: Path = arguments.notebook.resolve()
+    if not path.is_file():
+        parser.error(f"there is no notebook {arguments.notebook}")
     # As a Jupyter server does it, so that the trail says which notebook its cells are of. The working
     # folder is the notebook's, so that this process finds the same catalog as the kernel.
     os.environ["JPY_SESSION_NAME"] = str(path)
@@ -82,7 +87,10 @@ def main() -> int:
     print()
     if outcome.failure:
         print(framed(outcome.failure), end="\n\n")
-    happened, verified = facts(path, outcome.started_at)
+    try:
+        happened, verified = facts(path, outcome.started_at)
+    except LLMOpsError as error:
+        happened, verified = [("trail", f"{type(error).__name__}: {error}")], False
     rows = [
         ("cells run", f"{outcome.cells} in {outcome.seconds:.1f} s"),
         *happened,
@@ -107,22 +115,26 @@ def execute(path: Path) -> Outcome:
     current = 0
     with (
         PeakMemory() as memory,
-        tqdm(total=len(code), unit="cell", desc=f"{'starting':<32}", file=sys.stdout, ncols=WIDTH) as bar,
+        tqdm(total=len(code), desc="starting a kernel", bar_format=BAR, file=sys.stdout, ncols=WIDTH) as bar,
     ):
 
         def starts(cell: Any, cell_index: int) -> None:
             nonlocal current
             current = cell_index
-            bar.set_description(title(cell.source))
+            bar.set_description_str(title(cell.source))
 
         def ended(**_: Any) -> None:
             outcome.cells += 1
             bar.update()
+            if outcome.cells == len(code):
+                bar.set_description_str(f"{'done':<40}")
 
         client = NotebookClient(
             notebook,
             timeout=CELL_TIMEOUT_SECONDS,
             kernel_name="python3",
+            # It warns that TCP on the loopback is not encrypted, which a headless run can't act on.
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
             resources={"metadata": {"path": str(path.parent)}},
             on_cell_execute=starts,
             on_cell_executed=ended,
@@ -139,9 +151,9 @@ def execute(path: Path) -> Outcome:
 
 
 def title(source: str) -> str:
-    """Return a cell's first line that says something, in 32 columns."""
+    """Return a cell's first line that says something, in 40 columns."""
     lines = [line.strip() for line in source.splitlines() if line.strip() and not line.startswith("#")]
-    return f"{(lines or ['(comment)'])[0][:32]:<32}"
+    return f"{(lines or ['(comment)'])[0][:40]:<40}"
 
 
 def described(cell: Any, number: int, problem: str) -> str:
@@ -175,11 +187,10 @@ def facts(notebook: Path, since: datetime) -> tuple[list[Row], bool]:
     import jupyter_llmops
 
     workspace = jupyter_llmops.open_workspace()
-    runs = [
-        run
-        for run in workspace.runs(limit=10_000)
-        if run.started_at >= since and Path(run.notebook).name == notebook.name
-    ]
+    recent = [run for run in workspace.runs(limit=100_000) if run.started_at >= since]
+    # A cell's run names its notebook; the runs inside a cell share its session.
+    sessions = {run.session for run in recent if run.notebook == str(notebook)}
+    runs = [run for run in recent if run.session in sessions]
     prompts = [run for run in runs if run.kind == "prompt" and run.status == "ok"]
     kinds = [
         (kind, sum(run.kind == kind for run in runs))
