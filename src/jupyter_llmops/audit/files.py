@@ -138,6 +138,18 @@ class SessionFiles:
         OSError
             Nothing was written.
         """
+        try:
+            self._append(line, mark)
+        except LostJournalError:
+            raise
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            # The number of our descriptor is another opening of the same file now.
+            self._journal_file = self._head_file = None
+            self._append(line, mark)
+
+    def _append(self, line: bytes, mark: Mark) -> None:
         found, lost = self._own_journal()
         size, stored = self._written
         if found != size:
@@ -220,7 +232,7 @@ class SessionFiles:
         except OSError:
             self._journal_file = old  # its lines may still be read back once the disk is well
             raise
-        if old is not None:
+        if old is not None and old.descriptor != new.descriptor:
             old.close()
         self._journal_file = new
         return new.size() or 0, lost

@@ -232,6 +232,8 @@ class Journal:
         seconds: float, fields: Mapping[str, Any], content: Mapping[str, str],
     ) -> None:  # fmt: skip
         found: set[str] = set()
+        # First the fields: what they give away by name is then known in the content too.
+        cleaned = self._clean(leaves.plain(fields), found)
         seq = self._last.mark.seq + 1
         digests: dict[str, str] = {}
         sidecar = b""
@@ -244,7 +246,7 @@ class Journal:
         leaf = leaves.new_leaf(
             seq=seq, prev=self._last.mark.digest, session=self.session, run_id=run_id, parent=parent,
             kind=kind, status=status, started_at=started_at, seconds=seconds, user=self._user,
-            host=self._host, fields=self._clean(leaves.plain(fields), found), digests=digests, redacted=tuple(found),
+            host=self._host, fields=cleaned, digests=digests, redacted=tuple(found),
         )  # fmt: skip
         line = leaves.canonical(leaf)
         if sidecar:

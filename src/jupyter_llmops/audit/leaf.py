@@ -92,27 +92,32 @@ def plain(value: Any, depth: int = 0, budget: list[int] | None = None) -> Any:
     budget = budget if budget is not None else [LARGEST_LEAF]
     budget[0] -= 1
     kind = type(value)
-    if kind is str:
-        return value if value.isascii() else _without_surrogates(value)
     if value is None or kind is bool:
         return value
-    if isinstance(value, int):
-        number = int(value)
-        return number if abs(number) <= _LARGEST_INTEGER else f"{number:#x}"
-    if isinstance(value, float):
-        real = float(value)
-        return real if math.isfinite(real) else str(real)
-    if isinstance(value, str):
+    # issubclass of the type, as isinstance would ask the object for its __class__.
+    if issubclass(kind, str):
         return _without_surrogates(str.__str__(value))
+    if issubclass(kind, int):
+        number = int.__int__(value)
+        return number if abs(number) <= _LARGEST_INTEGER else f"{number:#x}"
+    if issubclass(kind, float):
+        real = float.__float__(value)
+        return real if math.isfinite(real) else str(real)
     if depth < 32 and budget[0] > 0:
-        if isinstance(value, Mapping):
-            return {plain(str(key)): plain(item, depth + 1, budget) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [plain(item, depth + 1, budget) for item in value if budget[0] > 0]
+        if issubclass(kind, dict):
+            items = dict.items(value)
+            return {
+                str(plain(key, 32)): plain(item, depth + 1, budget) for key, item in items if budget[0] > 0
+            }
+        if issubclass(kind, list | tuple):
+            items_ = list.__iter__(value) if issubclass(kind, list) else tuple.__iter__(value)
+            return [plain(item, depth + 1, budget) for item in items_ if budget[0] > 0]
     return f"<{kind.__name__}>"
 
 
 def _without_surrogates(text: str) -> str:
+    if text.isascii():
+        return text
     # utf-16 joins a pair that was written as two surrogates and marks a lone one.
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
