@@ -51,6 +51,27 @@ def test_every_room_has_its_place(repository: Path) -> None:
     assert contract["exhaustive"] is True
 
 
+def test_rooms_take_nothing_of_the_facade_but_version_and_place(repository: Path) -> None:
+    """Through the facade a room could reach every other one; import-linter leaves it out for its hooks."""
+    facade = repository / "src" / "jupyter_llmops" / "__init__.py"
+    wrong = [
+        str(path.relative_to(repository))
+        for path in sources(repository)
+        if path != facade and set(from_the_facade(path)) - {"__version__", "__path__"}
+    ]
+    assert wrong == []
+
+
+def from_the_facade(path: Path) -> Iterator[str]:
+    """Yield the names that a file takes of the package itself."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        match node:
+            case ast.ImportFrom(module="jupyter_llmops"):
+                yield from (name.name for name in node.names)
+            case ast.Attribute(value=ast.Name(id="jupyter_llmops")):
+                yield node.attr
+
+
 def test_names_say_what_a_file_is_about(repository: Path) -> None:
     wrong = [
         path
