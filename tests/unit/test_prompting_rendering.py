@@ -123,7 +123,9 @@ def test_the_interpreter_is_out_of_reach(template: str) -> None:
     assert "<" not in text
 
 
-@pytest.mark.parametrize("template", ["{{ 'a' * 10**9 }}", "{{ 9**99999 }}", "{{ 9**64**64**64 }}", "{{ range(10**9)|list }}"])
+@pytest.mark.parametrize(
+    "template", ["{{ 'a' * 10**9 }}", "{{ 9**99999 }}", "{{ 9**64**64**64 }}", "{{ range(10**9)|list }}"]
+)
 def test_bombs_are_refused(template: str) -> None:
     with pytest.raises(TemplateError):
         render(template, {})
@@ -146,4 +148,7 @@ def test_a_value_whose_text_raises_is_one_clear_error() -> None:
 
 
 def test_variables_of_ignores_what_the_template_sets_itself() -> None:
-    assert variables_of("{% for x in xs %}{{ x }}{{ loop.index }}{% endfor %}{% set y = z %}{{ y }}") == ("xs", "z")
+    assert variables_of("{% for x in xs %}{{ x }}{{ loop.index }}{% endfor %}{% set y = z %}{{ y }}") == (
+        "xs",
+        "z",
+    )

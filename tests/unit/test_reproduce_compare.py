@@ -79,7 +79,9 @@ def test_an_interrupted_record_is_compared_as_far_as_it_goes() -> None:
 
 def test_reasons_name_what_changed() -> None:
     sampled = {"max_new_tokens": 5, "temperature": 0.7, "seed": None, "extra": {}}
-    result = compare(record(parameters=sampled), answer("x", [7], engine_version="transformers 6", device="cuda"))
+    result = compare(
+        record(parameters=sampled), answer("x", [7], engine_version="transformers 6", device="cuda")
+    )
     assert len(result.reasons) == 3
     assert "without a seed" in result.reasons[0]
     assert "transformers 6" in result.reasons[1]

@@ -43,7 +43,7 @@ def resolve_reference(reference: object, runs: Sequence[Run], *, kind: str | Non
     if _COUNT_BACK.match(text):
         return _count_back(text, counted, kind or "run")
     if cell := _CELL.match(text):
-        return _in_cell(int(cell[1] or cell[2]), runs, counted, kind or "run")
+        return _in_cell(int(cell[1] or cell[2]), runs, counted, kind)
     if not _ID.match(text):
         raise UsageError(f"{text!r} is not the name of a run.", VALID)
     found = [run for run in runs if run.id.startswith(text)]
@@ -63,14 +63,16 @@ def _count_back(text: str, counted: Sequence[Run], noun: str) -> Run:
     return counted[int(text)]
 
 
-def _in_cell(number: int, runs: Sequence[Run], counted: Sequence[Run], noun: str) -> Run:
+def _in_cell(number: int, runs: Sequence[Run], counted: Sequence[Run], kind: str | None) -> Run:
     cells = [run for run in runs if run.kind == "cell" and run.execution_count == number]
     if not cells:
         raise UnknownNameError("cell", f"In[{number}]", hint="%runs lists what was stamped.")
+    if kind is None:
+        return cells[-1]
     ids = {run.id for run in cells}
-    within = [run for run in counted if run.id in ids or run.parent in ids]
+    within = [run for run in counted if run.parent in ids]
     if not within:
         raise UnknownNameError(
-            noun, f"In[{number}]", hint=f"That cell ran no {noun}; %runs lists what was stamped."
+            kind, f"In[{number}]", hint=f"That cell ran no {kind}; %runs lists what was stamped."
         )
     return within[-1]

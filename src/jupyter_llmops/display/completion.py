@@ -17,9 +17,20 @@ from jupyter_llmops.display.elements import (
 from jupyter_llmops.records.completion import Completion
 from jupyter_llmops.records.prompting import DryRun
 
+# Answers that a terminal has just written out piece by piece.
+_written_out: set[str] = set()
+
+
+def was_written_out(run_id: str) -> None:
+    """Let the next text view of a run's answer leave the answer itself out."""
+    _written_out.add(run_id)
+
 
 def completion_text(completion: Completion) -> str:
     """Return the answer and, below it, where it came from."""
+    if completion.run_id in _written_out:
+        _written_out.discard(completion.run_id)
+        return f"[{summary(completion)}]"
     return f"{completion.text}\n\n[{summary(completion)}]"
 
 

@@ -83,7 +83,22 @@ RUN_COLUMNS: tuple[Column, ...] = (
     _same("notebook", lambda r: r.notebook or ABSENT),
     _same("by", lambda r: r.user or ABSENT),
 )
+CASCADE_COLUMNS: tuple[Column, ...] = (
+    ("name", lambda c: c.name, lambda c: code(c.name), False),
+    _same("labels", lambda c: ", ".join(c.labels)),
+    _same("stages", lambda c: " → ".join(stage.name for stage in c.stages)),
+)
+CASCADE_ANSWER_COLUMNS: tuple[Column, ...] = (
+    _same("text", lambda a: shorten(a.text, 60)),
+    _same("label", lambda a: a.label),
+    _same("answered by", lambda a: a.stage),
+    _same("confidence", lambda a: f"{a.confidence:.2f}", numeric=True),
+    _same("took", lambda a: duration(a.seconds), numeric=True),
+    _same("saved", lambda a: duration(a.seconds_saved), numeric=True),
+)
 COLUMNS: dict[str, tuple[Column, ...]] = {
+    "cascade": CASCADE_COLUMNS,
+    "cascade answer": CASCADE_ANSWER_COLUMNS,
     "model": MODEL_COLUMNS,
     "prompt": PROMPT_COLUMNS,
     "run": RUN_COLUMNS,

@@ -51,15 +51,26 @@ def load(shell: InteractiveShell) -> Workspace:
     shell.configurables.append(workspace.settings)  # so that %config LLMOps.… finds it
     register_formatters(shell)
     register_completers(shell, workspace)
-    if workspace.settings.audit:
-        from jupyter_llmops.audit.cells import CellStamper
-
-        stamper = CellStamper(shell, workspace.journal, on_stamp=lambda _: workspace.doorbell.ring("runs"))
-        stamper.register()
-        workspace.stamper = stamper
+    workspace.settings.observe(lambda change: _stamp_cells(shell, workspace, on=change["new"]), "audit")
+    _stamp_cells(shell, workspace, on=workspace.settings.audit)
     setattr(shell, _ATTRIBUTE, workspace)
     print(workspace_line(workspace.status()))
     return workspace
+
+
+def _stamp_cells(shell: InteractiveShell, workspace: Workspace, *, on: bool) -> None:
+    """Begin or stop to stamp cells; ``%config LLMOps.audit = False`` comes here too."""
+    if not on:
+        if workspace.stamper is not None:
+            workspace.stamper.unregister()
+        return
+    if workspace.stamper is None:
+        from jupyter_llmops.audit.cells import CellStamper
+
+        workspace.stamper = CellStamper(
+            shell, workspace.journal, on_stamp=lambda _: workspace.doorbell.ring("runs")
+        )
+    workspace.stamper.register()
 
 
 def unload(shell: InteractiveShell) -> None:

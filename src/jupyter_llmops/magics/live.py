@@ -78,6 +78,11 @@ class LiveAnswer:
             return
         self._refresh()
 
+    @property
+    def written_out(self) -> bool:
+        """Whether a terminal has shown the answer already, so that its result need not."""
+        return not self._notebook and self._pieces > 0
+
     def _refresh(self) -> None:
         if not self._notebook:
             if not self._pieces:

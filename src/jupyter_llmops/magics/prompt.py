@@ -9,6 +9,7 @@ from typing import Any
 from IPython.core.magic import line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
+from jupyter_llmops.display.completion import was_written_out
 from jupyter_llmops.errors import UsageError
 from jupyter_llmops.magics.arguments import pairs, parse, scalars, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
@@ -73,6 +74,8 @@ class PromptMagics(WorkspaceMagics):
                 progress=live.progress,
                 **options,
             )
+        if live.written_out:
+            was_written_out(completion.run_id)
         if arguments.into:
             self.namespace[arguments.into] = completion
         return completion

@@ -67,9 +67,11 @@ class Trail(Parts):
     def _own_runs(self) -> list[Run]:
         from jupyter_llmops.audit.reading import read_runs
 
-        if not self.settings.audit:
+        if "journal" not in self.__dict__:
             return []
         self.journal.flush()
+        if not self.journal.path.exists():
+            return []
         return list(read_runs(self.journal.path))
 
     def content(self, run: Run) -> dict[str, Any] | None:

@@ -1,0 +1,147 @@
+"""``%cascade``: small models first."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
+
+from IPython.core.magic import line_cell_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments
+
+from jupyter_llmops.errors import UsageError
+from jupyter_llmops.magics.arguments import parse, usage
+from jupyter_llmops.magics.base import WorkspaceMagics
+from jupyter_llmops.magics.live import LiveAnswer
+from jupyter_llmops.records.cascade import Cascade, Stage
+from jupyter_llmops.records.listing import Listing
+
+NEW = "%cascade new NAME --labels yes,no --stage CLASSIFIER:0.8 --stage smollm2-135m-instruct"
+RUN = '%cascade run NAME "a text"'
+
+
+@magics_class
+class CascadeMagics(WorkspaceMagics):
+    """The cascade magic."""
+
+    @no_var_expand
+    @magic_arguments()
+    @argument(
+        "--labels",
+        metavar="A,B",
+        default="",
+        help="new: the possible answers, or a variable that holds them.",
+    )
+    @argument(
+        "--stage",
+        action="append",
+        metavar="NAME:THRESHOLD",
+        help="new: a variable with a fitted classifier, or a model; it answers when its confidence is at "
+        "least THRESHOLD. Repeat it, cheapest first; the last needs no threshold.",
+    )
+    @argument(
+        "--instruction", metavar="VAR", default="", help="new: variable with the template for the model."
+    )
+    @argument(
+        "--truth", metavar="VAR", default="", help="run: right labels of many texts; shows the accuracy."
+    )
+    @argument(
+        "words",
+        nargs="*",
+        metavar="COMMAND",
+        help="new NAME, run NAME TEXT, or NAME TEXT; nothing lists them.",
+    )
+    @line_cell_magic
+    def cascade(self, line: str, cell: str | None = None) -> Any:
+        """Ask a small classifier first, and a language model only where it is not sure.
+
+        ::
+
+            %cascade new mood --labels positive,negative --stage classifier:0.8 --stage smollm2-135m-instruct
+            %cascade run mood "I love it"
+            %cascade run mood texts --truth labels
+
+        ``%%cascade NAME`` takes one text a line.
+        """
+        arguments = parse(self.cascade, line, self.shell)
+        words = arguments.words
+        if not words:
+            return Listing("cascade", self.workspace.cascades, f"Make one with {NEW}.")
+        if words[0] == "new":
+            return self._new(words[1:], arguments)
+        if words[0] == "run":
+            words = words[1:]
+        if not words:
+            raise UsageError("Which cascade is missing.", f"Type {RUN}.")
+        return self._run(words[0], words[1:], cell, arguments)
+
+    def _new(self, words: Sequence[str], arguments: Namespace) -> Cascade:
+        from jupyter_llmops.cascade.specification import DEFAULT_INSTRUCTION, build_cascade
+
+        if len(words) != 1:
+            raise UsageError("A cascade is made with one name.", f"Type {NEW}.")
+        labels = self._labels(arguments.labels)
+        stages = [self._stage(text) for text in arguments.stage or ()]
+        instruction = DEFAULT_INSTRUCTION
+        if arguments.instruction:
+            instruction = self._variable(arguments.instruction, "--instruction", str)
+        cascade = build_cascade(words[0], labels, stages, instruction)
+        classifiers = {stage.name: self.namespace[stage.name] for stage in stages if stage.kind == "classic"}
+        return self.workspace.define_cascade(cascade, classifiers)
+
+    def _labels(self, text: str) -> tuple[str, ...]:
+        if not text:
+            raise UsageError("A cascade needs the possible answers.", f"Type {NEW}.")
+        value = self.namespace.get(text)
+        if value is not None and not isinstance(value, str):
+            return tuple(str(label) for label in value)
+        return tuple(label.strip() for label in text.split(",") if label.strip())
+
+    def _stage(self, text: str) -> Stage:
+        name, colon, threshold = text.rpartition(":")
+        if not colon:
+            name, threshold = text, "0"
+        try:
+            limit = float(threshold)
+        except ValueError:
+            raise UsageError(
+                f"{threshold!r} in --stage {text} is not a threshold.", f"Type --stage {name}:0.8."
+            ) from None
+        if name in self.namespace:
+            return Stage(name, "classic", limit)
+        self.workspace.model(name)  # an unknown name is an error here, not at the first text
+        return Stage(name, "llm", limit)
+
+    def _run(self, name: str, words: Sequence[str], cell: str | None, arguments: Namespace) -> Any:
+        texts = self._texts(words, cell)
+        with LiveAnswer(self.shell) as live:
+            runner = self.workspace.cascade(name, live.progress)
+            if arguments.truth:
+                if isinstance(texts, str):
+                    raise UsageError(
+                        "--truth goes with many texts.", f"Type %cascade run {name} texts --truth labels."
+                    )
+                truth = self._variable(arguments.truth, "--truth", None)
+                return runner.evaluate(texts, [str(label) for label in truth])
+            if isinstance(texts, str):
+                return runner.run(texts)
+            return Listing("cascade answer", runner.run_many(texts))
+
+    def _texts(self, words: Sequence[str], cell: str | None) -> str | list[str]:
+        """Return one text, or many from a variable or the cell's lines."""
+        if cell is not None:
+            lines = [line for line in cell.splitlines() if line.strip()]
+            return lines[0] if len(lines) == 1 else lines
+        if not words:
+            raise UsageError("The text is missing.", f"Type {RUN}, or a variable that holds texts.")
+        if len(words) == 1 and words[0].isidentifier() and words[0] in self.namespace:
+            value = self.namespace[words[0]]
+            return value if isinstance(value, str) else list(value)
+        return " ".join(words)
+
+    def _variable(self, name: str, option: str, kind: type | None) -> Any:
+        value = self.namespace.get(name)
+        if value is None or (kind is not None and not isinstance(value, kind)):
+            wanted = "a text" if kind is str else "the labels"
+            raise UsageError(f"{option} {name} is not a variable that holds {wanted}.", usage(self.cascade))
+        return value

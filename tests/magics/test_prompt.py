@@ -1,0 +1,188 @@
+"""%%prompt, %prompt and %prompts as a user types them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jupyter_llmops.errors import (
+    InferenceError,
+    Interrupted,
+    SecretError,
+    TemplateError,
+    UnknownNameError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from conftest import Notebook
+
+
+def test_the_answer_comes_from_the_model_then_from_the_cache(notebook: Notebook) -> None:
+    notebook.run("topic = 'entropy'")
+    first = notebook.run("%%prompt\nWhat is {{ topic }}?")
+    second = notebook.run("%%prompt\nWhat is {{ topic }}?")
+    assert (first.text, first.source) == ("What is entropy?", "model")
+    assert (second.text, second.source) == ("What is entropy?", "cache")
+    assert notebook.engine.asked == 1
+    assert first.run_id != second.run_id
+    assert "from the cache" in notebook.shown(second)
+    assert "What is entropy?" in notebook.shown(first), "the answer is shown again when it is asked for"
+    assert "from the model" in notebook.shown(first, "text/html")
+
+
+def test_braces_and_dollars_reach_the_model_raw(notebook: Notebook) -> None:
+    notebook.run("name = 'x'")
+    assert notebook.run("%%prompt\n{name} $name {{ '{{' }} {{ name }}").text == "{name} $name {{ x"
+
+
+def test_option_values_are_expanded(notebook: Notebook) -> None:
+    notebook.run("size = 2\nwho = 'Ada'")
+    completion = notebook.run('%%prompt -n {size} --var name="$who Lovelace"\nHi {{ name }} again')
+    assert completion.text == "Hi Ada"
+
+
+def test_every_option_is_part_of_the_request(notebook: Notebook) -> None:
+    lines = [
+        "%%prompt",
+        "%%prompt -n 3",
+        "%%prompt -t 0.5 --seed 1",
+        "%%prompt -t 0.5 --seed 2",
+        "%%prompt --system 'Be brief.'",
+        "%%prompt --param repetition_penalty=1.1",
+        "%%prompt --quant fp32",
+    ]
+    for line in lines:
+        assert notebook.run(f"{line}\none two three").source == "model", line
+    assert notebook.engine.asked == len(lines)
+
+
+def test_no_cache_neither_reads_nor_writes(notebook: Notebook) -> None:
+    for _ in range(2):
+        assert notebook.run("%%prompt --no-cache\nHi").source == "model"
+    assert notebook.run("%%prompt\nHi").source == "model"
+
+
+def test_into_keeps_the_completion(notebook: Notebook) -> None:
+    notebook.run("%%prompt --into answer\nHi there")
+    assert notebook.shell.user_ns["answer"].text == "Hi there"
+
+
+def test_dry_run_sends_nothing(notebook: Notebook) -> None:
+    dry = notebook.run("%%prompt --dry-run\nHi there")
+    assert (dry.tokens_in, dry.would_hit, notebook.engine.asked) == (2, False, 0)
+    notebook.run("%%prompt\nHi there")
+    again = notebook.run("%%prompt --dry-run\nHi there")
+    assert again.would_hit
+    assert "would hit the cache" in notebook.shown(again)
+
+
+def test_saved_prompts_are_versions_that_run(notebook: Notebook) -> None:
+    notebook.run("topic = 'cats'")
+    notebook.run("%%prompt -s about -n 4\nTell me about {{ topic }}")
+    notebook.run("%%prompt -s about\nWrite about {{ topic }}")
+    notebook.run("%%prompt -s about\nWrite about {{ topic }}")
+    listing = notebook.run("%prompts")
+    assert [(p.name, p.version) for p in listing] == [("about", 2)]
+    assert notebook.run("%prompt about topic=dogs").text == "Write about dogs"
+    assert notebook.run("%prompt about@1 topic='the sea of trees'").text == "Tell me about the"
+    assert notebook.run("%prompt about").text == "Write about cats"
+    assert "Write about" in notebook.shown(notebook.run("%prompts show about"))
+    assert [p.name for p in notebook.run("%prompts find WRITE")] == ["about"]
+    assert len(notebook.run("%prompts find zebra")) == 0
+    assert list(listing.df["name"]) == ["about"]
+
+
+def test_unknown_names_name_the_nearest(notebook: Notebook) -> None:
+    notebook.run("%%prompt -s summary\nHi")
+    error = notebook.fail("%prompt sumary")
+    assert isinstance(error, UnknownNameError)
+    assert "summary" in str(error)
+    error = notebook.fail("%%prompt -m smollm2-135m-instrukt\nHi")
+    assert isinstance(error, UnknownNameError)
+    assert "smollm2-135m-instruct" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("cell", "part"),
+    [
+        ("%%prompt --flag\nHi", "--flag"),
+        ("%%prompt -n many\nHi", "many"),
+        ("%%prompt -n 0\nHi", "-n 60"),
+        ("%%prompt -t -1\nHi", "-t"),
+        ("%%prompt about\nHi", "goes below"),
+        ("%%prompt --var nonsense\nHi", "name=value"),
+        ("%%prompt --into 1x\nHi", "--into"),
+        ("%%prompt --system 'open\nHi", "closing quotation"),
+        ("%prompt", "%prompts lists them"),
+        ("%prompts shwo x", "show"),
+        ("%prompts show", "A name is missing"),
+        ("%prompt about@x", "not a version"),
+        ("%models frobnicate", "%models show NAME"),
+        ("%cache what", "why"),
+        ("%cache clear", "--yes"),
+        ("%gpus --free much", "not a size"),
+        ("%llmops autoload maybe", "autoload on"),
+        ("%runs -n 0", "%runs -n 20"),
+        ("%audit everything", "verify"),
+    ],
+)
+def test_bad_lines_say_how_it_is_typed(notebook: Notebook, cell: str, part: str) -> None:
+    error = notebook.fail(cell)
+    assert isinstance(error, UsageError), repr(error)
+    assert part.lower() in str(error).lower()
+    assert "\n" not in str(error)
+
+
+def test_an_undefined_variable_is_named_on_one_line(
+    notebook: Notebook, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = notebook.fail("%%prompt\nAbout {{ nothing_here }}")
+    assert isinstance(error, TemplateError)
+    out = capsys.readouterr().out
+    assert "nothing_here" in out
+    assert "Traceback" not in out
+
+
+def test_interruption_keeps_what_came(notebook: Notebook) -> None:
+    notebook.engine.interrupt_after = 2
+    error = notebook.shell.run_cell("%%prompt\none two three").error_in_exec
+    assert isinstance(error, Interrupted)
+    assert error.completion.text == "one two"
+    run = notebook.workspace.run("-1", kind="prompt")
+    assert run.status == "interrupted"
+    assert notebook.workspace.content(run)["response"] == "one two"
+    notebook.engine.interrupt_after = None
+    assert notebook.run("%%prompt\none two three").source == "model", "an unfinished answer was cached"
+
+
+def test_an_engine_error_is_recorded_and_shown(notebook: Notebook) -> None:
+    notebook.engine.fail = InferenceError("The model is too large.", "Type -m smaller.")
+    assert isinstance(notebook.fail("%%prompt\nHi"), InferenceError)
+    run = notebook.workspace.run("-1", kind="prompt")
+    assert (run.status, run.error_type) == ("error", "InferenceError")
+
+
+SECRET = "sk-proj-" + "Ab3dEf6hIj9" * 5
+
+
+def test_a_prompt_with_a_secret_is_answered_but_neither_cached_nor_kept(notebook: Notebook) -> None:
+    for _ in range(2):
+        completion = notebook.run(f"%%prompt\nMy key is {SECRET}")
+        assert completion.source == "model"
+    assert SECRET in completion.text
+    notebook.workspace.runs()
+    everything = [p for p in notebook.workspace.folder.parent.rglob("*") if p.is_file()]
+    assert everything
+    for path in everything:
+        assert SECRET.encode() not in path.read_bytes(), path
+    content = notebook.workspace.content(notebook.workspace.run("-1", kind="prompt"))
+    assert "token_ids" not in content
+    assert json.dumps(content)
+
+
+def test_a_template_with_a_secret_is_not_saved(notebook: Notebook) -> None:
+    assert isinstance(notebook.fail(f"%%prompt -s leak\nMy key is {SECRET}"), SecretError)
+    assert len(notebook.run("%prompts")) == 0

@@ -1,0 +1,97 @@
+"""%runs and %audit on what really was stamped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyter_llmops.errors import AuditError, ReproduceError, UnknownNameError
+
+if TYPE_CHECKING:
+    from conftest import Notebook
+
+
+def test_every_cell_is_a_run_also_the_one_that_loads(notebook: Notebook) -> None:
+    notebook.run("x = 1")
+    notebook.fail("1 / 0")
+    runs = notebook.run("%runs --kind cell")
+    assert [(run.execution_count, run.status, run.error_type) for run in runs] == [
+        (3, "error", "ZeroDivisionError"),
+        (2, "ok", ""),
+        (1, "ok", ""),
+    ]
+    assert "ZeroDivisionError" in notebook.shown(runs)
+    assert "✗" in notebook.shown(runs, "text/html")
+
+
+def test_a_prompt_belongs_to_its_cell(notebook: Notebook) -> None:
+    completion = notebook.run("%%prompt\nHi there")
+    prompt = notebook.run(f"%runs show {completion.run_id[:6]}")
+    cell = notebook.run("%runs show In[2]")
+    assert (cell.kind, cell.execution_count) == ("cell", 2)
+    assert prompt.parent == cell.id
+
+
+def test_runs_of_another_session_are_found_by_id(notebook: Notebook) -> None:
+    completion = notebook.run("%%prompt\nHi there")
+    notebook.run("%runs")
+    from jupyter_llmops.settings import load_settings
+    from jupyter_llmops.workspace import Workspace
+
+    other = Workspace(load_settings(notebook.shell), notebook.workspace.folder)
+    assert other.run(completion.run_id[:8]).model == "smollm2-135m-instruct"
+
+
+def test_unknown_runs_say_so(notebook: Notebook) -> None:
+    assert isinstance(notebook.fail("%runs show ffffffff"), UnknownNameError)
+    assert isinstance(notebook.fail("%reproduce -5"), UnknownNameError)
+
+
+def test_only_a_prompt_can_be_reproduced(notebook: Notebook) -> None:
+    notebook.run("x = 1")
+    cell = notebook.run("%runs --kind cell")[0]
+    assert isinstance(notebook.fail(f"%reproduce {cell.id}"), ReproduceError)
+
+
+def test_the_trail_verifies_until_one_byte_is_changed(notebook: Notebook) -> None:
+    for index in range(5):
+        notebook.run(f"x = {index}")
+    assert notebook.run("%audit verify").ok
+    path = notebook.workspace.journal.path
+    lines = path.read_bytes().splitlines(keepends=True)
+    changed = bytearray(lines[3])
+    where = changed.index(b'"ok"') + 1
+    changed[where] ^= 1
+    path.write_bytes(b"".join([*lines[:3], bytes(changed), *lines[4:]]))
+    verification = notebook.run("%audit verify")
+    assert not verification.ok
+    assert any(problem.seq == 3 for problem in verification.problems)
+    shown = notebook.shown(verification)
+    assert "3" in shown
+
+
+def test_stamping_that_fails_warns_once_and_loses_nothing(notebook: Notebook) -> None:
+    # A line of /dev/full's kind: the file is there, every write to it is refused.
+    journal = notebook.workspace.journal
+    written = journal._files.append
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(journal.path))
+
+    journal._files.append = refuse  # type: ignore[method-assign]
+    notebook.run("x = 1")
+    notebook.run("x = 2")
+    assert notebook.shell.user_ns["x"] == 2
+    assert journal.waiting == 2
+    journal._files.append = written  # type: ignore[method-assign]
+    notebook.run("x = 3")
+    assert journal.waiting == 0
+    assert notebook.run("%audit verify").ok
+    assert [run.execution_count for run in notebook.run("%runs --kind cell")][-4:] == [4, 3, 2, 1]
+
+
+def test_audit_can_be_switched_off(notebook: Notebook) -> None:
+    notebook.run("%config LLMOps.audit = False")
+    before = notebook.workspace.journal.stamped
+    notebook.run("%%prompt\nHi")
+    assert notebook.workspace.journal.stamped == before
+    assert not isinstance(notebook.run("%llmops"), AuditError)
