@@ -3,10 +3,7 @@ const { test } = require('node:test');
 
 const formats = require('../../build/labextension-test/models/formats.js');
 const { matches } = require('../../build/labextension-test/models/filter.js');
-const {
-  promptSnippet,
-  reproduceSnippet
-} = require('../../build/labextension-test/models/snippets.js');
+const { promptSnippet, runSnippet } = require('../../build/labextension-test/models/snippets.js');
 
 test('what is not known is a dash, never 0', () => {
   for (const format of [
@@ -91,5 +88,7 @@ test('snippets are what a user would type', () => {
     '%prompt greet topic= tone='
   );
   assert.equal(promptSnippet({ name: 'plain', variables: [] }), '%prompt plain');
-  assert.equal(reproduceSnippet({ id: '0123456789abcdef' }), '%reproduce 0123456789abcdef');
+  assert.equal(promptSnippet({ name: "ada's one", variables: [] }), `%prompt 'ada'"'"'s one'`);
+  assert.equal(runSnippet({ id: '0123', kind: 'prompt' }), '%reproduce 0123');
+  assert.equal(runSnippet({ id: '0123', kind: 'cell' }), '%runs show 0123');
 });

@@ -12,6 +12,7 @@ export interface IRowProps {
   details: React.ReactNode;
   /** Lights up for a moment: it arrived while the reader looked. */
   fresh?: boolean;
+  className?: string;
   /** Names the row for tests and for people who inspect it. */
   id: string;
 }
@@ -20,7 +21,10 @@ export interface IRowProps {
 export function Row(props: IRowProps): React.JSX.Element {
   const [open, setOpen] = React.useState(false);
   return (
-    <li className={`jp-LLMOps-row ${props.fresh ? 'jp-mod-fresh' : ''}`} data-row={props.id}>
+    <li
+      className={`jp-LLMOps-row ${props.className ?? ''} ${props.fresh ? 'jp-mod-fresh' : ''}`}
+      data-row={props.id}
+    >
       <div className="jp-LLMOps-rowHead">
         <button
           type="button"
@@ -58,20 +62,4 @@ function onArrow(event: React.KeyboardEvent<HTMLButtonElement>): void {
     event.preventDefault();
     next.focus();
   }
-}
-
-/** Facts under an opened row; a fact that is empty is left out. */
-export function Facts(props: { facts: readonly (readonly [string, React.ReactNode])[] }) {
-  return (
-    <dl className="jp-LLMOps-facts">
-      {props.facts
-        .filter(([, value]) => value !== '' && value !== null && value !== undefined)
-        .map(([name, value]) => (
-          <React.Fragment key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </React.Fragment>
-        ))}
-    </dl>
-  );
 }

@@ -1,22 +1,25 @@
 import { LabIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
-import type { RunStatus as Status } from '../api/types';
+import type { RunStatus } from '../api/types';
 import { doneIcon, failedIcon, stoppedIcon } from './icons';
 
-const SHOWN: Record<Status, { word: string; icon: LabIcon }> = {
-  ok: { word: 'ok', icon: doneIcon },
-  error: { word: 'error', icon: failedIcon },
-  interrupted: { word: 'stopped', icon: stoppedIcon }
+const ICONS: Record<RunStatus, LabIcon> = {
+  ok: doneIcon,
+  error: failedIcon,
+  interrupted: stoppedIcon
 };
 
-/** How a run ended, by icon and by word. */
-export function RunStatus({ status }: { status: Status }): React.JSX.Element {
-  const { word, icon } = SHOWN[status];
+/** How a run ended, as an icon; the word stands elsewhere in the row, so this one is not spoken. */
+export function RunStatusIcon({ status }: { status: RunStatus }): React.JSX.Element {
+  const Icon = (ICONS[status] ?? stoppedIcon).react;
   return (
-    <span className={`jp-LLMOps-status jp-mod-${status}`}>
-      <icon.react tag="span" width="12px" height="12px" aria-hidden="true" />
-      {word}
-    </span>
+    <Icon
+      tag="span"
+      className={`jp-LLMOps-status jp-mod-${status}`}
+      width="12px"
+      height="12px"
+      aria-hidden="true"
+    />
   );
 }

@@ -9,13 +9,17 @@ export interface ISectionProps {
   title: string;
   /** What stands behind the title: "12", or "3 of 12" while a filter is on; empty while loading. */
   count: string;
+  /** Nothing was read yet: the place that the section took last time is kept free. */
+  loading: boolean;
   children: React.ReactNode;
 }
 
 /** A part of the sidebar that opens and closes, and remembers which. */
-export function Section({ name, title, count, children }: ISectionProps): React.JSX.Element {
+export function Section(props: ISectionProps): React.JSX.Element {
+  const { name, title, count, loading, children } = props;
   const key = `section.${name}.open`;
-  const [open, setOpen] = React.useState(() => recall(key, true));
+  const [open, setOpen] = React.useState<boolean>(() => recall<boolean>(key, true));
+  const body = useRememberedHeight(`section.${name}.height`, loading, open);
   const id = `jp-LLMOps-${name}`;
   const toggle = () => {
     keep(key, !open);
@@ -42,9 +46,28 @@ export function Section({ name, title, count, children }: ISectionProps): React.
           <span className="jp-LLMOps-count">{count}</span>
         </button>
       </h3>
-      <div id={`${id}-body`} className="jp-LLMOps-sectionBody" hidden={!open}>
+      <div
+        id={`${id}-body`}
+        ref={body.ref}
+        style={{ height: body.height }}
+        className="jp-LLMOps-sectionBody"
+        hidden={!open}
+      >
         {open && children}
       </div>
     </section>
   );
+}
+
+/** While loading, the height that the section had when it was last filled; then its own. */
+function useRememberedHeight(key: string, loading: boolean, open: boolean) {
+  const ref = React.useRef<HTMLDivElement>(null);
+  const [height] = React.useState<number>(() => recall<number>(key, 0));
+  React.useEffect(() => {
+    const now = ref.current?.offsetHeight ?? 0;
+    if (!loading && open && now > 0) {
+      keep(key, now);
+    }
+  });
+  return { ref, height: loading && open && height > 0 ? height : undefined };
 }

@@ -149,6 +149,12 @@ export function shortPath(path: string): string {
   return parts.length <= 2 ? path : `…/${parts.slice(-2).join('/')}`;
 }
 
+/** `sha256:5d1f09ab33c7…`: enough of a digest to tell two apart. */
+export function shortDigest(digest: string): string {
+  const [algorithm, hex] = digest.split(':');
+  return hex && hex.length > 12 ? `${algorithm}:${hex.slice(0, 12)}…` : digest;
+}
+
 /** The last part of a path. */
 export function baseName(path: string): string {
   return (

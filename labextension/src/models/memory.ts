@@ -1,21 +1,21 @@
-/** Small choices of this browser (which sections are open); a browser that forbids storage forgets them. */
+/** What this browser remembers of the sidebar: which sections are open, and how high they were. */
 
 const PREFIX = 'jupyter-llmops:';
 
 /** Return what was kept under the key, else the fallback. */
-export function recall(key: string, fallback: boolean): boolean {
+export function recall<T extends boolean | number>(key: string, fallback: T): T {
   try {
-    const kept = window.localStorage.getItem(PREFIX + key);
-    return kept === null ? fallback : kept === 'true';
+    const kept: unknown = JSON.parse(window.localStorage.getItem(PREFIX + key) ?? 'null');
+    return typeof kept === typeof fallback ? (kept as T) : fallback;
   } catch {
     return fallback;
   }
 }
 
-/** Keep a choice under the key. */
-export function keep(key: string, value: boolean): void {
+/** Keep a value under the key. */
+export function keep(key: string, value: boolean | number): void {
   try {
-    window.localStorage.setItem(PREFIX + key, String(value));
+    window.localStorage.setItem(PREFIX + key, JSON.stringify(value));
   } catch {
     // A private window may forbid storage; the choice then lasts until the reload.
   }

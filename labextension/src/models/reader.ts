@@ -10,6 +10,11 @@ export interface IReading<T> {
   readAt: number | null;
 }
 
+/** Whether nothing is known yet, not even why. */
+export function isLoading(reading: IReading<unknown>): boolean {
+  return reading.value === null && reading.problem === null;
+}
+
 const PAUSE = 150;
 
 /**

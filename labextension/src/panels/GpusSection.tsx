@@ -7,7 +7,7 @@ import { RelativeTime } from '../components/RelativeTime';
 import { Section } from '../components/Section';
 import { Skeleton } from '../components/Skeleton';
 import { UNKNOWN, bytesOf, percent, plural, price } from '../models/formats';
-import type { IReading } from '../models/reader';
+import { IReading, isLoading } from '../models/reader';
 
 const DRIVER: Record<Exclude<DriverStatus, 'ok'>, string> = {
   missing: 'No NVIDIA driver on this machine',
@@ -25,7 +25,12 @@ export interface IGpusSectionProps {
 export function GpusSection({ reading, onRetry }: IGpusSectionProps): React.JSX.Element {
   const gpus = reading.value?.devices.filter(device => device.kind === 'gpu');
   return (
-    <Section name="gpus" title="GPUs" count={gpus ? String(gpus.length) : ''}>
+    <Section
+      name="gpus"
+      title="GPUs"
+      count={gpus ? String(gpus.length) : ''}
+      loading={isLoading(reading)}
+    >
       <Devices reading={reading} onRetry={onRetry} />
     </Section>
   );
@@ -102,16 +107,18 @@ function Device({ device, currency }: { device: IDevice; currency: string }): Re
         text={bytesOf(used, total)}
       />
       <Bar label="Load" fraction={load === null ? null : load / 100} text={percent(load)} />
-      <div className="jp-LLMOps-rowLine jp-mod-quiet">
-        {isGpu && (
-          <span>
-            {device.processes === null
-              ? `${UNKNOWN} processes`
-              : plural(device.processes, 'process')}
-          </span>
-        )}
-        {device.price_per_hour !== null && <span>{price(device.price_per_hour, currency)}</span>}
-      </div>
+      {(isGpu || device.price_per_hour !== null) && (
+        <div className="jp-LLMOps-rowLine">
+          {isGpu && (
+            <span>
+              {device.processes === null
+                ? `${UNKNOWN} processes`
+                : plural(device.processes, 'process')}
+            </span>
+          )}
+          <span className="jp-LLMOps-number">{price(device.price_per_hour, currency)}</span>
+        </div>
+      )}
       {device.problem && <div className="jp-LLMOps-problem">{device.problem}</div>}
     </li>
   );

@@ -4,12 +4,12 @@ import type { IModel } from '../api/types';
 import { CopyButton } from '../components/CopyButton';
 import { Snippet } from '../components/Notice';
 import { RecordList } from '../components/RecordList';
-import { RelativeTime } from '../components/RelativeTime';
-import { Facts, Row } from '../components/Row';
+import { Digest, Facts, Made } from '../components/Facts';
+import { Row } from '../components/Row';
 import { Section } from '../components/Section';
 import { matches, modelTexts } from '../models/filter';
 import { UNKNOWN, bytes, count } from '../models/formats';
-import type { IReading } from '../models/reader';
+import { IReading, isLoading } from '../models/reader';
 import { countOf } from './counts';
 
 const KINDS: Record<IModel['kind'], string> = {
@@ -33,7 +33,12 @@ export function ModelsSection({
   const models = reading.value ?? [];
   const shown = models.filter(model => matches(filter, modelTexts(model)));
   return (
-    <Section name="models" title="Models" count={countOf(reading.value, shown, filter)}>
+    <Section
+      name="models"
+      title="Models"
+      count={countOf(reading.value, shown, filter)}
+      loading={isLoading(reading)}
+    >
       <RecordList
         reading={reading}
         shown={shown}
@@ -55,17 +60,20 @@ export function ModelsSection({
 }
 
 function ModelRow({ model, fresh }: { model: IModel; fresh: boolean }): React.JSX.Element {
-  const size = [
-    model.parameters === null ? '' : `${count(model.parameters)} weights`,
-    model.size_bytes === null ? '' : bytes(model.size_bytes)
-  ].filter(Boolean);
   return (
     <Row
       id={model.name}
       fresh={fresh}
       title={<span title={model.name}>{model.name}</span>}
       aside={<span className="jp-LLMOps-tag">{KINDS[model.kind]}</span>}
-      lines={[<span key="size">{size.join(' · ') || `size ${UNKNOWN}`}</span>]}
+      lines={[
+        <React.Fragment key="size">
+          <span>
+            {model.parameters === null ? model.family : `${count(model.parameters)} weights`}
+          </span>
+          <span className="jp-LLMOps-number">{bytes(model.size_bytes)}</span>
+        </React.Fragment>
+      ]}
       actions={<CopyButton text={model.name} label="the model's name" />}
       details={
         <Facts
@@ -79,25 +87,12 @@ function ModelRow({ model, fresh }: { model: IModel; fresh: boolean }): React.JS
                 : `${model.context_length.toLocaleString()} tokens`
             ],
             ['Source', <code key="source">{model.source}</code>],
-            [
-              'Digest',
-              model.digest ? <code key="digest">{model.digest}</code> : `${UNKNOWN} (not read yet)`
-            ],
+            ['Digest', <Digest key="digest" digest={model.digest} />],
             ['Site', model.site],
             ['Added', model.created_at && <Made by={model.created_by} at={model.created_at} />]
           ]}
         />
       }
     />
-  );
-}
-
-/** Who made a record, and when. */
-export function Made({ by, at }: { by: string; at: string | null }): React.JSX.Element {
-  return (
-    <>
-      <RelativeTime moment={at} />
-      {by && ` by ${by}`}
-    </>
   );
 }

@@ -3,19 +3,19 @@ import * as React from 'react';
 
 import type { IPrompt } from '../api/types';
 import { CopyButton } from '../components/CopyButton';
+import { Digest, Facts, Made } from '../components/Facts';
 import { IconButton } from '../components/IconButton';
 import { Snippet } from '../components/Notice';
 import { RecordList } from '../components/RecordList';
 import { RelativeTime } from '../components/RelativeTime';
-import { Facts, Row } from '../components/Row';
+import { Row } from '../components/Row';
 import { Section } from '../components/Section';
 import type { IActions } from '../models/actions';
 import { matches, promptTexts } from '../models/filter';
 import { firstLine } from '../models/formats';
-import type { IReading } from '../models/reader';
+import { IReading, isLoading } from '../models/reader';
 import { promptSnippet } from '../models/snippets';
 import { countOf } from './counts';
-import { Made } from './ModelsSection';
 
 export interface IPromptsSectionProps {
   reading: IReading<IPrompt[]>;
@@ -32,7 +32,12 @@ export function PromptsSection({
   const prompts = reading.value ?? [];
   const shown = prompts.filter(prompt => matches(filter, promptTexts(prompt)));
   return (
-    <Section name="prompts" title="Prompts" count={countOf(reading.value, shown, filter)}>
+    <Section
+      name="prompts"
+      title="Prompts"
+      count={countOf(reading.value, shown, filter)}
+      loading={isLoading(reading)}
+    >
       <RecordList
         reading={reading}
         shown={shown}
@@ -96,7 +101,7 @@ function PromptRow({ prompt, fresh, actions }: IPromptRowProps): React.JSX.Eleme
             facts={[
               ['Variables', prompt.variables.join(', ') || 'none'],
               ['Model', prompt.model || 'the default'],
-              ['Digest', <code key="digest">{prompt.digest}</code>],
+              ['Digest', <Digest key="digest" digest={prompt.digest} />],
               ['Site', prompt.site],
               ['Saved', <Made key="made" by={prompt.created_by} at={prompt.created_at} />]
             ]}

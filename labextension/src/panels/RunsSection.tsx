@@ -2,16 +2,17 @@ import * as React from 'react';
 
 import type { IRun } from '../api/types';
 import { CopyButton } from '../components/CopyButton';
+import { Facts } from '../components/Facts';
 import { Snippet } from '../components/Notice';
 import { RecordList } from '../components/RecordList';
 import { RelativeTime } from '../components/RelativeTime';
-import { Facts, Row } from '../components/Row';
-import { RunStatus } from '../components/RunStatus';
+import { Row } from '../components/Row';
+import { RunStatusIcon } from '../components/RunStatus';
 import { Section } from '../components/Section';
 import { matches, runTexts } from '../models/filter';
 import { UNKNOWN, baseName, duration, exact } from '../models/formats';
-import type { IReading } from '../models/reader';
-import { reproduceSnippet } from '../models/snippets';
+import { IReading, isLoading } from '../models/reader';
+import { runSnippet } from '../models/snippets';
 import { countOf } from './counts';
 
 export interface IRunsSectionProps {
@@ -25,7 +26,12 @@ export function RunsSection({ reading, filter, onRetry }: IRunsSectionProps): Re
   const runs = reading.value ?? [];
   const shown = runs.filter(run => matches(filter, runTexts(run)));
   return (
-    <Section name="runs" title="Runs" count={countOf(reading.value, shown, filter)}>
+    <Section
+      name="runs"
+      title="Runs"
+      count={countOf(reading.value, shown, filter)}
+      loading={isLoading(reading)}
+    >
       <RecordList
         reading={reading}
         shown={shown}
@@ -47,15 +53,16 @@ export function RunsSection({ reading, filter, onRetry }: IRunsSectionProps): Re
 }
 
 function RunRow({ run, fresh }: { run: IRun; fresh: boolean }): React.JSX.Element {
-  const reproduce = reproduceSnippet(run);
+  const snippet = runSnippet(run);
   const facts = factsOf(run);
   return (
     <Row
       id={run.id}
+      className="jp-mod-run"
       fresh={fresh}
       title={
         <>
-          <RunStatus status={run.status} />
+          <RunStatusIcon status={run.status} />
           <span className="jp-LLMOps-kind">{run.kind}</span>
           {run.execution_count !== null && (
             <span className="jp-LLMOps-in">In[{run.execution_count}]</span>
@@ -68,19 +75,11 @@ function RunRow({ run, fresh }: { run: IRun; fresh: boolean }): React.JSX.Elemen
           {previewOf(run)}
         </code>,
         <React.Fragment key="facts">
-          <span className="jp-LLMOps-seconds">{duration(run.seconds)}</span>
-          <span className="jp-mod-shrink" title={facts}>
-            {facts}
-          </span>
+          <span title={facts}>{facts}</span>
+          <span className="jp-LLMOps-number">{duration(run.seconds)}</span>
         </React.Fragment>
       ]}
-      actions={
-        run.kind === 'session' ? (
-          <CopyButton text={run.id} label={`the run's id`} />
-        ) : (
-          <CopyButton text={reproduce} label={`"${reproduce}"`} />
-        )
-      }
+      actions={<CopyButton text={snippet} label={`"${snippet}"`} />}
       details={
         <Facts
           facts={[
@@ -105,7 +104,7 @@ function RunRow({ run, fresh }: { run: IRun; fresh: boolean }): React.JSX.Elemen
 }
 
 function previewOf(run: IRun): string {
-  return run.preview || run.error_type || (run.kind === 'session' ? 'journal opened' : UNKNOWN);
+  return run.preview || run.error_type || (run.kind === 'session' ? 'A session began' : UNKNOWN);
 }
 
 function answerOf(run: IRun): string {
@@ -114,6 +113,7 @@ function answerOf(run: IRun): string {
 
 function factsOf(run: IRun): string {
   const facts = [
+    run.status,
     run.tokens_out === null ? '' : `${run.tokens_out} tokens`,
     run.source === 'cache' ? 'cache' : '',
     run.status === 'error' ? run.error_type : '',

@@ -1,0 +1,99 @@
+"""A real Jupyter and a real Chromium for every test of the sidebar."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from ui.jupyter import LABEXTENSION, Jupyter, ServerExtension
+from ui.workbench import Workbench
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+StartJupyter = Callable[..., Jupyter]
+OpenWorkbench = Callable[[Jupyter], Workbench]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the program, or skip; with LLMOPS_REQUIRE_BROWSER=1 its absence is a failure."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found:
+        return found
+    if os.environ.get("LLMOPS_REQUIRE_BROWSER") == "1":
+        pytest.fail("No Chromium on PATH, and LLMOPS_REQUIRE_BROWSER=1: install Debian's chromium.")
+    pytest.skip("No Chromium on PATH: install Debian's chromium to run the browser tests.")
+
+
+@pytest.fixture(scope="session")
+def built_sidebar() -> Path:
+    """Return the built labextension."""
+    if not (LABEXTENSION / "package.json").exists():
+        pytest.fail("The sidebar is not built. Type: npm ci && npm run build:prod, in labextension/.")
+    return LABEXTENSION
+
+
+# A module, not the session: while Playwright runs, its loop counts as running in this thread, and the
+# asynchronous tests of other folders could not start theirs.
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def start_jupyter(
+    built_sidebar: Path, chromium: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartJupyter]:
+    """Return a function that starts a Jupyter; all are stopped at the end of the module."""
+    with ExitStack() as running:
+
+        def start(
+            extension: ServerExtension, application: Literal["jupyterlab", "notebook"] = "jupyterlab"
+        ) -> Jupyter:
+            folder = tmp_path_factory.mktemp("jupyter")
+            return running.enter_context(Jupyter(folder, extension, application))
+
+        yield start
+
+
+@pytest.fixture
+def workbench(browser: Browser) -> Iterator[OpenWorkbench]:
+    """Return a function that opens a fresh page on a Jupyter; errors of the page fail the test."""
+    complaints: list[str] = []
+    with ExitStack() as opened:
+
+        def open_page(jupyter: Jupyter) -> Workbench:
+            context = browser.new_context(viewport={"width": 1400, "height": 1000}, locale="en-GB")
+            opened.callback(context.close)
+            page = context.new_page()
+            page.set_default_timeout(30_000)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            return Workbench(page, jupyter)
+
+        yield open_page
+    assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def screenshots(repository: Path) -> Path:
+    """Return the folder that the screenshots are written to."""
+    return repository / "build" / "screenshots"

