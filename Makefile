@@ -45,12 +45,15 @@ test: $(READY) $(STAMPS)/dev lint ## Lint, types, layers, then unit, notebook, s
 	$(RUN) -m pytest
 
 .PHONY: lint
-lint: $(READY) $(STAMPS)/dev ## Style, types and layers only
+lint: $(READY) $(STAMPS)/dev ## Style, types and layers, and the labextension's own tests
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(BIN)/lint-imports --no-logo
-	npm --prefix labextension run --silent lint
+	@if command -v npm >/dev/null; then \
+	  [ -d labextension/node_modules ] || npm --prefix labextension ci --no-audit --no-fund; \
+	  npm --prefix labextension run --silent lint && npm --prefix labextension run --silent test; \
+	else echo "The labextension's sources are not checked: there is no npm."; fi
 
 .PHONY: format
 format: $(STAMPS)/dev ## Format the code and fix what can be fixed

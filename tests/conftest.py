@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from soak import SoakScale
+from soak import SoakRecord, SoakScale
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+IN_FULL = os.environ.get("LLMOPS_SOAK", "") == "1"
+RECORD = SoakRecord(REPOSITORY / "benchmarks" / "results", source=REPOSITORY / "src" / "jupyter_llmops")
 
 
 @pytest.fixture(scope="session")
@@ -23,26 +25,37 @@ def soak_scale(request: pytest.FixtureRequest) -> SoakScale:
     """Return how long a campaign is in this run: a seeded sample, or with LLMOPS_SOAK=1 all of it.
 
     ``soak_scale(5, 200)`` is 5, or 200 in a soak. ``for seed in soak_scale.cases(sample=5, full=200)``
-    goes through seeds and remembers in benchmarks/results/soak/ which of them passed, so that an
-    interrupted soak goes on where it stopped.
+    goes through seeds and remembers how far it came, so that an interrupted soak goes on where it stopped.
     """
-    return SoakScale(
-        name=request.node.nodeid,
-        full=os.environ.get("LLMOPS_SOAK", "") == "1",
-        folder=REPOSITORY / "benchmarks" / "results" / "soak",
-        source=REPOSITORY / "src" / "jupyter_llmops",
-    )
+    return SoakScale(name=request.node.nodeid, full=IN_FULL, record=RECORD)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, and in a soak leave out what passed on this code."""
     needing = [item for item in items if item.get_closest_marker("gpu")]
-    if not needing:
-        return
-    problem = _gpu_problem()
+    problem = _gpu_problem() if needing else ""
     if problem:
         for item in needing:
             item.add_marker(pytest.mark.skip(reason=f"needs an NVIDIA GPU: {problem}"))
+    if IN_FULL:
+        done = [item for item in items if RECORD.of(item.nodeid).get("outcome") == "passed"]
+        if done:
+            config.hook.pytest_deselected(items=done)
+            items[:] = [item for item in items if item not in done]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember what a soak's tests came to."""
+    if IN_FULL and (report.when == "call" or report.failed):
+        RECORD.note(report.nodeid, outcome=report.outcome, seconds=round(report.duration, 1))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write what a soak came to for people; nothing left to do is no failure."""
+    if IN_FULL:
+        RECORD.report()
+        if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK
 
 
 def _gpu_problem() -> str:

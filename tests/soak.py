@@ -5,16 +5,69 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Case = TypeVar("Case")
 SEED = 20261122
+
+
+@dataclass(frozen=True)
+class SoakRecord:
+    """What soaks have come to, by test: a file for programs and one for people.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``soak.json`` and ``soak.md`` lie.
+    source : Path
+        The code under test; what passed on other code doesn't count.
+    """
+
+    folder: Path
+    source: Path
+
+    def of(self, name: str) -> dict[str, Any]:
+        """Return what this code's soaks have come to in one test; empty when nothing yet."""
+        entry = self._read().get(name, {})
+        return entry if entry.get("source") == _digest_of(self.source) else {}
+
+    def note(self, name: str, **values: Any) -> None:
+        """Add to what is known of one test."""
+        entry = {**self.of(name), **values}
+        entry |= {"source": _digest_of(self.source), "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        everything = dict(sorted({**self._read(), name: entry}.items()))
+        self._write("soak.json", json.dumps(everything, indent=1) + "\n")
+
+    def report(self) -> None:
+        """Write the table for people."""
+        lines = ["# Campaigns in full", "", "Written by `make soak`.", ""]
+        lines += [
+            "| campaign | outcome | cases passed | of | minutes | ended |",
+            "| --- | --- | --: | --: | --: | --- |",
+        ]
+        for name, entry in self._read().items():
+            cases = f"{entry.get('passed', '')} | {entry.get('of', '')}"
+            minutes = f"{entry.get('seconds', 0) / 60:.1f}"
+            lines.append(
+                f"| {name} | {entry.get('outcome', 'unfinished')} | {cases} | {minutes} | {entry['at']} |"
+            )
+        self._write("soak.md", "\n".join(lines) + "\n")
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        path = self.folder / "soak.json"
+        return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+    def _write(self, name: str, text: str) -> None:
+        # A soak can be interrupted at any moment, also here.
+        unfinished = self.folder / f".{name}.new"
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(self.folder / name)
 
 
 @dataclass(frozen=True)
@@ -27,18 +80,15 @@ class SoakScale:
         The test that runs it.
     full : bool
         True in a soak: every case; else a seeded sample.
-    folder : Path
+    record : SoakRecord
         Where a soak remembers the cases that passed.
-    source : Path
-        The code under test; what passed on other code doesn't count.
     seed : int
         Seed of the sample.
     """
 
     name: str
     full: bool
-    folder: Path
-    source: Path
+    record: SoakRecord
     seed: int = SEED
 
     def __call__(self, sample: int, full: int) -> int:
@@ -53,7 +103,7 @@ class SoakScale:
         return [cases[position] for position in chosen]
 
     def cases(self, *, sample: int, full: int) -> Iterator[int]:
-        """Yield the seeds of a campaign; one whose body raised nothing is not run again in a soak.
+        """Yield the seeds of a campaign; a soak goes on after the last case whose body raised nothing.
 
         Parameters
         ----------
@@ -63,38 +113,10 @@ class SoakScale:
         if not self.full:
             yield from range(self.seed, self.seed + sample)
             return
-        digest = _digest_of(self.source)
-        done = self._done(digest)
-        for case in range(self.seed, self.seed + full):
-            if case in done:
-                continue
-            yield case
+        for number in range(self.record.of(self.name).get("passed", 0), full):
+            yield self.seed + number
             # Reached only when the loop's body asked for the next case, so this one passed.
-            done.add(case)
-            self._remember(case, digest, of=full, passed=len(done))
-
-    @property
-    def record(self) -> Path:
-        """The file with one line for every case that passed."""
-        return self.folder / (re.sub(r"\W+", "-", self.name).strip("-") + ".jsonl")
-
-    def _done(self, digest: str) -> set[int]:
-        if not self.record.exists():
-            return set()
-        lines = [json.loads(line) for line in self.record.read_text("utf-8").splitlines() if line.strip()]
-        return {line["case"] for line in lines if line["source"] == digest}
-
-    def _remember(self, case: int, digest: str, *, of: int, passed: int) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        line = {
-            "case": case,
-            "passed": passed,
-            "of": of,
-            "source": digest,
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        with self.record.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            self.record.note(self.name, passed=number + 1, of=full)
 
 
 @cache

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from soak import SoakScale
+from soak import SoakRecord, SoakScale
 
 
-def scale(folder: Path, *, full: bool) -> SoakScale:
-    source = folder / "source"
+def scale(folder: Path, *, full: bool, answer: int = 42) -> SoakScale:
+    source = folder / f"source-{answer}"
     source.mkdir(exist_ok=True)
-    (source / "code.py").write_text("answer = 42\n")
+    (source / "code.py").write_text(f"answer = {answer}\n")
     return SoakScale(
-        name="tests/faults/test_x.py::test_y[1]", full=full, folder=folder / "soak", source=source
+        "tests/faults/test_x.py::test_y[1]", full=full, record=SoakRecord(folder / "soak", source)
     )
 
 
@@ -24,7 +24,7 @@ def test_a_sample_is_the_same_every_time_and_leaves_nothing(tmp_path: Path) -> N
     assert list(small.cases(sample=3, full=200)) == list(small.cases(sample=3, full=200))
     assert small.pick("abcdefgh", 3) == small.pick("abcdefgh", 3)
     assert len(small.pick("abcdefgh", 3)) == 3
-    assert not small.folder.exists()
+    assert not small.record.folder.exists()
 
 
 def test_a_soak_runs_everything(tmp_path: Path) -> None:
@@ -55,8 +55,13 @@ def test_other_code_starts_again(tmp_path: Path) -> None:
     large = scale(tmp_path, full=True)
     assert len(list(large.cases(sample=1, full=4))) == 4
     assert list(large.cases(sample=1, full=4)) == []
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "code.py").write_text("answer = 43\n")
-    changed = SoakScale(name=large.name, full=True, folder=large.folder, source=other)
+    changed = scale(tmp_path, full=True, answer=43)
     assert len(list(changed.cases(sample=1, full=4))) == 4
+
+
+def test_the_report_says_how_far_each_campaign_came(tmp_path: Path) -> None:
+    large = scale(tmp_path, full=True)
+    assert len(list(large.cases(sample=1, full=4))) == 4
+    large.record.note(large.name, outcome="passed", seconds=90.0)
+    large.record.report()
+    assert "| passed | 4 | 4 | 1.5 |" in (tmp_path / "soak" / "soak.md").read_text("utf-8")
