@@ -135,6 +135,13 @@ class Connection:
         """Return the number of the last commit of `table`; 0 when it does not exist yet."""
         return self._reading(table, lambda handle: handle.version) or 0
 
+    def mark(self, table: str) -> int:
+        """Return when the list of the versions of `table` last changed, in ns; 0 where there is none."""
+        try:
+            return (self.folder / f"{table}.lance" / "_versions").stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def fragments(self, table: str) -> int:
         """Return in how many pieces `table` lies on disk; each commit of new rows adds one."""
         count = self._reading(table, lambda handle: handle.stats()["fragment_stats"]["num_fragments"])

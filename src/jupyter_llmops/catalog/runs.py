@@ -13,7 +13,7 @@ from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.schemas import RUNS, rows_of
 from jupyter_llmops.errors import AmbiguousNameError, UnknownNameError
-from jupyter_llmops.records.run import LEAF_SCHEMA, Run, RunKind
+from jupyter_llmops.records.run import LEAF_SCHEMA, Run
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Run) if field.name != "read_only")
 _OPTIONAL = {"execution_count", "tokens_in", "tokens_out", "leaf"}
@@ -55,7 +55,7 @@ class Runs:
         self._migrations.prepare_write()
         return self._connection.insert_absent(RUNS, [_row(run, self._site) for run in runs])
 
-    def list(self, limit: int = 50, kind: RunKind | None = None) -> builtins.list[Run]:
+    def list(self, limit: int = 50, kind: str | None = None) -> builtins.list[Run]:
         """Return the newest runs, newest first.
 
         Parameters
@@ -105,6 +105,14 @@ class Runs:
         """Return the last line of a session's journal that is here, None when none is."""
         return max(self.digests(session), default=None)
 
+    def last_seqs(self) -> dict[str, int]:
+        """Return the last line that is here of every session, by session."""
+        rows = self._connection.read(RUNS, ["session", "seq"])
+        if rows is None:
+            return {}
+        last = rows.group_by("session").aggregate([("seq", "max")])
+        return dict(zip(last["session"].to_pylist(), last["seq_max"].to_pylist(), strict=True))
+
     def heads(self) -> dict[str, tuple[int, str]]:
         """Return the last line that is here of every session, as (seq, leaf digest)."""
         rows = self._connection.read(RUNS, ["session", "seq", "leaf_digest"])
@@ -126,13 +134,30 @@ class Runs:
 
 
 def _row(run: Run, site: str) -> dict[str, Any]:
-    import rfc8785
-
-    row = {name: getattr(run, name) for name in _FIELDS}
-    # The journal line is this very form, so the row proves its own digest.
-    row["leaf"] = None if run.leaf is None else rfc8785.dumps(run.leaf).decode()
+    row = {name: _storable(getattr(run, name)) for name in _FIELDS if name != "leaf"}
+    row["leaf"] = None if run.leaf is None else _leaf_text(run.leaf)
     row["site"] = site
     return row
+
+
+def _leaf_text(leaf: dict[str, Any]) -> str:
+    import rfc8785
+
+    try:
+        # The journal line is this very form, so the row proves its own digest.
+        return rfc8785.dumps(leaf).decode()
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError):
+        # No line that this package writes; it is kept for `verify` to complain about.
+        return json.dumps(leaf, sort_keys=True)
+
+
+def _storable(value: Any) -> Any:
+    """Return `value` so that Arrow takes it: one strange journal line must not stop all others."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
+        return None
+    return value
 
 
 def _run(row: dict[str, Any]) -> Run:

@@ -1,0 +1,150 @@
+"""What the agent does all the time, in a process of its own or in a thread of the Jupyter server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from jupyter_llmops.agent.election import Election
+from jupyter_llmops.agent.flush import Flusher
+from jupyter_llmops.catalog import Catalog
+from jupyter_llmops.errors import LLMOpsError
+
+POLL_SECONDS = 1.0
+# The first run after a pause is carried at once, a burst of them in one commit each half second.
+SECONDS_BETWEEN_FLUSHES = 0.5
+LONGEST_PAUSE = 60.0
+
+
+class AgentLoop:
+    """Flushes journals and keeps the catalog small while it is the elected agent.
+
+    Parameters
+    ----------
+    folder : Path
+        The audit folder of this user.
+    catalog : Catalog
+        Where to.
+    on_flush : callable, optional
+        Told how many runs were added, whenever there were any.
+    on_problem : callable, optional
+        Told in one sentence what can't be done, once until it changes; the loop goes on trying.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        catalog: Catalog,
+        *,
+        on_flush: Callable[[int], None] | None = None,
+        on_problem: Callable[[str], None] | None = None,
+    ) -> None:
+        self.election = Election(folder, catalog.folder)
+        self._flusher = Flusher(folder, catalog)
+        self._catalog = catalog
+        self._on_flush = on_flush
+        self._on_problem = on_problem
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._problem = ""
+        self._pause = POLL_SECONDS
+        self._active_at = time.monotonic()
+        self._flushed_at = 0.0
+        self._marks = catalog.marks()
+
+    def wake(self) -> None:
+        """Look at the journals now; any thread may call it."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End `run` after the step that is under way; any thread may call it."""
+        self._stop.set()
+        self._wake.set()
+
+    def run(self, idle_seconds: float | None = None) -> None:
+        """Do the agent's work whenever this one is elected, until `stop`.
+
+        Parameters
+        ----------
+        idle_seconds : float, optional
+            Return also when no journal changed for so long, or when another agent is elected.
+        """
+        self._active_at = time.monotonic()
+        try:
+            while not self._stop.is_set():
+                elected = self._elected()
+                if elected:
+                    self.step()
+                if idle_seconds is not None and (not elected or self._idle_for() > idle_seconds):
+                    self.election.resign()
+                    # A journal may have grown since the last look, its kernel having seen an agent.
+                    if not elected or not self._flusher.changed():
+                        return
+                    continue
+                self._wait()
+        finally:
+            if self.election.holds:
+                self.step()
+                self.election.resign()
+
+    def step(self) -> None:
+        """Carry what is new, then maintain where it is due; a problem is told, never raised."""
+        try:
+            self._flush()
+            self._maintain()
+        except LLMOpsError as error:
+            self._fail(str(error))
+        except Exception as error:  # noqa: BLE001 - the agent must outlive one strange journal
+            self._fail(f"The agent could not do its work: {type(error).__name__}: {error}.")
+        else:
+            self._problem, self._pause = "", POLL_SECONDS
+
+    def _flush(self) -> None:
+        if not self._flusher.changed():
+            return
+        self._active_at = time.monotonic()
+        added = self._flusher.flush()
+        if added:
+            self._flushed_at = time.monotonic()
+            if self._on_flush is not None:
+                self._on_flush(added)
+
+    def _maintain(self) -> None:
+        # Where nothing was committed there is nothing to do, and LanceDB need not be loaded.
+        marks = self._catalog.marks()
+        if marks != self._marks:
+            self._catalog.optimize()
+            self._marks = self._catalog.marks()
+
+    def _elected(self) -> bool:
+        try:
+            return self.election.win()
+        except OSError as error:
+            self._tell(f"No agent can be elected in {self.election.path.parent}: {error.strerror or error}.")
+            return False
+
+    def _idle_for(self) -> float:
+        return time.monotonic() - self._active_at
+
+    def _wait(self) -> None:
+        """Wait for a ring or the next poll, and let the runs of a burst come together."""
+        if self._problem:
+            self._stop.wait(self._pause)
+            return
+        self._wake.wait(self._pause)
+        self._wake.clear()
+        since = time.monotonic() - self._flushed_at
+        if since < SECONDS_BETWEEN_FLUSHES:
+            self._stop.wait(SECONDS_BETWEEN_FLUSHES - since)
+
+    def _fail(self, sentence: str) -> None:
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self._tell(sentence)
+
+    def _tell(self, sentence: str) -> None:
+        if sentence != self._problem:
+            self._problem = sentence
+            if self._on_problem is not None:
+                self._on_problem(sentence)

@@ -1,0 +1,140 @@
+"""The agent as a process of its own, for kernels that no Jupyter server of this package has started."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from jupyter_llmops.agent.election import Election
+
+IDLE_SECONDS = 120.0
+# Shorter than the idle time: an agent that was here at the last check has not left since.
+SECONDS_BETWEEN_CHECKS = 30.0
+_START_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+
+def run_agent(catalog: Path, journals: Path, *, site: str = "", idle_seconds: float = IDLE_SECONDS) -> None:
+    """Be the agent until idle, until another one is, or until SIGTERM.
+
+    Parameters
+    ----------
+    catalog : Path
+        Folder of the catalog.
+    journals : Path
+        The audit folder of this user.
+    site : str
+        Recorded in the catalog's rows; the host's name by default.
+    idle_seconds : float
+        Leave when no journal changed for so long.
+    """
+    from jupyter_llmops.agent.loop import AgentLoop
+    from jupyter_llmops.catalog import Catalog
+
+    loop = AgentLoop(
+        journals,
+        Catalog(catalog, site=site or socket.gethostname(), user=getpass.getuser()),
+        on_problem=log.warning,
+    )
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: loop.stop())
+    loop.run(idle_seconds=idle_seconds)
+
+
+def start_if_absent(
+    catalog: Path, journals: Path, *, site: str = "", idle_seconds: float = IDLE_SECONDS
+) -> bool:
+    """Start an agent process, detached, unless this host has an agent for the catalog; return whether it did.
+
+    Harmless when several do it at once: all but one of the new processes leave at once. Takes some
+    50 ms where it starts one.
+
+    Parameters
+    ----------
+    catalog, journals, site, idle_seconds
+        As for `run_agent`.
+
+    Raises
+    ------
+    OSError
+        The journals' folder can't be written, or no process can be started.
+    """
+    election = Election(journals, catalog)
+    if not election.is_vacant():
+        return False
+    command = [
+        sys.executable,
+        "-P",  # a notebook's folder may hold a file that is named like a module
+        "-m",
+        "jupyter_llmops.agent",
+        "--detach",
+        f"--catalog={Path(catalog).resolve()}",
+        f"--journals={Path(journals).resolve()}",
+        f"--site={site}",
+        f"--idle-seconds={idle_seconds}",
+    ]
+    descriptor = os.open(election.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        # The process forks and its parent ends at once, so that no zombie and no pipe of ours stays.
+        subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            cwd=election.path.parent,
+            start_new_session=True,
+            check=True,
+            timeout=_START_SECONDS,
+        )
+    except subprocess.SubprocessError as error:
+        raise OSError(f"the agent can't be started: {error}") from error
+    finally:
+        os.close(descriptor)
+    return True
+
+
+class AgentStarter:
+    """Sees to it that there is an agent while a notebook is being used; never in the notebook's way.
+
+    Parameters
+    ----------
+    catalog, journals, site
+        As for `run_agent`.
+    """
+
+    def __init__(self, catalog: Path, journals: Path, *, site: str = "") -> None:
+        self._catalog = catalog
+        self._journals = journals
+        self._site = site
+        self._wanted = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+        self.problem = ""
+
+    def nudge(self) -> None:
+        """Say that the journal grew: within half a minute there is an agent; returns at once."""
+        if self._pid != os.getpid():
+            return  # a forked child's journal is its parent's business
+        self._wanted.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep, name="llmops-agent-starter", daemon=True)
+            self._thread.start()
+
+    def _keep(self) -> None:
+        while self._wanted.wait():
+            self._wanted.clear()
+            try:
+                start_if_absent(self._catalog, self._journals, site=self._site)
+                self.problem = ""
+            except OSError as error:
+                self.problem = f"No agent carries the journal into the catalog: {error}."
+            time.sleep(SECONDS_BETWEEN_CHECKS)
