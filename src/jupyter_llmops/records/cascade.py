@@ -21,11 +21,15 @@ class Stage:
     threshold : float
         It answers when its confidence (largest class probability) is at least this; the last
         stage always answers.
+    prior : tuple of float
+        A language model's average probability of each label over unlabelled texts, which is
+        divided out of its answers; empty when it was not calibrated.
     """
 
     name: str
     kind: StageKind
     threshold: float
+    prior: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,18 @@ class Cascade:
     stages : tuple of Stage
         At least two, cheapest first.
     instruction : str
-        What the language model is told, as a Jinja2 template with ``{{ text }}`` and ``{{ labels }}``.
+        What the language model is told, as a Jinja2 template with ``{{ labels }}``. With
+        ``{{ text }}`` in it, it is the user's message; without, it is the system message and each
+        text is a user's message as it stands.
+    examples : tuple of (text, label)
+        Answered texts that the language model sees before each question.
     """
 
     name: str
     labels: tuple[str, ...]
     stages: tuple[Stage, ...]
     instruction: str
+    examples: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +93,83 @@ class CascadeAnswer:
     seconds: float
     seconds_saved: float | None
     trace: tuple[StageAnswer, ...]
+    run_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How often answers were right.
+
+    Parameters
+    ----------
+    right, rows : int
+        Right answers, and all of them.
+    low, high : float
+        95 % Wilson interval of the share, 0 to 1 (Wilson, JASA 22, 1927).
+    """
+
+    right: int
+    rows: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float | None:
+        """Share of right answers, None without a row."""
+        return self.right / self.rows if self.rows else None
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """One stage on labelled rows.
+
+    Parameters
+    ----------
+    stage, kind, threshold
+        As in `Stage`.
+    alone : Accuracy
+        Were this stage asked about every row.
+    answered : Accuracy
+        On the rows that it answered within the cascade.
+    seconds : float
+        Mean seconds it took for a text, over all rows.
+    """
+
+    stage: str
+    kind: StageKind
+    threshold: float
+    alone: Accuracy
+    answered: Accuracy
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeReport:
+    """What a cascade is worth, measured on labelled rows.
+
+    Parameters
+    ----------
+    cascade : str
+        Its name.
+    rows : int
+        How many texts were asked about.
+    accuracy : Accuracy
+        Of the cascade's answers.
+    stages : tuple of StageReport
+        In the order in which they are asked.
+    seconds : float
+        What the cascade takes for all rows: each stage's seconds for the texts that reach it.
+    seconds_saved : float
+        What asking the last stage about every row takes, minus `seconds`; below 0 when the
+        cascade is the slower one.
+    run_id : str
+        Id of the run in the trail.
+    """
+
+    cascade: str
+    rows: int
+    accuracy: Accuracy
+    stages: tuple[StageReport, ...]
+    seconds: float
+    seconds_saved: float
     run_id: str = ""
