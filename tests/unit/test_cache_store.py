@@ -201,6 +201,16 @@ def test_an_item_behind_a_link_is_not_read(tmp_path: Path):
     assert ExactCache(bad).fetch(REQUEST, Engine()).hit
 
 
+def test_a_file_too_large_is_not_read(tmp_path: Path):
+    path = item_path(tmp_path)
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.warns(CacheWarning, match=r"is too large \(1099511627776 bytes, at most 16777216\)"):
+        assert not ExactCache(tmp_path).fetch(REQUEST, Engine()).hit
+    assert ExactCache(tmp_path).fetch(REQUEST, Engine()).hit
+
+
 def test_a_linked_folder_is_neither_read_written_nor_cleared(tmp_path: Path):
     good, bad, outside = tmp_path / "good", tmp_path / "bad", tmp_path / "outside"
     ExactCache(good).fetch(REQUEST, Engine())
