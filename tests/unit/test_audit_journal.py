@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -313,7 +314,7 @@ def test_an_interrupt_anywhere_in_a_stamp_leaves_one_whole_chain(folder: Path, w
         journal = Journal(folder, session=session, warn=warnings.append)
         journal.stamp("cell", id="first000")
         interrupted = _interrupt_after(
-            n, journal, lambda: journal.stamp("cell", id="second00", content={"source": "x"})
+            n, journal, partial(journal.stamp, "cell", id="second00", content={"source": "x"})
         )
         journal.stamp("cell", id="third000")
         journal.close()

@@ -65,7 +65,7 @@ TOKENS: dict[str, Callable[[Draw], tuple[str, str]]] = {
     "aws-access-key": lambda d: _alone("AKIA" + d("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", 16)),
     "aws-secret-key": lambda d: _within("aws_secret_access_key = {}", d(B64, 40)),
     "gcp-api-key": lambda d: _alone("AIza" + d(URL, 35)),
-    "gcp-service-account": lambda d: _service_account(d),
+    "gcp-service-account": lambda draw: _service_account(draw),  # noqa: PLW0108 - defined below
     "google-oauth": lambda d: _alone("ya29." + d(URL, 100)),
     "azure-client-secret": lambda d: _alone(d(ALNUM, 3) + "8Q~" + d(ALNUM, 34)),
     "azure-storage": lambda d: _within(
@@ -125,8 +125,8 @@ def _within(text: str, secret: str) -> tuple[str, str]:
 
 def _service_account(draw: Draw) -> tuple[str, str]:
     key = _pem(draw, "PRIVATE KEY")
-    line = key.splitlines()[2]
-    return json.dumps({"type": "service_account", "private_key": key, "client_email": "x@y.example"}), line
+    values = {"type": "service_account", "private_key": key, "client_email": "x@y.example"}
+    return json.dumps(values), key.splitlines()[2]
 
 
 # How a token comes into a text: typed, printed, in JSON, in a traceback.
@@ -342,6 +342,9 @@ def test_learn_takes_secret_names_only() -> None:
         'dbPassword = "{}"',
         'MYAPIKEY = "{}"',
         "%set_env ACME_KEY {}",
+        "%%writefile /folder/config.yml\npassword: {}",
+        "x = 1\npassword = '{}'",
+        "cd folder\n--token {}",
     ],
 )  # fmt: skip
 def test_secrets_by_name(text: str) -> None:

@@ -24,7 +24,7 @@ _WEAK = re.compile(
     r"(?:tokens?|keys?|auth(?:orization)?|pat|salt|signature|dsn|cookie)(?:[_-]?(?:\d{1,2}|old|new|value))?",
     re.IGNORECASE,
 )
-_NAME_BEFORE = re.compile(r"[A-Za-z0-9_-]{0,64}$")
+_NAME_BEFORE = re.compile(r"[A-Za-z0-9_-]{0,64}\Z")
 _NAME_AFTER = re.compile(r"[A-Za-z0-9_-]*")
 
 _STRING = re.compile(
@@ -39,7 +39,7 @@ _SIGN = re.compile(
 )
 _ANOTHER = re.compile(r"\s*(?P<sign>,|\+|\\\n)?(?=\s*[rbfuRBFU]{0,2}\\*[\"'])")
 _ENVIRONMENT_BEFORE = re.compile(
-    r"(?:environ|putenv|setenv|setdefault|set_key|secrets)\W{0,4}[\w.]{0,20}\W{0,4}$", re.IGNORECASE
+    r"(?:environ|putenv|setenv|setdefault|set_key|secrets)\W{0,4}[\w.]{0,20}\W{0,4}\Z", re.IGNORECASE
 )
 
 _BARE_VALUE = r"(?P<value>\"[^\"\n]*\"|'[^'\n]*'|[^\s'\"`;&|<>()]+)"
@@ -47,11 +47,11 @@ _AFTER_MAGIC = re.compile(r"(?:=|[ \t]+=?[ \t]*)(?P<value>[^\n]+)")
 _AFTER_EQUALS = re.compile(r"=(?!=)" + _BARE_VALUE)
 _AFTER_OPTION = re.compile(r"(?:=|[ \t]+)(?!-)" + _BARE_VALUE)
 _AFTER_COLON = re.compile(r":[ \t]+(?P<value>[^\s'\"`;&|<>()\[\]{},\\]{6,})[ \t]*(?=$|[\"'\\])", re.MULTILINE)
-_MAGIC_BEFORE = re.compile(r"%(?:set_)?env[ \t]+$")
+_MAGIC_BEFORE = re.compile(r"%(?:set_)?env[ \t]+\Z")
 _EXPORT_BEFORE = re.compile(
-    r"(?:^|[\s!;&|\"'`]|\\[nrt])(?:export|set|setx|-e|--env|--build-arg|ENV|ARG)[ \t=]+$"
+    r"(?:^|[\s!;&|\"'`]|\\[nrt])(?:export|set|setx|-e|--env|--build-arg|ENV|ARG)[ \t=]+\Z"
 )
-_WORD_BEFORE = re.compile(r"(?:^|[\s!;&|\"'`]|\\[nrt])$")
+_WORD_BEFORE = re.compile(r"(?:^|[\s!;&|\"'`]|\\[nrt])\Z")
 
 _PLACEHOLDER = re.compile(
     r"<[^<>]*>|\$\{?\w+\}?|\{+[^{}]*\}+|%\(?\w*\)?s|(.)\1*|\.{2,}.*|none|null|true|false|str|string|text|default|"
@@ -106,7 +106,7 @@ def name_strength(name: str) -> int:
     for size in range(1, min(4, len(parts)) + 1):
         if _STRONG.fullmatch("_".join(parts[-size:])):
             return 2
-    match = re.search(_STRONG.pattern + "$", snake, re.IGNORECASE)
+    match = re.search(_STRONG.pattern + r"\Z", snake, re.IGNORECASE)
     if match and (match.start() == 0 or match.group().lower() not in {"pwd", "pwds"}):
         return 2  # dbpassword, MYAPIKEY
     if any(_WEAK.fullmatch("_".join(parts[-size:])) for size in range(1, min(2, len(parts)) + 1)):
