@@ -80,6 +80,16 @@ def convert(job: Job, report: Report) -> None:
     report("Converted", 1.0)
 
 
+def remove_drafts(job: Job, pid: int) -> None:
+    """Remove what a converting process left half done when it was stopped."""
+    for place in filter(None, (job.tokenizer, job.weights, job.quantized)):
+        shutil.rmtree(_draft(Path(place), pid), ignore_errors=True)
+
+
+def _draft(target: Path, pid: int) -> Path:
+    return target.with_name(f".{target.name}.{pid}.part")
+
+
 @contextlib.contextmanager
 def _building(target: Path, report: Report) -> Iterator[Path | None]:
     """Give a temporary folder that becomes `target`, or None where that is there already."""
@@ -102,7 +112,7 @@ def _building(target: Path, report: Report) -> Iterator[Path | None]:
         # Whoever left one of these was killed: the lock is ours.
         for left in target.parent.glob(f".{target.name}.*.part"):
             shutil.rmtree(left, ignore_errors=True)
-        draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+        draft = _draft(target, os.getpid())
         draft.mkdir()
         try:
             yield draft
@@ -160,8 +170,8 @@ def _quantize(weights: Path, folder: Path, device: str) -> None:
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(
             weights,
-            quantization_config=bitsandbytes_settings(),
-            dtype=weights_dtype("nf4"),
+            quantization_config=bitsandbytes_settings(device),
+            dtype=weights_dtype("nf4", device),
             device_map=device,
             trust_remote_code=False,
         )

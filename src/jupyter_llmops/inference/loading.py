@@ -28,6 +28,8 @@ class LoadedWeights:
         Its tokenizer.
     entry : LoadedModel
         What it is and what it takes.
+    digest : str
+        Of the model's files.
     context_length : int or None
         Most tokens of prompt and answer together.
     stop_ids : list of int
@@ -39,6 +41,7 @@ class LoadedWeights:
     net: Any
     chat: ChatTokenizer
     entry: LoadedModel
+    digest: str
     context_length: int | None
     stop_ids: list[int]
     pad_id: int
@@ -83,7 +86,7 @@ def load_weights(
     with quiet():
         net: Any = AutoModelForCausalLM.from_pretrained(
             prepared.weights,
-            dtype=weights_dtype(quantization),
+            dtype=weights_dtype(quantization, device),
             device_map=device,
             trust_remote_code=False,
             use_safetensors=True,
@@ -96,7 +99,15 @@ def load_weights(
         _first_pass(net, device)
     entry = LoadedModel(model.name, quantization, device, int(net.get_memory_footprint()))
     context = getattr(net.config.get_text_config(), "max_position_embeddings", None) or model.context_length
-    return LoadedWeights(net, chat, entry, context, stop_ids, stop_ids[0] if pad_id is None else int(pad_id))
+    return LoadedWeights(
+        net=net,
+        chat=chat,
+        entry=entry,
+        digest=model.digest,
+        context_length=context,
+        stop_ids=stop_ids,
+        pad_id=stop_ids[0] if pad_id is None else int(pad_id),
+    )
 
 
 def give_memory_back(device: str) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 MANIFEST_SCHEMA = "llmops.model-manifest/1"
 _BLOCK = 1 << 20
+# Digests read by this process: also where the models folder can't be written, a file is read once.
+_known: dict[tuple[str, int, int], str] = {}
 
 
 def manifest_digest(
@@ -51,17 +53,22 @@ def file_digest(path: Path, memory: Path | None = None, on_bytes: Callable[[int]
     """Return the SHA-256 of a file in hexadecimal, remembered in `memory` where that is writable."""
     status = path.stat()
     place = str(path.absolute())
+    seen = (place, status.st_size, status.st_mtime_ns)
+    if seen in _known:
+        return _known[seen]
     facts = {"path": place, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
     note = memory / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json" if memory else None
     if note is not None:
         known = _read_note(note)
         if known is not None and all(known.get(name) == value for name, value in facts.items()):
-            return str(known["sha256"])
+            return _known.setdefault(seen, str(known["sha256"]))
     digest = _read_through(path, on_bytes)
     after = path.stat()
     unchanged = (after.st_size, after.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
-    if note is not None and unchanged:
-        _write_note(note, {**facts, "sha256": digest})
+    if unchanged:
+        _known[seen] = digest
+        if note is not None:
+            _write_note(note, {**facts, "sha256": digest})
     return digest
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import jupyter_llmops
 from jupyter_llmops.errors import InferenceError
-from jupyter_llmops.inference.conversion import Job
+from jupyter_llmops.inference.conversion import Job, remove_drafts
 from jupyter_llmops.inference.engine import Progress
 from jupyter_llmops.inference.memory import memory_error, need_memory, weights_bytes
 from jupyter_llmops.inference.quantization import CONVERSION_VERSION, installed_version
@@ -162,6 +162,7 @@ def _run(job: Job, model: Model, progress: Progress | None) -> None:
         failed = _follow(process, job, progress)
     finally:
         _end(process)
+        remove_drafts(job, process.pid)
     if process.returncode == 0:
         return
     if failed.get("memory") or process.returncode == -signal.SIGKILL:

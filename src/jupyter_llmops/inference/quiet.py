@@ -44,11 +44,6 @@ def _bars_on() -> dict[str, bool]:
 
 
 def _switch_bars(on: dict[str, bool]) -> None:
-    if "hub" in on:
-        from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
-
-        with contextlib.suppress(Exception):
-            (enable_progress_bars if on["hub"] else disable_progress_bars)()
     if "transformers" in on:
         from transformers.utils import logging as transformers_logging
 
@@ -56,3 +51,7 @@ def _switch_bars(on: dict[str, bool]) -> None:
             transformers_logging.enable_progress_bar()
         else:
             transformers_logging.disable_progress_bar()
+    if "hub" in on:  # last: the switch of transformers turns this one too
+        from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+
+        (enable_progress_bars if on["hub"] else disable_progress_bars)()

@@ -116,7 +116,7 @@ class TransformersEngine:
         decoding.check_parameters(request.parameters)
         with self._lock:
             weights = self._load(model, request.quantization, None)
-            _check_device(request, weights.entry.device)
+            _check_request(request, weights)
             prompt = weights.chat.encode(request.messages)
             limit = request.parameters.max_new_tokens
             _check_context(len(prompt), limit, weights.context_length)
@@ -132,6 +132,97 @@ class TransformersEngine:
     def rendered(self, model: Model, messages: Sequence[Message]) -> str:
         """Return the text that the model reads, its chat template applied."""
         return str(self._chat(model, None).render(messages))
+
+    def score(
+        self,
+        model: Model,
+        quantization: str,
+        messages: Sequence[Message],
+        choices: Sequence[str],
+        *,
+        prior: Sequence[float] | None = None,
+    ) -> list[float]:
+        """Return the probability of each choice as the answer to one chat; see `score_many`."""
+        return self.score_many(model, quantization, [messages], choices, prior=prior)[0]
+
+    def score_many(
+        self,
+        model: Model,
+        quantization: str,
+        chats: Sequence[Sequence[Message]],
+        choices: Sequence[str],
+        *,
+        prior: Sequence[float] | None = None,
+        progress: Progress | None = None,
+    ) -> list[list[float]]:
+        """Return the probability of each choice as the answer to each chat.
+
+        Parameters
+        ----------
+        model : Model
+            A language model.
+        quantization : {"auto", "nf4", "bf16", "fp32"}
+            Precision of the weights.
+        chats : sequence of chats
+            What is asked; chats that begin alike (the same instruction) cost less.
+        choices : sequence of str
+            At least two different answers, each as the model would write it; "The review is
+            positive" ranks better than "positive".
+        prior : sequence of float, optional
+            From `prior`: how likely the model finds each choice anyway, which is taken off.
+        progress : callable, optional
+            Told how far it is, 0 to 1.
+
+        Returns
+        -------
+        list of list of float
+            One row per chat, one probability per choice; each row sums to 1.
+
+        Raises
+        ------
+        UsageError
+            The choices can't be told apart, or the prior is for other choices.
+        InferenceError
+            A chat does not fit the context.
+        """
+        from jupyter_llmops.inference import scoring
+
+        scoring.check_choices(choices, prior)
+        found, lengths = self._likelihoods(model, quantization, chats, choices, progress)
+        return [scoring.probabilities(row, lengths, prior) for row in found]
+
+    def prior(
+        self,
+        model: Model,
+        quantization: str,
+        chats: Sequence[Sequence[Message]],
+        choices: Sequence[str],
+        *,
+        progress: Progress | None = None,
+    ) -> tuple[float, ...]:
+        """Return how likely the model finds each choice anyway: the mean log-likelihood, nats.
+
+        Parameters
+        ----------
+        model, quantization, choices, progress
+            As in `score_many`.
+        chats : sequence of chats
+            The question about nothing, e.g. with the text "N/A" (contextual calibration, Zhao et
+            al. 2021), or, better, about a few dozen unlabelled texts of all classes (batch
+            calibration, Zhou et al. 2024).
+
+        Raises
+        ------
+        UsageError
+            There is no chat, or the choices can't be told apart.
+        """
+        from jupyter_llmops.inference import scoring
+
+        scoring.check_choices(choices)
+        if not chats:
+            raise UsageError("A prior needs at least one chat.", "Give the question about the text 'N/A'.")
+        found, _ = self._likelihoods(model, quantization, chats, choices, progress)
+        return tuple(sum(column) / len(found) for column in zip(*found, strict=True))
 
     def loaded(self) -> list[LoadedModel]:
         """Return the models in memory."""
@@ -157,6 +248,33 @@ class TransformersEngine:
             for key in keys:
                 del self._weights[key]
             give_memory_back(device)
+
+    def _likelihoods(
+        self,
+        model: Model,
+        quantization: str,
+        chats: Sequence[Sequence[Message]],
+        choices: Sequence[str],
+        progress: Progress | None,
+    ) -> tuple[list[list[float]], list[int]]:
+        from jupyter_llmops.inference import scoring
+
+        if not chats:
+            return [], []
+        with self._lock:
+            weights = self._load(model, quantization, progress)
+            prompts = [weights.chat.encode(messages) for messages in chats]
+            answers = scoring.answer_tokens(weights, choices)
+            longest = max(map(len, answers))
+            _check_context(max(map(len, prompts)), longest, weights.context_length)
+
+            def on_done(done: int) -> None:
+                if progress is not None:
+                    progress("Weighing the choices", done / len(prompts))
+
+            with boundary("Answering with", model, weights.entry.device):
+                found = scoring.log_likelihoods(weights, prompts, answers, on_done)
+        return found, scoring.scored_lengths(answers)
 
     def _load(self, model: Model, quantization: str, progress: Progress | None) -> Any:
         identity = self.identify(model, quantization)
@@ -191,7 +309,14 @@ class TransformersEngine:
             return self._chats[model.digest]
 
 
-def _check_device(request: InferenceRequest, device: str) -> None:
+def _check_request(request: InferenceRequest, weights: Any) -> None:
+    device = weights.entry.device
+    if request.model_digest != weights.digest:
+        # The digest is in the key and in the record: an answer of other weights must not get there.
+        raise InferenceError(
+            f"The request is for other files of {request.model!r} than the ones that are here.",
+            "Ask again; to reproduce an old run, restore the files that it names.",
+        )
     if request.device != device:
         raise InferenceError(
             f"The request is for {request.device}, but models run on {device} here.",
