@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyter_llmops.cascade.classic import ClassicStage
-from jupyter_llmops.cascade.language import Score, chat_of, without_prior
+from jupyter_llmops.cascade.language import Score, answer_of, chat_of, without_prior
 from jupyter_llmops.cascade.timing import StageTimes
 from jupyter_llmops.errors import InferenceError, UsageError
 from jupyter_llmops.records.cascade import Cascade, Stage
@@ -98,10 +98,11 @@ class Asking:
 
     def _scores(self, stage: Stage, texts: Sequence[str], report: Progress) -> list[list[float]]:
         rows: list[list[float]] = []
+        answers = [answer_of(self._cascade, label) for label in self._cascade.labels]
         for start in range(0, len(texts), BATCH):
             report(f"{stage.name}: {_count(texts)}", start / len(texts))
             batch = [chat_of(self._cascade, text) for text in texts[start : start + BATCH]]
-            scored = self._score(batch, self._cascade.labels, stage)
+            scored = self._score(batch, answers, stage)
             rows += [without_prior(row, stage.prior) for row in scored]
         report(f"{stage.name}: {_count(texts)}", 1.0)
         return rows

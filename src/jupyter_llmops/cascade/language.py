@@ -36,9 +36,14 @@ def chat_of(cascade: Cascade, text: str) -> tuple[Message, ...]:
         messages.append(Message("system", _rendered(cascade, "")))
     for example, label in cascade.examples:
         messages.append(Message("user", example if asks_in_system else _rendered(cascade, example)))
-        messages.append(Message("assistant", label))
+        messages.append(Message("assistant", answer_of(cascade, label)))
     messages.append(Message("user", text if asks_in_system else _rendered(cascade, text)))
     return tuple(messages)
+
+
+def answer_of(cascade: Cascade, label: str) -> str:
+    """Return what the language model would say to mean a label."""
+    return render(cascade.answer, {"label": label}).text
 
 
 def _rendered(cascade: Cascade, text: str) -> str:

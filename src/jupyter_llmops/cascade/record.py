@@ -149,7 +149,11 @@ class CascadeRecord:
         return facts | dict(self._facts.get(stage.name, {}))
 
     def _content(self, texts: Sequence[str], entry: Entry) -> dict[str, str]:
-        request = {"texts": list(texts), "examples": [list(example) for example in self._cascade.examples]}
+        request = {
+            "texts": list(texts),
+            "examples": [list(example) for example in self._cascade.examples],
+            "answer": self._cascade.answer,
+        }
         content = {
             "request": json.dumps(request, ensure_ascii=False),
             "template": self._cascade.instruction,

@@ -27,7 +27,7 @@ class CascadeRunner:
     classifiers : mapping
         The fitted classifier of each classic stage by the stage's name.
     score : callable
-        From chats, the labels and the stage to one row of probabilities a chat, each summing to 1.
+        From chats, the possible answers and the stage to one row of probabilities a chat, each summing to 1.
     stamp : callable, optional
         Appends one leaf to the trail and returns the run's id.
     progress : callable, optional

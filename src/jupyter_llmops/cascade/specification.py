@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +14,8 @@ from jupyter_llmops.records.cascade import Cascade, Stage
 
 # `%cascade NEW …` could mean the sub-command or a cascade of that name.
 RESERVED_NAMES = ("new", "run", "calibrate", "show", "find", "add", "retire")
-DEFAULT_THRESHOLD = 0.8
 DEFAULT_INSTRUCTION = "Say whether the message is {{ labels | join(' or ') }}."
+DEFAULT_ANSWER = "The message is {{ label }}"
 
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
 
@@ -26,6 +26,7 @@ def build_cascade(
     stages: Sequence[Stage],
     instruction: str = "",
     examples: Sequence[tuple[str, str]] = (),
+    answer: str = "",
 ) -> Cascade:
     """Return a cascade after checking every part of it.
 
@@ -42,6 +43,8 @@ def build_cascade(
         See `Cascade`; empty takes `DEFAULT_INSTRUCTION`.
     examples : sequence of (text, label)
         Answered texts for the language model.
+    answer : str
+        See `Cascade`; empty takes `DEFAULT_ANSWER`.
 
     Raises
     ------
@@ -58,39 +61,8 @@ def build_cascade(
         stages=(*checked[:-1], replace(checked[-1], threshold=0.0)),
         instruction=_instruction(instruction or DEFAULT_INSTRUCTION),
         examples=_examples(examples, known),
+        answer=_answer(answer or DEFAULT_ANSWER),
     )
-
-
-def parse_stages(items: Sequence[str], is_classifier: Callable[[str], bool]) -> tuple[Stage, ...]:
-    """Return the stages that were typed as ``NAME`` or ``NAME:THRESHOLD``.
-
-    Parameters
-    ----------
-    items : sequence of str
-        Cheapest first, e.g. ``["clf:0.9", "smollm2-135m-instruct"]``. Without a threshold a stage
-        answers from 0.8 on, and the last one always.
-    is_classifier : callable
-        Whether a name is a classifier in the notebook; every other name is a language model.
-
-    Raises
-    ------
-    UsageError
-        A threshold is no number, or a name is missing.
-    """
-    stages = []
-    for item in items:
-        name, colon, typed = item.strip().rpartition(":")
-        if not colon:
-            name, typed = item.strip(), str(DEFAULT_THRESHOLD)
-        try:
-            threshold = float(typed)
-        except ValueError:
-            raise UsageError(
-                f"The threshold {typed!r} of the stage {name!r} is not a number.",
-                f"Type NAME:THRESHOLD, e.g. {name or 'clf'}:{DEFAULT_THRESHOLD}.",
-            ) from None
-        stages.append(Stage(name.strip(), "classic" if is_classifier(name.strip()) else "llm", threshold))
-    return tuple(stages)
 
 
 def _name(name: str) -> str:
@@ -125,30 +97,30 @@ def _labels(labels: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    typed = ",".join(f"{stage.name}:{stage.threshold:g}" for stage in stages[:-1])
     kinds = {stage.kind for stage in stages}
     if len(stages) < 2 or kinds != {"classic", "llm"}:
         given = ", ".join(f"{s.name or '(no name)'} ({_word(s)})" for s in stages) or "none"
         raise UsageError(
             f"A cascade needs at least two stages, one of them a fitted scikit-learn classifier of this "
             f"notebook and one a language model; given: {given}.",
-            f"Type e.g. --stages clf:{DEFAULT_THRESHOLD},smollm2-135m-instruct",
+            "Type e.g. --stage clf:0.8 --stage smollm2-135m-instruct",
         )
     for number, stage in enumerate(stages, 1):
         if not stage.name.strip():
-            raise UsageError(f"Stage {number} has no name.", "Type e.g. --stages clf:0.8,MODEL")
+            raise UsageError(f"Stage {number} has no name.", "Type e.g. --stage clf:0.8 --stage MODEL")
         if not (math.isfinite(stage.threshold) and 0 <= stage.threshold <= 1):
             # 80 was surely meant as 80 %
-            near = stage.threshold / 100 if 1 < stage.threshold <= 100 else DEFAULT_THRESHOLD
+            near = stage.threshold / 100 if 1 < stage.threshold <= 100 else 0.8
             raise UsageError(
                 f"The threshold {stage.threshold:g} of the stage {stage.name!r} is not between 0 and 1.",
-                f"Type: {stage.name}:{near:g}",
+                f"Type: --stage {stage.name}:{near:g}",
             )
     names = [stage.name for stage in stages]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(
-            f"The stage {twice!r} is given twice ({typed},{names[-1]}).", "Name each stage once."
+            f"The stage {twice!r} is given twice.",
+            f"Type: {' '.join(f'--stage {n}' for n in dict.fromkeys(names))}",
         )
     return tuple(stages)
 
@@ -165,6 +137,14 @@ def _instruction(instruction: str) -> str:
             "Use {{ text }} and {{ labels }}, e.g. " + DEFAULT_INSTRUCTION,
         )
     return instruction
+
+
+def _answer(answer: str) -> str:
+    if variables_of(answer) != ("label",):
+        raise UsageError(
+            f"The answer {answer!r} must name label, and nothing else.", f"Type e.g. {DEFAULT_ANSWER}"
+        )
+    return answer
 
 
 def _examples(examples: Sequence[tuple[Any, Any]], labels: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

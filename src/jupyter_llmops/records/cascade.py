@@ -50,6 +50,9 @@ class Cascade:
         text is a user's message as it stands.
     examples : tuple of (text, label)
         Answered texts that the language model sees before each question.
+    answer : str
+        How the language model would phrase an answer, as a Jinja2 template with ``{{ label }}``: a
+        small model ranks the ends of a sentence better than bare words.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Cascade:
     stages: tuple[Stage, ...]
     instruction: str
     examples: tuple[tuple[str, str], ...] = ()
+    answer: str = "{{ label }}"
 
 
 @dataclass(frozen=True, slots=True)
