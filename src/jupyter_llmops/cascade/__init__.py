@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
-from jupyter_llmops.cascade.specification import DEFAULT_ANSWER, DEFAULT_INSTRUCTION, build_cascade
+from jupyter_llmops.cascade.specification import (
+    DEFAULT_ANSWER,
+    DEFAULT_INSTRUCTION,
+    build_cascade,
+    parse_stages,
+)
 
-__all__ = ["DEFAULT_ANSWER", "DEFAULT_INSTRUCTION", "build_cascade"]
+__all__ = ["DEFAULT_ANSWER", "DEFAULT_INSTRUCTION", "build_cascade", "parse_stages"]

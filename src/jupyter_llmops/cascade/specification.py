@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,8 @@ from jupyter_llmops.records.cascade import Cascade, Stage
 
 # `%cascade NEW …` could mean the sub-command or a cascade of that name.
 RESERVED_NAMES = ("new", "run", "calibrate", "show", "find", "add", "retire")
-DEFAULT_INSTRUCTION = "Say whether the message is {{ labels | join(' or ') }}."
+DEFAULT_THRESHOLD = 0.8
+DEFAULT_INSTRUCTION = "Is this message {{ labels | join(' or ') }}?\n\n{{ text }}"
 DEFAULT_ANSWER = "The message is {{ label }}"
 
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
@@ -65,6 +66,38 @@ def build_cascade(
     )
 
 
+def parse_stages(items: Sequence[str], is_classifier: Callable[[str], bool]) -> tuple[Stage, ...]:
+    """Return the stages that were typed as ``NAME`` or ``NAME:THRESHOLD``.
+
+    Parameters
+    ----------
+    items : sequence of str
+        Cheapest first, e.g. ``["clf:0.9", "smollm2-135m-instruct"]``. Without a threshold a stage
+        answers from `DEFAULT_THRESHOLD` on, and the last one always.
+    is_classifier : callable
+        Whether a name is a classifier in the notebook; every other name is a language model.
+
+    Raises
+    ------
+    UsageError
+        A threshold is no number.
+    """
+    stages = []
+    for item in items:
+        name, colon, typed = item.strip().rpartition(":")
+        if not colon:
+            name, typed = item.strip(), str(DEFAULT_THRESHOLD)
+        try:
+            threshold = float(typed)
+        except ValueError:
+            raise UsageError(
+                f"The threshold {typed!r} of the stage {name!r} is not a number.",
+                f"Type: --stage {name or 'clf'}:{DEFAULT_THRESHOLD}",
+            ) from None
+        stages.append(Stage(name.strip(), "classic" if is_classifier(name.strip()) else "llm", threshold))
+    return tuple(stages)
+
+
 def _name(name: str) -> str:
     if name in RESERVED_NAMES:
         raise UsageError(
@@ -110,7 +143,7 @@ def _stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
             raise UsageError(f"Stage {number} has no name.", "Type e.g. --stage clf:0.8 --stage MODEL")
         if not (math.isfinite(stage.threshold) and 0 <= stage.threshold <= 1):
             # 80 was surely meant as 80 %
-            near = stage.threshold / 100 if 1 < stage.threshold <= 100 else 0.8
+            near = stage.threshold / 100 if 1 < stage.threshold <= 100 else DEFAULT_THRESHOLD
             raise UsageError(
                 f"The threshold {stage.threshold:g} of the stage {stage.name!r} is not between 0 and 1.",
                 f"Type: --stage {stage.name}:{near:g}",
