@@ -17,7 +17,7 @@ from jupyter_llmops.errors import (
 )
 
 if TYPE_CHECKING:
-    from conftest import Notebook
+    from magic_shell import Notebook
 
 
 def test_the_answer_comes_from_the_model_then_from_the_cache(notebook: Notebook) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from jupyter_llmops.errors import AuditError, ReproduceError, UnknownNameError
 
 if TYPE_CHECKING:
-    from conftest import Notebook
+    from magic_shell import Notebook
 
 
 def test_every_cell_is_a_run_also_the_one_that_loads(notebook: Notebook) -> None:

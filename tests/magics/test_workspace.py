@@ -12,7 +12,7 @@ from jupyter_llmops.records.gpu import Device
 from jupyter_llmops.workspace.inventory import parse_size
 
 if TYPE_CHECKING:
-    from conftest import Notebook
+    from magic_shell import Notebook
 
 
 def test_the_status_card_tells_where_one_is(notebook: Notebook) -> None:

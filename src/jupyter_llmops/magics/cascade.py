@@ -13,7 +13,7 @@ from jupyter_llmops.errors import UsageError
 from jupyter_llmops.magics.arguments import parse, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
-from jupyter_llmops.records.cascade import Cascade, Stage
+from jupyter_llmops.records.cascade import Cascade
 from jupyter_llmops.records.listing import Listing
 
 NEW = "%cascade new NAME --labels yes,no --stage CLASSIFIER:0.8 --stage smollm2-135m-instruct"
@@ -76,16 +76,20 @@ class CascadeMagics(WorkspaceMagics):
         return self._run(words[0], words[1:], cell, arguments)
 
     def _new(self, words: Sequence[str], arguments: Namespace) -> Cascade:
-        from jupyter_llmops.cascade.specification import DEFAULT_INSTRUCTION, build_cascade
+        from jupyter_llmops.cascade.specification import build_cascade, parse_stages
 
         if len(words) != 1:
             raise UsageError("A cascade is made with one name.", f"Type {NEW}.")
         labels = self._labels(arguments.labels)
-        stages = [self._stage(text) for text in arguments.stage or ()]
-        instruction = DEFAULT_INSTRUCTION
-        if arguments.instruction:
-            instruction = self._variable(arguments.instruction, "--instruction", str)
-        cascade = build_cascade(words[0], labels, stages, instruction)
+        stages = parse_stages(arguments.stage or [], lambda name: name in self.namespace)
+        for stage in stages:
+            if stage.kind == "llm":
+                self.workspace.model(stage.name)  # an unknown name is an error here, not at the first text
+        instruction = (
+            self._variable(arguments.instruction, "--instruction", str) if arguments.instruction else ""
+        )
+        examples = self._variable(arguments.examples, "--examples", list) if arguments.examples else ()
+        cascade = build_cascade(words[0], labels, stages, instruction, examples)
         classifiers = {stage.name: self.namespace[stage.name] for stage in stages if stage.kind == "classic"}
         return self.workspace.define_cascade(cascade, classifiers)
 
@@ -96,21 +100,6 @@ class CascadeMagics(WorkspaceMagics):
         if value is not None and not isinstance(value, str):
             return tuple(str(label) for label in value)
         return tuple(label.strip() for label in text.split(",") if label.strip())
-
-    def _stage(self, text: str) -> Stage:
-        name, colon, threshold = text.rpartition(":")
-        if not colon:
-            name, threshold = text, "0"
-        try:
-            limit = float(threshold)
-        except ValueError:
-            raise UsageError(
-                f"{threshold!r} in --stage {text} is not a threshold.", f"Type --stage {name}:0.8."
-            ) from None
-        if name in self.namespace:
-            return Stage(name, "classic", limit)
-        self.workspace.model(name)  # an unknown name is an error here, not at the first text
-        return Stage(name, "llm", limit)
 
     def _run(self, name: str, words: Sequence[str], cell: str | None, arguments: Namespace) -> Any:
         texts = self._texts(words, cell)
@@ -142,6 +131,8 @@ class CascadeMagics(WorkspaceMagics):
     def _variable(self, name: str, option: str, kind: type | None) -> Any:
         value = self.namespace.get(name)
         if value is None or (kind is not None and not isinstance(value, kind)):
-            wanted = "a text" if kind is str else "the labels"
+            wanted = {"--instruction": "a text", "--examples": "a list of (text, label)"}.get(
+                option, "labels"
+            )
             raise UsageError(f"{option} {name} is not a variable that holds {wanted}.", usage(self.cascade))
         return value

@@ -68,7 +68,7 @@ def _stamp_cells(shell: InteractiveShell, workspace: Workspace, *, on: bool) -> 
         from jupyter_llmops.audit.cells import CellStamper
 
         workspace.stamper = CellStamper(
-            shell, workspace.journal, on_stamp=lambda _: workspace.doorbell.ring("runs")
+            shell, workspace.journal, on_stamp=lambda _: workspace.announce("runs")
         )
     workspace.stamper.register()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ from jupyter_llmops.workspace.parts import Parts, Progress
 
 if TYPE_CHECKING:
     from jupyter_llmops.cascade.run import CascadeRunner
-    from jupyter_llmops.records.cascade import Cascade
+    from jupyter_llmops.records.cascade import Cascade, Stage
+    from jupyter_llmops.records.request import Message
 
 
 class Cascades(Parts):
@@ -58,4 +59,29 @@ class Cascades(Parts):
                 "" if self._cascades else "Type %cascade new? for how to make one.",
             )
         cascade, classifiers = self._cascades[name]
-        return CascadeRunner(cascade, classifiers, score=self._score, stamp=self.stamp, progress=progress)
+        return CascadeRunner(
+            cascade,
+            classifiers,
+            score=self._score,
+            prepare=lambda stage: self._load_stage(stage, progress),
+            stamp=self.stamp,
+            progress=progress,
+        )
+
+    def _load_stage(self, stage: Stage, progress: Progress | None) -> dict[str, Any]:
+        """Load a language stage's model and return what belongs in the record about it."""
+        model = self.model(stage.name)
+        identity = self.engine.identify(model, self.settings.quantization)
+        self.engine.load(model, identity.quantization, progress)
+        return {
+            "model_digest": model.digest,
+            "engine": identity.engine,
+            "engine_version": identity.engine_version,
+            "quantization": identity.quantization,
+            "device": identity.device,
+        }
+
+    def _score(
+        self, chats: Sequence[Sequence[Message]], choices: Sequence[str], stage: Stage
+    ) -> list[list[float]]:
+        return self.engine.score_many(self.model(stage.name), self.settings.quantization, chats, choices)

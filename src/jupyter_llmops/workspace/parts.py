@@ -14,6 +14,7 @@ from jupyter_llmops.settings import LLMOps, user_folder
 
 if TYPE_CHECKING:
     from jupyter_llmops.agent.doorbell import Doorbell
+    from jupyter_llmops.agent.process import AgentStarter
     from jupyter_llmops.audit.cells import CellStamper
     from jupyter_llmops.audit.journal import Journal
     from jupyter_llmops.cache.exact import ExactCache
@@ -85,6 +86,13 @@ class Parts:
         return Doorbell()
 
     @cached_property
+    def agent(self) -> AgentStarter:
+        """Starts the process that carries the journal into the catalog where no server does."""
+        from jupyter_llmops.agent.process import AgentStarter
+
+        return AgentStarter(self.folder, self.audit_folder, site=self.settings.site)
+
+    @cached_property
     def engine(self) -> TransformersEngine:
         """Computes answers in this process."""
         from jupyter_llmops.inference.transformers_engine import TransformersEngine
@@ -148,8 +156,14 @@ class Parts:
             fields=fields,
             content=content,
         )
-        self.doorbell.ring("runs")
+        self.announce("runs")
         return run_id
+
+    def announce(self, topic: str) -> None:
+        """Tell the Jupyter server of a change; without a server, see to it that an agent runs."""
+        self.doorbell.ring(topic)
+        if topic == "runs" and self.settings.agent == "auto" and not self.doorbell.address:
+            self.agent.nudge()
 
     def model(self, name: str) -> Model:
         """Return the model that a name means, with the digest of its files.
