@@ -85,7 +85,7 @@ def test_the_cache_goes_through_joblib(tmp_path: Path, monkeypatch: pytest.Monke
     )
     ExactCache(tmp_path).fetch(REQUEST, Engine())
     assert ExactCache(tmp_path).fetch(REQUEST, Engine()).hit
-    assert [arguments[0] for arguments in calls] == [canonical_json(REQUEST.canonical()).decode()] * 2
+    assert [arguments[0] for arguments in calls] == [canonical_json(REQUEST.canonical())] * 2
 
 
 def test_planted_pickles_run_nothing(tmp_path: Path):
@@ -97,7 +97,7 @@ def test_planted_pickles_run_nothing(tmp_path: Path):
     marker.unlink()
 
     key = request_key(REQUEST)
-    canonical = canonical_json(REQUEST.canonical()).decode()
+    canonical = canonical_json(REQUEST.canonical())
     md5 = joblib.hashing.hash({"request_json": canonical})
     function = "jupyter_llmops/cache/memoize/answer_request"
     for root in (folder, folder / "joblib"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from jupyter_llmops.cache.difference import RecentRequests, describe_nearest
 from jupyter_llmops.cache.item_format import ItemRejectedError
 from jupyter_llmops.cache.memoize import Answer, Question, memoize
 from jupyter_llmops.cache.recall import Recall
-from jupyter_llmops.cache.request_key import canonical_json, request_key, why_not_reusable
+from jupyter_llmops.cache.request_key import canonical_json, key_of, request_key, why_not_reusable
 from jupyter_llmops.cache.store import ItemStore
 from jupyter_llmops.cache.warning import CacheWarning
 from jupyter_llmops.display.elements import ago, duration
@@ -86,14 +85,14 @@ class ExactCache:
             return self.bypass(request, compute, reason)
         try:
             canonical = canonical_json(request.canonical())
+            key = key_of(canonical)
         except ValueError as error:
             return self.bypass(request, compute, f"the request has no canonical form ({error})")
-        key = hashlib.sha256(canonical).hexdigest()
         recalled = self._recalled(key)
         if recalled is not None:
             return self._hit(request, *recalled, clock)
         question = Question(request, key, compute, store, self._note_miss)
-        answer = self._ask(question, canonical.decode("utf-8"))
+        answer = self._ask(question, canonical)
         if answer is None:
             return self._miss(question)
         return self._hit(request, answer, self._remember(answer), clock)

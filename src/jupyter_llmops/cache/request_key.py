@@ -12,10 +12,10 @@ from jupyter_llmops.records.request import InferenceRequest
 _LARGEST_INTEGER = 2**53 - 1
 
 
-def canonical_json(value: Any) -> bytes:
+def canonical_json(value: Any) -> str:
     """Return the RFC 8785 (JSON Canonicalization Scheme) form of a JSON value.
 
-    Byte for byte what ``rfc8785.dumps`` gives (a property test holds it), but a request of 2 KB takes
+    Encoded as UTF-8 it is byte for byte what ``rfc8785.dumps`` gives (a property test holds it), but a request of 2 KB takes
     about 10 µs instead of 60: strings are escaped in C, and whatever is not plain goes to the library.
 
     Parameters
@@ -26,11 +26,23 @@ def canonical_json(value: Any) -> bytes:
     Raises
     ------
     ValueError
-        The value has no canonical form: NaN, an integer beyond 2**53 - 1, a lone surrogate, a foreign type.
+        The value has no canonical form: NaN, an integer beyond 2**53 - 1, a foreign type. (A lone
+        surrogate shows when the text is encoded, as UnicodeEncodeError, which is a ValueError.)
     """
     parts: list[str] = []
     _append(value, parts)
-    return "".join(parts).encode("utf-8")
+    return "".join(parts)
+
+
+def key_of(canonical: str) -> str:
+    """Return the key of a request in its canonical form, 64 hexadecimal digits.
+
+    Raises
+    ------
+    UnicodeEncodeError
+        The text holds a lone surrogate.
+    """
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
 
 def request_key(request: InferenceRequest) -> str:
@@ -41,7 +53,7 @@ def request_key(request: InferenceRequest) -> str:
     ValueError
         The request has no canonical form.
     """
-    return hashlib.sha256(canonical_json(request.canonical())).hexdigest()
+    return key_of(canonical_json(request.canonical()))
 
 
 def why_not_reusable(request: InferenceRequest) -> str:
