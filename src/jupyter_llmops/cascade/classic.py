@@ -50,7 +50,11 @@ class ClassicStage:
                 f"The classifier {self.name!r} can't judge texts: {_first_line(error)}.",
                 f"It must take plain texts, as a pipeline does: {_RECIPE}",
             ) from error
-        return [[float(row[column]) for column in self._order] for row in table]
+        # A row of another length is kept as it is: whoever asked checks what came.
+        return [
+            [float(row[column]) for column in self._order] if len(row) == len(self._order) else list(row)
+            for row in table
+        ]
 
     def digest(self) -> str:
         """Return a digest of the classifier's parameters, empty when they can't be hashed.

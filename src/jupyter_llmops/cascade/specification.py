@@ -17,6 +17,11 @@ RESERVED_NAMES = ("new", "run", "calibrate", "show", "find", "add", "retire")
 DEFAULT_THRESHOLD = 0.8
 DEFAULT_INSTRUCTION = "Is this message {{ labels | join(' or ') }}?\n\n{{ text }}"
 DEFAULT_ANSWER = "The message is {{ label }}"
+# Where the labels are those of sentiment, naming it makes SmolLM2-135M right far more often, and it
+# then leans to neither label.
+SENTIMENT_LABELS = frozenset({"positive", "negative", "neutral", "mixed"})
+SENTIMENT_INSTRUCTION = "What is the sentiment of this message?\n\n{{ text }}"
+SENTIMENT_ANSWER = "The sentiment of this message is {{ label }}"
 
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
 
@@ -41,11 +46,12 @@ def build_cascade(
         At least two, cheapest first, among them a classic one and a language model. The last one
         always answers, so its threshold becomes 0.
     instruction : str
-        See `Cascade`; empty takes `DEFAULT_INSTRUCTION`.
+        See `Cascade`; empty takes `default_wording` for it and, unless it is given, for the answer.
     examples : sequence of (text, label)
         Answered texts for the language model.
     answer : str
-        See `Cascade`; empty takes `DEFAULT_ANSWER`.
+        See `Cascade`; empty takes that of `default_wording` beside its instruction, else the bare
+        label.
 
     Raises
     ------
@@ -55,15 +61,31 @@ def build_cascade(
         The instruction is no valid template.
     """
     known = _labels(labels)
+    default_instruction, default_answer = default_wording(known)
+    if instruction:  # a sentence that answers another question would only mislead
+        default_instruction, default_answer = instruction, "{{ label }}"
     checked = _stages(stages)
     return Cascade(
         name=_name(name),
         labels=known,
         stages=(*checked[:-1], replace(checked[-1], threshold=0.0)),
-        instruction=_instruction(instruction or DEFAULT_INSTRUCTION),
+        instruction=_instruction(default_instruction),
         examples=_examples(examples, known),
-        answer=_answer(answer or DEFAULT_ANSWER),
+        answer=_answer(answer or default_answer),
     )
+
+
+def default_wording(labels: Sequence[str]) -> tuple[str, str]:
+    """Return the instruction and the answer for labels of which nothing else is known.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        Those of sentiment ("positive", "negative", …) get a question of their own.
+    """
+    if {label.casefold() for label in labels} <= SENTIMENT_LABELS:
+        return SENTIMENT_INSTRUCTION, SENTIMENT_ANSWER
+    return DEFAULT_INSTRUCTION, DEFAULT_ANSWER
 
 
 def parse_stages(items: Sequence[str], is_classifier: Callable[[str], bool]) -> tuple[Stage, ...]:
@@ -167,7 +189,7 @@ def _instruction(instruction: str) -> str:
     if foreign:
         raise UsageError(
             f"The instruction names {foreign[0]!r}, which a cascade does not know.",
-            "Use {{ text }} and {{ labels }}, e.g. " + DEFAULT_INSTRUCTION,
+            "Use only {{ text }} and {{ labels }} in it.",
         )
     return instruction
 
