@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from ui.jupyter import LABEXTENSION, Jupyter, ServerExtension
 from ui.workbench import Workbench
@@ -25,6 +25,14 @@ CHROMIUM_FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+# Part of the address of every script of ours.
+OUR_SCRIPTS = "/jupyter-llmops/static/"
+
+# Long: what is waited for comes at once on a quiet machine; tests share theirs.
+SECONDS_TO_WAIT = 45
+
+expect.set_options(timeout=SECONDS_TO_WAIT * 1000)
 
 StartJupyter = Callable[..., Jupyter]
 OpenWorkbench = Callable[[Jupyter], Workbench]
@@ -77,7 +85,14 @@ def start_jupyter(
 
 @pytest.fixture
 def workbench(browser: Browser) -> Iterator[OpenWorkbench]:
-    """Return a function that opens a fresh page on a Jupyter; errors of the page fail the test."""
+    """Return a function that opens a fresh page on a Jupyter; an error in our script fails the test."""
+    with fresh_pages(browser) as open_page:
+        yield open_page
+
+
+@contextmanager
+def fresh_pages(browser: Browser) -> Iterator[OpenWorkbench]:
+    """Open pages, close them at the end, and fail when a script of ours raised an error."""
     complaints: list[str] = []
     with ExitStack() as opened:
 
@@ -85,12 +100,13 @@ def workbench(browser: Browser) -> Iterator[OpenWorkbench]:
             context = browser.new_context(viewport={"width": 1400, "height": 1000}, locale="en-GB")
             opened.callback(context.close)
             page = context.new_page()
-            page.set_default_timeout(30_000)
-            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.set_default_timeout(SECONDS_TO_WAIT * 1000)
+            page.on("pageerror", lambda error: complaints.append(error.stack or str(error)))
             return Workbench(page, jupyter)
 
         yield open_page
-    assert complaints == []
+    # Notebook 7 has an error of its own while it starts, with or without this sidebar.
+    assert [complaint for complaint in complaints if OUR_SCRIPTS in complaint] == []
 
 
 @pytest.fixture(scope="session")

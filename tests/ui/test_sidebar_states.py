@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from ui import samples
-from ui.conftest import OpenWorkbench, StartJupyter
+from ui.conftest import OpenWorkbench, StartJupyter, fresh_pages
 from ui.jupyter import Jupyter, write_json
 from ui.workbench import Workbench
 
@@ -30,9 +31,28 @@ def jupyter(steered: Jupyter) -> Jupyter:
     return steered
 
 
+@pytest.fixture(scope="module")
+def shared(browser: Browser, steered: Jupyter) -> Iterator[Workbench]:
+    """Return an open page for every test that only reads."""
+    with fresh_pages(browser) as open_page:
+        lab = open_page(steered)
+        lab.open()
+        lab.page.context.grant_permissions(["clipboard-read"])
+        yield lab
+
+
+@pytest.fixture
+def filled(jupyter: Jupyter, shared: Workbench) -> Workbench:
+    """Return the shared page; what other tests had the server say is gone from it."""
+    shared.run_command("jupyter-llmops:refresh")
+    for section, records in (("gpus", 3), ("models", 4), ("prompts", 4), ("runs", 8)):
+        expect(shared.rows(section)).to_have_count(records)
+    return shared
+
+
 @pytest.fixture
 def lab(jupyter: Jupyter, workbench: OpenWorkbench) -> Workbench:
-    """Return a page whose sidebar is filled."""
+    """Return a page of the test's own, whose sidebar is filled."""
     lab = workbench(jupyter)
     lab.open()
     expect(lab.rows("runs")).to_have_count(8)
@@ -52,24 +72,24 @@ def top(locator: Locator) -> float:
 # What is shown
 
 
-def test_every_section_lists_its_records_with_a_count(lab: Workbench) -> None:
-    expect(lab.sidebar.locator("h3")).to_have_text(["GPUs2", "Models4", "Prompts4", "Runs8"])
-    expect(row(lab, "models", "smollm2-135m-instruct")).to_contain_text("135 M weights89.6 MiB")
-    expect(row(lab, "prompts", "summarise-ticket")).to_contain_text("v412 min ago")
-    expect(row(lab, "runs", "2f4c8d1e2b3a4956")).to_contain_text("ok · 56 tokens · cache · triage.ipynb")
-    expect(lab.sidebar.get_by_text("Live", exact=True)).to_be_visible()
+def test_every_section_lists_its_records_with_a_count(filled: Workbench) -> None:
+    expect(filled.sidebar.locator("h3")).to_have_text(["GPUs2", "Models4", "Prompts4", "Runs8"])
+    expect(row(filled, "models", "smollm2-135m-instruct")).to_contain_text("135 M weights89.6 MiB")
+    expect(row(filled, "prompts", "summarise-ticket")).to_contain_text("v412 min ago")
+    expect(row(filled, "runs", "2f4c8d1e2b3a4956")).to_contain_text("ok · 56 tokens · cache · triage.ipynb")
+    expect(filled.sidebar.get_by_text("Live", exact=True)).to_be_visible()
 
 
-def test_the_catalog_is_shortened_and_whole_on_hover(lab: Workbench) -> None:
-    shown = lab.sidebar.get_by_text("…/support-bot/.llmops")
+def test_the_catalog_is_shortened_and_whole_on_hover(filled: Workbench) -> None:
+    shown = filled.sidebar.get_by_text("…/support-bot/.llmops")
     expect(shown).to_be_visible()
-    expect(lab.sidebar.locator(".jp-LLMOps-catalog")).to_have_attribute(
+    expect(filled.sidebar.locator(".jp-LLMOps-catalog")).to_have_attribute(
         "title", "Catalog: /home/ada/projects/support-bot/.llmops"
     )
 
 
-def test_a_relative_time_has_the_exact_one_on_hover(lab: Workbench) -> None:
-    moment = row(lab, "prompts", "summarise-ticket").locator("time")
+def test_a_relative_time_has_the_exact_one_on_hover(filled: Workbench) -> None:
+    moment = row(filled, "prompts", "summarise-ticket").locator("time")
     expect(moment).to_have_text("12 min ago")
     exact = moment.get_attribute("title") or ""
     assert ":" in exact
@@ -77,21 +97,21 @@ def test_a_relative_time_has_the_exact_one_on_hover(lab: Workbench) -> None:
 
 
 @pytest.mark.parametrize(("id", "word"), [("3f4c8d1e2b3a4956", "error"), ("4f4c8d1e2b3a4956", "interrupted")])
-def test_a_status_is_an_icon_and_a_word(lab: Workbench, id: str, word: str) -> None:
-    shown = row(lab, "runs", id)
+def test_a_status_is_an_icon_and_a_word(filled: Workbench, id: str, word: str) -> None:
+    shown = row(filled, "runs", id)
     expect(shown).to_contain_text(word)
     expect(shown.locator(f".jp-LLMOps-status.jp-mod-{word} svg")).to_be_visible()
 
 
-def test_usage_is_a_bar_that_says_its_number(lab: Workbench) -> None:
-    memory = row(lab, "gpus", "gpu-0").get_by_role("meter", name="Memory")
+def test_usage_is_a_bar_that_says_its_number(filled: Workbench) -> None:
+    memory = row(filled, "gpus", "gpu-0").get_by_role("meter", name="Memory")
     expect(memory).to_have_attribute("aria-valuenow", "43")
     track, fill = memory.bounding_box(), memory.locator(".jp-LLMOps-barFill").bounding_box()
     assert track is not None
     assert fill is not None
     assert fill["width"] / track["width"] == pytest.approx(34 / 80, abs=0.02)
-    expect(row(lab, "gpus", "gpu-0")).to_contain_text("34.0 / 80.0 GiB")
-    expect(row(lab, "gpus", "cpu-host").get_by_role("meter", name="RAM")).to_be_visible()
+    expect(row(filled, "gpus", "gpu-0")).to_contain_text("34.0 / 80.0 GiB")
+    expect(row(filled, "gpus", "cpu-host").get_by_role("meter", name="RAM")).to_be_visible()
 
 
 def test_what_nobody_could_measure_is_a_dash_and_never_0(jupyter: Jupyter, lab: Workbench) -> None:
@@ -116,12 +136,12 @@ def test_a_driver_that_is_missing_is_said_in_plain_words(jupyter: Jupyter, lab: 
     expect(lab.rows("gpus")).to_have_count(1)
 
 
-def test_markup_in_a_record_is_shown_not_run(lab: Workbench) -> None:
-    hostile = row(lab, "prompts", "escape-<b>html</b>")
+def test_markup_in_a_record_is_shown_not_run(filled: Workbench) -> None:
+    hostile = row(filled, "prompts", "escape-<b>html</b>")
     expect(hostile).to_contain_text("escape-<b>html</b>")
     hostile.get_by_role("button").first.click()
     expect(hostile.locator("pre")).to_contain_text("<script>window.hacked = true</script>")
-    assert lab.page.evaluate("() => window.hacked") is None
+    assert filled.page.evaluate("() => window.hacked") is None
 
 
 # What is not there
@@ -277,15 +297,15 @@ def test_the_poll_finds_what_no_doorbell_told(steered: Jupyter, workbench: OpenW
 # What a person does with it
 
 
-def test_the_filter_counts_and_escape_clears_it(lab: Workbench) -> None:
-    box = lab.sidebar.get_by_role("searchbox")
+def test_the_filter_counts_and_escape_clears_it(filled: Workbench) -> None:
+    box = filled.sidebar.get_by_role("searchbox")
     box.fill("cache prompt")
-    expect(lab.rows("runs")).to_have_count(1)
-    expect(lab.count("runs")).to_have_text("1 of 8")
-    expect(lab.section("models")).to_contain_text("No models match the filter.")
+    expect(filled.rows("runs")).to_have_count(1)
+    expect(filled.count("runs")).to_have_text("1 of 8")
+    expect(filled.section("models")).to_contain_text("No models match the filter.")
     box.press("Escape")
     expect(box).to_have_value("")
-    expect(lab.rows("runs")).to_have_count(8)
+    expect(filled.rows("runs")).to_have_count(8)
 
 
 def test_a_closed_section_stays_closed_after_a_reload(lab: Workbench) -> None:
@@ -299,20 +319,20 @@ def test_a_closed_section_stays_closed_after_a_reload(lab: Workbench) -> None:
     expect(lab.rows("models")).to_have_count(0)
 
 
-def test_the_keyboard_opens_rows_and_walks_between_them(lab: Workbench) -> None:
-    first = lab.rows("runs").nth(0).get_by_role("button").first
+def test_the_keyboard_opens_rows_and_walks_between_them(filled: Workbench) -> None:
+    first = filled.rows("runs").nth(0).get_by_role("button").first
     first.focus()
-    lab.page.keyboard.press("Enter")
+    filled.page.keyboard.press("Enter")
     expect(first).to_have_attribute("aria-expanded", "true")
-    expect(lab.rows("runs").nth(0)).to_contain_text("20260110-ada-7f3c line 4")
-    lab.page.keyboard.press("ArrowDown")
-    expect(lab.rows("runs").nth(1).get_by_role("button").first).to_be_focused()
-    lab.page.keyboard.press("ArrowUp")
+    expect(filled.rows("runs").nth(0)).to_contain_text("20260110-ada-7f3c line 4")
+    filled.page.keyboard.press("ArrowDown")
+    expect(filled.rows("runs").nth(1).get_by_role("button").first).to_be_focused()
+    filled.page.keyboard.press("ArrowUp")
     expect(first).to_be_focused()
 
 
-def test_every_button_has_a_name(lab: Workbench) -> None:
-    names = lab.sidebar.get_by_role("button").evaluate_all(
+def test_every_button_has_a_name(filled: Workbench) -> None:
+    names = filled.sidebar.get_by_role("button").evaluate_all(
         "all => all.map(it => it.getAttribute('aria-label') || it.textContent.trim())"
     )
     assert len(names) > 20
@@ -327,12 +347,11 @@ def test_every_button_has_a_name(lab: Workbench) -> None:
         ("runs", "3f4c8d1e2b3a4956", "%runs show 3f4c8d1e2b3a4956"),
     ],
 )
-def test_copying(lab: Workbench, section: str, id: str, text: str) -> None:
-    lab.page.context.grant_permissions(["clipboard-read"])
-    button = row(lab, section, id).get_by_role("button", name="Copy")
+def test_copying(filled: Workbench, section: str, id: str, text: str) -> None:
+    button = row(filled, section, id).get_by_role("button", name="Copy")
     button.click()
-    expect(row(lab, section, id).get_by_role("button", name="Copied")).to_be_visible()
-    assert lab.page.evaluate("() => navigator.clipboard.readText()") == text
+    expect(row(filled, section, id).get_by_role("button", name="Copied")).to_be_visible()
+    assert filled.page.evaluate("() => navigator.clipboard.readText()") == text
 
 
 def test_a_prompt_is_inserted_as_a_new_cell_and_not_run(lab: Workbench) -> None:
@@ -353,23 +372,18 @@ def test_a_prompt_is_inserted_as_a_new_cell_and_not_run(lab: Workbench) -> None:
     assert lab.page.evaluate(source) == "%prompt summarise-ticket ticket=T-1 tone="
 
 
-def test_without_a_notebook_the_line_is_copied_instead(lab: Workbench) -> None:
-    lab.page.context.grant_permissions(["clipboard-read"])
-    row(lab, "prompts", "greet").get_by_role("button", name="Insert").click()
-    expect(lab.page.get_by_text("No notebook is open, so it was copied")).to_be_visible()
-    assert lab.page.evaluate("() => navigator.clipboard.readText()") == "%prompt greet topic="
+def test_without_a_notebook_the_line_is_copied_instead(filled: Workbench) -> None:
+    row(filled, "prompts", "greet").get_by_role("button", name="Insert").click()
+    expect(filled.page.get_by_text("No notebook is open, so it was copied")).to_be_visible()
+    assert filled.page.evaluate("() => navigator.clipboard.readText()") == "%prompt greet topic="
 
 
 # How it looks
 
 
 @pytest.mark.parametrize(("theme", "name"), [("JupyterLab Light", "light"), ("JupyterLab Dark", "dark")])
-@pytest.mark.parametrize("width", [NARROW, 360])
-def test_it_follows_the_theme_and_nothing_is_cut_off(
-    lab: Workbench, screenshots: Path, theme: str, name: str, width: int
-) -> None:
+def test_it_follows_the_theme(lab: Workbench, screenshots: Path, theme: str, name: str) -> None:
     lab.use_theme(theme)
-    lab.set_width(width)
     colors = lab.sidebar.evaluate(
         """node => {
           const probe = document.createElement('div');
@@ -384,18 +398,24 @@ def test_it_follows_the_theme_and_nothing_is_cut_off(
     )
     assert colors[:2] == colors[2:]
     assert (sum(rgb(colors[0])) > 600) == (name == "light")
-    beyond = lab.sidebar.evaluate(
+    for width in (NARROW, 360):
+        lab.set_width(width)
+        assert cut_off(lab) == []
+        lab.screenshot(screenshots / f"{name}-{width}.png")
+
+
+def cut_off(lab: Workbench) -> list[str]:
+    """Return the texts of numbers, times and buttons that do not fit the sidebar."""
+    return lab.sidebar.evaluate(
         """node => {
-          const edge = node.querySelector('.jp-LLMOps-content').getBoundingClientRect();
+          const content = node.querySelector('.jp-LLMOps-content');
+          const edge = content.getBoundingClientRect().left + content.clientWidth + 0.5;
           const parts = '.jp-LLMOps-rowAside, .jp-LLMOps-rowActions, .jp-LLMOps-barText, .jp-LLMOps-number';
           return [...node.querySelectorAll(parts)]
-            .filter(it => it.getBoundingClientRect().right > edge.left + node.querySelector(
-              '.jp-LLMOps-content').clientWidth + 0.5 || it.scrollWidth > it.clientWidth + 1)
+            .filter(it => it.getBoundingClientRect().right > edge || it.scrollWidth > it.clientWidth + 1)
             .map(it => it.textContent);
         }"""
     )
-    assert beyond == []
-    lab.screenshot(screenshots / f"{name}-{width}.png")
 
 
 def rgb(color: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -55,23 +56,42 @@ class Workbench:
     def __init__(self, page: Page, jupyter: Jupyter) -> None:
         self.page = page
         self.jupyter = jupyter
+        self.workspace = ""
         self.sidebar = page.locator("#jupyter-llmops-sidebar")
 
-    def open(self, path: str = "lab") -> None:
-        """Load the application, wait until it is restored, and show the sidebar."""
+    def open(self, path: str = "") -> None:
+        """Load the application, wait until it is restored, and show the sidebar.
+
+        JupyterLab opens in a workspace of its own: the layout of one test is not the next one's.
+        """
+        self.workspace = secrets.token_hex(4)
+        path = path or f"lab/workspaces/{self.workspace}"
         self.page.goto(f"{self.jupyter.url}{path}?{urlencode({'token': self.jupyter.token})}")
         self.wait_until_restored()
         self.run_command("jupyter-llmops:open")
         expect(self.sidebar).to_be_visible()
 
     def reload(self) -> None:
-        """Reload the page and wait until the layout is back."""
+        """Reload the page when the layout is saved, and wait until it is back."""
+        self.wait_until_layout_is_saved()
         self.page.reload()
         self.wait_until_restored()
 
     def wait_until_restored(self) -> None:
         self.page.wait_for_function("() => window.jupyterapp !== undefined", timeout=60 * SECONDS)
         self.page.evaluate("() => window.jupyterapp.restored.then(() => true)")
+
+    def wait_until_layout_is_saved(self) -> None:
+        """Wait until the server would bring the sidebar back."""
+        self.page.wait_for_function(
+            """async url => {
+              const answer = await fetch(url);
+              const layout = answer.ok && (await answer.json()).data['layout-restorer:data'];
+              return layout && layout.right.current === 'jupyter-llmops-sidebar';
+            }""",
+            arg=f"{self.jupyter.url}lab/api/workspaces/{self.workspace}",
+            polling=200,
+        )
 
     def run_command(self, command: str, **arguments: Any) -> None:
         self.page.evaluate(

@@ -52,7 +52,7 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
 };
 
 /** Put a cell under the active one, with the cursor behind the first `=`; nothing is run. */
-function insertCell(notebooks: INotebookTracker | null, source: string): void {
+async function insertCell(notebooks: INotebookTracker | null, source: string): Promise<void> {
   const panel = notebooks?.currentWidget;
   if (!panel) {
     Clipboard.copyToSystem(source);
@@ -65,8 +65,10 @@ function insertCell(notebooks: INotebookTracker | null, source: string): void {
     return;
   }
   cell.model.sharedModel.setSource(source);
-  const blank = source.indexOf('=') + 1;
-  panel.content.mode = 'edit';
-  cell.editor?.setCursorPosition({ line: 0, column: blank || source.length });
+  await panel.content.scrollToCell(cell);
+  await cell.ready;
   panel.content.activate();
+  panel.content.mode = 'edit';
+  const blank = source.indexOf('=') + 1;
+  cell.editor?.setCursorPosition({ line: 0, column: blank || source.length });
 }
