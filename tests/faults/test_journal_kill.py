@@ -34,8 +34,7 @@ def test_acknowledged_leaves_survive_kill_9(tmp_path: Path, soak_scale: SoakScal
         ]
         said: list[list[str]] = []
         try:
-            for writer in writers:
-                said.append(_kill_after(writer, generator.randint(1, 300)))
+            said += [_kill_after(writer, generator.randint(1, 300)) for writer in writers]
         finally:
             for writer in writers:
                 writer.kill()

@@ -264,3 +264,15 @@ def test_a_secret_typed_in_a_cell_is_in_no_file_afterwards(
         assert SECRET.encode() not in path.read_bytes(), path
         assert SECRET[:10].encode() not in path.read_bytes() or "''.join" in cells[0], path
     assert any(run.leaf and run.leaf.get("redacted") for run in trail.runs)
+
+
+def test_a_cell_within_a_cell_that_never_ended_is_no_parent(shell: InteractiveShell, trail: Trail) -> None:
+    """A nested cell may be torn down without its end being told (a thread's exit, a debugger)."""
+    shell.user_ns["begin"] = lambda: shell.events.trigger(
+        "pre_run_cell", type("Info", (), {"raw_cell": "inner"})()
+    )
+    shell.run_cell("begin()\nbegin()", store_history=True)
+    assert trail.stamper.current_cell_id() == ""
+    shell.run_cell("x = 1", store_history=True)
+    assert [run.parent for run in trail.runs] == ["", ""]
+    assert [trail.source(run) for run in trail.runs] == ["begin()\nbegin()", "x = 1"]

@@ -164,7 +164,8 @@ class SessionFiles:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.journal))
         self._written = (size + count, mark)
         self._attempted = False
-        self._write_head(Head(mark, mark, closed=False))
+        # It was looked at a moment ago, before the line; a system call less.
+        self._write_head(Head(mark, mark, closed=False), looked_at=True)
         if lost:
             raise LostJournalError(errno.ESTALE, lost, str(self.journal))
 
@@ -286,9 +287,9 @@ class SessionFiles:
         self._written = (found, self._written[1])
         return found
 
-    def _write_head(self, head: Head) -> None:
+    def _write_head(self, head: Head, *, looked_at: bool = False) -> None:
         file = self._head_file
-        if file is None or file.size() is None or file.deleted:
+        if file is None or not (looked_at or (file.size() is not None and not file.deleted)):
             if file is not None:
                 file.close()
             file = self._head_file = _OwnFile(os.open(self.head, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600))

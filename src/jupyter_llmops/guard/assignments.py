@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -24,7 +25,7 @@ _WEAK = re.compile(
     r"(?:tokens?|keys?|auth(?:orization)?|pat|salt|signature|dsn|cookie)(?:[_-]?(?:\d{1,2}|old|new|value))?",
     re.IGNORECASE,
 )
-_NAME_BEFORE = re.compile(r"[A-Za-z0-9_-]{0,64}\Z")
+_NAME_CHARACTERS = string.ascii_letters + string.digits + "_-"
 _NAME_AFTER = re.compile(r"[A-Za-z0-9_-]*")
 
 _STRING = re.compile(
@@ -82,8 +83,8 @@ def find_assignments(text: str, lowered: str) -> Iterator[tuple[int, int]]:
             end = after.end() if after else place
             if end not in seen:
                 seen.add(end)
-                before = _NAME_BEFORE.search(text, max(0, place - 64), place)
-                start = before.start() if before else place
+                before = text[max(0, place - 64) : place]
+                start = place - len(before) + len(before.rstrip(_NAME_CHARACTERS))
                 if start and start < place and text[start - 1] == "\\":
                     start += 1  # the n of an escaped newline
                 strength = name_strength(text[start:end])
@@ -136,15 +137,15 @@ def entropy(value: str) -> float:
 
 def _values(text: str, start: int, end: int, strength: int) -> Iterator[tuple[int, int]]:
     sign = _SIGN.match(text, end)
-    string = _STRING.match(text, sign.end()) if sign else None
-    if sign and string:
-        yield from _quoted(text, start, strength, sign, string)
+    literal = _STRING.match(text, sign.end()) if sign else None
+    if sign and literal:
+        yield from _quoted(text, start, strength, sign, literal)
     else:
         yield from _bare(text, start, end, strength)
 
 
 def _quoted(
-    text: str, start: int, strength: int, sign: re.Match[str], string: re.Match[str]
+    text: str, start: int, strength: int, sign: re.Match[str], literal: re.Match[str]
 ) -> Iterator[tuple[int, int]]:
     before = text[max(0, start - 80) : start]
     in_environment = _ENVIRONMENT_BEFORE.search(before) is not None
@@ -155,20 +156,20 @@ def _quoted(
     # user, password = "bob", "…": every text on the right may be the one
     several = sign["tuple"] is not None or (sign["assign"] is not None and before.rstrip().endswith(","))
     while True:
-        span = next(string.span(group) for group in ("v", "t", "u") if string[group] is not None)
+        span = next(literal.span(group) for group in ("v", "t", "u") if literal[group] is not None)
         if _is_secret(text[slice(*span)], strength, 3 if in_environment else 4):
             yield span
-        another = _ANOTHER.match(text, string.end())
+        another = _ANOTHER.match(text, literal.end())
         following = _STRING.match(text, another.end()) if another else None
         if another is None or following is None or (another["sign"] == "," and not several):
             return
         if (
             another["sign"] is None
-            and "\n" in text[string.end() : following.end()]
-            and "(" not in string.group()
+            and "\n" in text[literal.end() : following.end()]
+            and "(" not in literal.group()
         ):
-            return  # the next line's own string
-        string = following
+            return  # the next line's own literal
+        literal = following
 
 
 def _bare(text: str, start: int, end: int, strength: int) -> Iterator[tuple[int, int]]:
