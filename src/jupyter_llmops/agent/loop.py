@@ -13,6 +13,9 @@ from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import LLMOpsError
 
 POLL_SECONDS = 1.0
+# Once nothing came for a minute, looking less often is enough: a doorbell wakes it anyway.
+QUIET_POLL_SECONDS = 5.0
+QUIET_AFTER_SECONDS = 60.0
 # The first run after a pause is carried at once, a burst of them in one commit each half second.
 SECONDS_BETWEEN_FLUSHES = 0.5
 LONGEST_PAUSE = 60.0
@@ -104,12 +107,10 @@ class AgentLoop:
     def _flush(self) -> None:
         if not self._flusher.changed():
             return
-        self._active_at = time.monotonic()
         added = self._flusher.flush()
-        if added:
-            self._flushed_at = time.monotonic()
-            if self._on_flush is not None:
-                self._on_flush(added)
+        self._active_at = self._flushed_at = time.monotonic()
+        if added and self._on_flush is not None:
+            self._on_flush(added)
 
     def _maintain(self) -> None:
         # Where nothing was committed there is nothing to do, and LanceDB need not be loaded.
@@ -133,7 +134,8 @@ class AgentLoop:
         if self._problem:
             self._stop.wait(self._pause)
             return
-        self._wake.wait(self._pause)
+        quiet = self._idle_for() > QUIET_AFTER_SECONDS
+        self._wake.wait(QUIET_POLL_SECONDS if quiet else POLL_SECONDS)
         self._wake.clear()
         since = time.monotonic() - self._flushed_at
         if since < SECONDS_BETWEEN_FLUSHES:

@@ -132,9 +132,14 @@ class AgentStarter:
     def _keep(self) -> None:
         while self._wanted.wait():
             self._wanted.clear()
-            try:
-                start_if_absent(self._catalog, self._journals, site=self._site)
-                self.problem = ""
-            except OSError as error:
-                self.problem = f"No agent carries the journal into the catalog: {error}."
+            self._check()
             time.sleep(SECONDS_BETWEEN_CHECKS)
+            # Once more: the agent that was there may have been dying.
+            self._check()
+
+    def _check(self) -> None:
+        try:
+            start_if_absent(self._catalog, self._journals, site=self._site)
+            self.problem = ""
+        except OSError as error:
+            self.problem = f"No agent carries the journal into the catalog: {error}."

@@ -1,0 +1,120 @@
+"""The server extension: finds the catalog, passes it to the kernels, serves the routes."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from jupyter_server.extension.application import ExtensionApp
+
+from jupyter_llmops.agent.loop import AgentLoop
+from jupyter_llmops.catalog import Catalog
+from jupyter_llmops.errors import SettingsError
+from jupyter_llmops.server.background import Background, CatalogWatch, start_background
+from jupyter_llmops.server.bell import Bell
+from jupyter_llmops.server.routes import HANDLERS
+from jupyter_llmops.settings import CATALOG_VARIABLE, LLMOps, find_catalog, load_settings, user_folder
+
+STATE = "jupyter_llmops_state"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What the routes share.
+
+    Parameters
+    ----------
+    settings : LLMOps
+        The settings in force.
+    settings_problem : str
+        Why the configuration could not be read; empty when it could.
+    catalog : Catalog
+        The one that the kernels of this server use, too.
+    audit_folder : Path
+        This user's journals and contents.
+    user : str
+        Who runs the server.
+    bell : Bell
+        Tells the pages what changed.
+    watch : CatalogWatch
+        Looks at what others published.
+    background : Background
+        The agent's loop and the watch.
+    workers : ThreadPoolExecutor
+        For what would block the event loop: LanceDB, NVML, files.
+    """
+
+    settings: LLMOps
+    settings_problem: str
+    catalog: Catalog
+    audit_folder: Path
+    user: str
+    bell: Bell
+    watch: CatalogWatch
+    background: Background
+    workers: ThreadPoolExecutor
+
+
+class LLMOpsExtension(ExtensionApp):
+    """Serves ``<base_url>/jupyter-llmops/``; configured with ``c.LLMOps`` in Jupyter's files."""
+
+    name = "jupyter_llmops"
+    classes = [LLMOps]  # noqa: RUF012 - traitlets' own way
+
+    state: ServerState | None = None
+
+    def initialize_settings(self) -> None:
+        """Find the catalog, name it to the kernels to come, start the background."""
+        server = self.serverapp
+        assert server is not None
+        settings, problem = self._settings()
+        folder = find_catalog(settings, Path(server.root_dir))
+        # Kernels inherit the environment: notebooks of all folders agree with the sidebar.
+        os.environ[CATALOG_VARIABLE] = str(folder)
+        user = getpass.getuser()
+        catalog = Catalog(folder, site=settings.site, user=user)
+        audit_folder = user_folder() / "audit"
+        assert server.event_logger is not None
+
+        def on_loop(call: Callable[[], object]) -> None:
+            server.io_loop.add_callback(call)  # the loop is set after the extensions
+
+        bell = Bell(server.event_logger, on_loop)
+
+        def make_agent(on_flush: Callable[[int], None]) -> AgentLoop:
+            return AgentLoop(audit_folder, catalog, on_flush=on_flush, on_problem=self.log.warning)
+
+        background, watch = start_background(catalog, bell, make_agent if settings.agent == "auto" else None)
+        self.state = self.settings[STATE] = ServerState(
+            settings=settings,
+            settings_problem=problem,
+            catalog=catalog,
+            audit_folder=audit_folder,
+            user=user,
+            bell=bell,
+            watch=watch,
+            background=background,
+            workers=ThreadPoolExecutor(max_workers=4, thread_name_prefix="llmops"),
+        )
+
+    def initialize_handlers(self) -> None:
+        """Register the routes."""
+        self.handlers.extend((rf"/jupyter-llmops/{route}", handler) for route, handler in HANDLERS.items())
+
+    async def stop_extension(self) -> None:
+        """End the background, so that the next agent can be elected."""
+        if self.state is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.state.background.stop)
+            self.state.workers.shutdown(wait=False, cancel_futures=True)
+
+    def _settings(self) -> tuple[LLMOps, str]:
+        try:
+            return load_settings(self.serverapp), ""
+        except SettingsError as error:
+            self.log.warning("jupyter_llmops uses its default settings: %s", error)
+            return LLMOps(), str(error)

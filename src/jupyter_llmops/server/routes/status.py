@@ -1,0 +1,36 @@
+"""GET status: which catalog, how it is, and the number of the last event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyter_server.auth.decorator import authorized
+from tornado.web import authenticated
+
+from jupyter_llmops.server.routes.base import LLMOpsHandler
+
+
+class StatusHandler(LLMOpsHandler):
+    """The state of the whole; always answers, a problem is a value."""
+
+    @authenticated
+    @authorized
+    async def get(self) -> None:
+        """Answer the state."""
+        await self.answer(self._status)
+
+    def _status(self) -> dict[str, Any]:
+        import jupyter_llmops
+
+        found = self.state.catalog.describe()
+        return {
+            "version": jupyter_llmops.__version__,
+            "catalog": {
+                "path": found.path,
+                "writable": found.writable,
+                "problem": found.problem or self.state.settings_problem,
+            },
+            "revision": self.state.bell.revision,
+            "user": self.state.user,
+            "site": self.state.settings.site,
+        }

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_server.serverapp import ServerApp
+
+from jupyter_llmops.audit.journal import Journal
+from jupyter_llmops.server.extension import STATE, ServerState
+
+pytest_plugins = ["pytest_jupyter.jupyter_server"]
+
+
+@pytest.fixture
+def catalog_folder(tmp_path: Path) -> Path:
+    return tmp_path / "catalog"
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, catalog_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMOPS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LLMOPS_CATALOG", str(catalog_folder))
+
+
+@pytest.fixture
+def jp_server_config() -> dict[str, Any]:
+    return {
+        "ServerApp": {"jpserver_extensions": {"jupyter_llmops.server": True}},
+        "LLMOps": {"site": "lab", "price_per_hour": {"cpu": 0.5}, "currency": "EUR"},
+    }
+
+
+@pytest.fixture
+def state(jp_serverapp: ServerApp) -> ServerState:
+    found: ServerState = jp_serverapp.web_app.settings[STATE]
+    return found
+
+
+@pytest.fixture
+def journal(state: ServerState) -> Journal:
+    context = {"user": "ada", "host": "lab", "catalog": str(state.catalog.folder)}
+    return Journal(state.audit_folder, context=context)
