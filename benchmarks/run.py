@@ -94,7 +94,9 @@ def run(script: Path) -> dict[str, Any] | None:
         return None
     try:
         result = json.loads(lines[-1])
-        print("\n".join(table(result)))
+        rows = table(result)
+        if not any(line.startswith("|") for line in lines):
+            print("\n".join(rows))
     except (IndexError, ValueError, KeyError, TypeError, AttributeError) as error:
         print(f"{script.name}: its last line is no result ({type(error).__name__}: {error})")
         return None

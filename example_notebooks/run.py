@@ -34,6 +34,8 @@ WIDTH = 100
 BAR = "{percentage:3.0f}% |{bar:30}| {n_fmt}/{total_fmt} cells  {elapsed}  {desc}"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
+KINDS = ("session", "cell", "prompt", "cascade", "reproduction")
+
 Row = tuple[str, str]
 
 
@@ -192,22 +194,19 @@ def facts(notebook: Path, since: datetime) -> tuple[list[Row], bool]:
     sessions = {run.session for run in recent if run.notebook == str(notebook)}
     runs = [run for run in recent if run.session in sessions]
     prompts = [run for run in runs if run.kind == "prompt" and run.status == "ok"]
-    kinds = [
-        (kind, sum(run.kind == kind for run in runs))
-        for kind in ("cell", "prompt", "cascade", "reproduction")
-    ]
+    kinds = [(kind, sum(run.kind == kind for run in runs)) for kind in KINDS]
     verification = workspace.verify()
-    trail = f"verified: {verification.records} records in {verification.sessions} sessions"
+    trail = f"verified; {verification.records} records, {verification.sessions} session(s) of this user"
     if not verification.ok:
         trail = f"NOT VERIFIED: {'; '.join(problem.message for problem in verification.problems[:3])}"
-    elif verification.notes:
-        trail += f" ({'; '.join(verification.notes)})"
     rows = [
         ("answers", answers(prompts)),
         *quoted(workspace, prompts),
         ("cache hits", hits(prompts)),
+        *reproduced([run for run in runs if run.kind == "reproduction"]),
         ("runs stamped", f"{len(runs)}: " + ", ".join(f"{count} {kind}" for kind, count in kinds if count)),
         ("trail", trail),
+        *(("", textwrap.shorten(note, WIDTH - 20, placeholder=" …")) for note in verification.notes[:3]),
         ("catalog", str(workspace.folder)),
     ]
     return rows, verification.ok
@@ -218,7 +217,7 @@ def answers(prompts: list[Run]) -> str:
     computed = [run for run in prompts if run.source == "model"]
     tokens = sum(run.tokens_out or 0 for run in computed)
     seconds = sum(computing_seconds(run) for run in computed)
-    speed = f" ({tokens} tokens, {tokens / seconds:.0f} tokens/s)" if seconds else ""
+    speed = f" ({tokens} tokens, {tokens / seconds:.1f} tokens/s)" if seconds else ""
     return f"{len(computed)} from the model{speed}, {len(prompts) - len(computed)} from the cache"
 
 
@@ -236,6 +235,14 @@ def hits(prompts: list[Run]) -> str:
     found = [run for run in prompts if run.source == "cache"]
     saved = sum(max(0.0, computing_seconds(run) - run.seconds) for run in found)
     return f"{len(found)} of {len(prompts)} prompts, {saved:.1f} s of computing saved"
+
+
+def reproduced(runs: list[Run]) -> list[Row]:
+    """Return how the runs that were inferred again compare with their records."""
+    if not runs:
+        return []
+    identical = sum((run.leaf or {}).get("identical") is True for run in runs)
+    return [("reproduced", f"{identical} of {len(runs)} identical to the record")]
 
 
 def computing_seconds(run: Run) -> float:
