@@ -1,0 +1,119 @@
+"""The sidebar beside real kernels and the real server extension."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from ui.conftest import OpenWorkbench, StartJupyter
+from ui.jupyter import Jupyter
+from ui.workbench import Workbench
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+PUBLISH = """import jupyter_llmops
+workspace = jupyter_llmops.open_workspace()
+saved = workspace.catalog.prompts.publish(
+    "shared-greeting", "Greet {{ name }}.", system="", model="", parameters=(), variables=("name",),
+    description="",
+)
+print("published", saved.name, "version", saved.version)"""
+
+READ = """import jupyter_llmops
+print([prompt.name for prompt in jupyter_llmops.open_workspace().catalog.prompts.list()])"""
+
+
+@pytest.fixture(scope="module")
+def jupyter(start_jupyter: StartJupyter) -> Jupyter:
+    """Return a Jupyter with our extension; tests share it and its catalog."""
+    return start_jupyter("real")
+
+
+@pytest.fixture
+def lab(jupyter: Jupyter, workbench: OpenWorkbench) -> Workbench:
+    """Return a page with the sidebar."""
+    lab = workbench(jupyter)
+    lab.open()
+    return lab
+
+
+def test_the_first_hour(start_jupyter: StartJupyter, workbench: OpenWorkbench, screenshots: Path) -> None:
+    jupyter = start_jupyter("real")
+    lab = workbench(jupyter)
+    lab.open()
+
+    # Nothing was done yet: the sidebar says what to type.
+    expect(lab.sidebar.get_by_text("Live", exact=True)).to_be_visible()
+    expect(lab.sidebar.locator(".jp-LLMOps-catalog")).to_have_attribute(
+        "title", f"Catalog: {jupyter.work / '.llmops'}"
+    )
+    expect(lab.section("runs")).to_contain_text("%load_ext jupyter_llmops")
+    expect(lab.section("prompts")).to_contain_text("%%prompt -s NAME")
+    expect(lab.section("gpus").get_by_role("meter", name="RAM")).to_be_visible()
+    lab.set_width(340)
+    lab.screenshot(screenshots / "first-look.png")
+
+    # A cell runs: its run shows without a reload.
+    lab.page.evaluate("() => { window.sameVisit = true }")
+    lab.open_notebook("first.ipynb")
+    loaded = lab.run_cell("first.ipynb", "%load_ext jupyter_llmops")
+    assert "Error" not in loaded
+    lab.run_cell("first.ipynb", "answer = 6 * 7")
+    ran = lab.rows("runs").filter(has_text="answer = 6 * 7")
+    expect(ran).to_have_count(1)
+    expect(ran).to_contain_text("cell")
+    expect(ran).to_contain_text("ok")
+    lab.run_cell("first.ipynb", "undefined_name")
+    failed = lab.rows("runs").filter(has_text="undefined_name")
+    expect(failed).to_contain_text("error · NameError")
+    assert lab.page.evaluate("() => window.sameVisit"), "the page was reloaded"
+    lab.screenshot(screenshots / "after-cells.png")
+
+    # After a reload it is still there, and still live.
+    lab.reload()
+    expect(ran).to_have_count(1)
+    lab.run_cell("first.ipynb", "after_reload = True")
+    expect(lab.rows("runs").filter(has_text="after_reload = True")).to_have_count(1)
+
+
+def test_a_secret_typed_in_a_cell_is_not_shown(lab: Workbench) -> None:
+    lab.open_notebook("secret.ipynb")
+    lab.run_cell("secret.ipynb", "%load_ext jupyter_llmops")
+    lab.run_cell("secret.ipynb", 'api_key = "sk-proj-Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MA"')
+    shown = lab.rows("runs").filter(has_text="api_key")
+    expect(shown).to_have_count(1)
+    expect(shown).to_contain_text("[redacted:")
+    expect(shown).not_to_contain_text("sk-proj")
+
+
+def test_notebooks_in_sibling_folders_and_the_sidebar_see_the_same_prompt(
+    jupyter: Jupyter, lab: Workbench
+) -> None:
+    lab.open_notebook("north/publish.ipynb")
+    assert "published shared-greeting version 1" in lab.run_cell("north/publish.ipynb", PUBLISH)
+    shown = lab.section("prompts").locator('[data-row="shared-greeting"]')
+    expect(shown).to_contain_text("v1")
+    expect(shown).to_contain_text("Greet {{ name }}.")
+    lab.open_notebook("south/read.ipynb")
+    assert "shared-greeting" in lab.run_cell("south/read.ipynb", READ)
+    again = json.loads(jupyter.ask("jupyter-llmops/prompts"))
+    assert [prompt["name"] for prompt in again["prompts"]] == ["shared-greeting"]
+    # The sidebar's button puts it into the notebook that is open, ready to be completed.
+    shown.get_by_role("button", name="Insert").click()
+    expect(lab.page.locator(".jp-Notebook:visible .jp-Cell").last).to_contain_text(
+        "%prompt shared-greeting name="
+    )
+
+
+def test_two_pages_hear_of_the_same_run(jupyter: Jupyter, lab: Workbench, workbench: OpenWorkbench) -> None:
+    other = workbench(jupyter)
+    other.open()
+    expect(other.sidebar.get_by_text("Live", exact=True)).to_be_visible()
+    lab.open_notebook("two.ipynb")
+    lab.run_cell("two.ipynb", "%load_ext jupyter_llmops")
+    lab.run_cell("two.ipynb", "seen_by = 'both'")
+    for page in (lab, other):
+        expect(page.rows("runs").filter(has_text="seen_by = 'both'")).to_have_count(1)
