@@ -38,13 +38,17 @@ CELLS = (
     "import math\nmath.pi * 2",
     "def area(radius):\n    '''Area of a circle.'''\n    return math.pi * radius**2\n\narea(3)",
     "rows = [{'city': c, 'price': p} for c, p in zip('abcdefgh', range(8))]\nrows[:3]",
-    "totals = {}\nfor row in rows:\n    totals[row['city']] = totals.get(row['city'], 0) + row['price']\n"
-    "sorted(totals.items(), key=lambda item: item[1])[-3:]",
+    (
+        "totals = {}\nfor row in rows:\n    totals[row['city']] = totals.get(row['city'], 0) + row['price']\n"
+        "sorted(totals.items(), key=lambda item: item[1])[-3:]"
+    ),
     "%precision 3",
     "text = ' '.join(str(n) for n in range(300))\nlen(text)",
-    "class Reader:\n    def __init__(self, path, encoding='utf-8'):\n        self.path = path\n"
-    "        self.encoding = encoding\n\n    def lines(self):\n        with open(self.path) as file:\n"
-    "            yield from file\n\nReader('x').path",
+    (
+        "class Reader:\n    def __init__(self, path, encoding='utf-8'):\n        self.path = path\n"
+        "        self.encoding = encoding\n\n    def lines(self):\n        with open(self.path) as file:\n"
+        "            yield from file\n\nReader('x').path"
+    ),
     "from collections import Counter\nwords = Counter(text.split())\nwords.most_common(3)",
     "\n".join(f"column_{n} = [value * {n} for value in range(10)]" for n in range(25)),
     "# the longest one\n" + "\n".join(f"tokens_{n} = text.split()[{n}:{n + 5}]" for n in range(60)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 import sys
 import threading
 import time
@@ -42,8 +42,8 @@ class CellStamper:
         Whose cells are stamped.
     journal : Journal
         Where they go.
-    notebook : str
-        Path of the notebook, empty when unknown.
+    notebook : str, optional
+        Path of the notebook; by default what the Jupyter server told the kernel, empty when unknown.
     on_stamp : callable, optional
         Is told the run id after each stamp.
     """
@@ -53,12 +53,12 @@ class CellStamper:
         shell: InteractiveShell,
         journal: Journal,
         *,
-        notebook: str = "",
+        notebook: str | None = None,
         on_stamp: Callable[[str], None] | None = None,
     ) -> None:
         self.shell = shell
         self.journal = journal
-        self.notebook = notebook
+        self.notebook = os.environ.get("JPY_SESSION_NAME", "") if notebook is None else notebook
         self.on_stamp = on_stamp
         # Subshells of a kernel run cells in threads of their own.
         self._running = threading.local()
@@ -187,6 +187,8 @@ def _outcome(result: ExecutionResult | None) -> tuple[str, str]:
     if error is None:
         return "ok", ""
     kind = type(error)
-    if issubclass(kind, KeyboardInterrupt | asyncio.CancelledError):
+    # asyncio takes 20 ms to import; where it is not loaded nothing can have been cancelled.
+    cancelled = getattr(sys.modules.get("asyncio"), "CancelledError", KeyboardInterrupt)
+    if issubclass(kind, (KeyboardInterrupt, cancelled)):
         return "interrupted", kind.__name__
     return "error", kind.__name__

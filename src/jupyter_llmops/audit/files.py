@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -256,10 +255,10 @@ class SessionFiles:
             saved = _read_all(old.descriptor)[: self._written[0]]
         if size:
             # Others put a file there. It is evidence, so it is moved aside and not overwritten.
-            self.journal.rename(f"{self.journal}.replaced-{secrets.token_hex(4)}")
+            self.journal.rename(f"{self.journal}.replaced-{os.urandom(4).hex()}")
         else:
             self.journal.unlink()
-        partial = Path(f"{self.journal}.{secrets.token_hex(4)}.partial")
+        partial = Path(f"{self.journal}.{os.urandom(4).hex()}.partial")
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
         try:
             view = memoryview(saved)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import secrets
 import threading
 import time
 from collections import deque
@@ -108,7 +107,7 @@ class Journal:
 
     def new_id(self) -> str:
         """Return a fresh run id, 16 random hexadecimal digits."""
-        return secrets.token_hex(8)
+        return os.urandom(8).hex()
 
     def redact(self, text: str) -> str:
         """Return `text` as it would be kept: without what looks like a secret."""

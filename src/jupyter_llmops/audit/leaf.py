@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import secrets
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -129,7 +129,7 @@ def line_digest(line: bytes) -> str:
 
 def new_salt() -> str:
     """Return 16 random bytes, hexadecimal; one leaf's own, kept only in its sidecar."""
-    return secrets.token_hex(SALT_BYTES)
+    return os.urandom(SALT_BYTES).hex()
 
 
 def content_digest(salt: str, name: str, text: str) -> str:

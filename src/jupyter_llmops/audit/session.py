@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import secrets
 import sys
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from typing import Any
 def new_session_name(now: datetime | None = None) -> str:
     """Return a name that sorts by time and is unique, e.g. ``20261103T101502Z-5f0c2a9e``."""
     moment = now or datetime.now(UTC)
-    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(4).hex()}"
 
 
 def session_fields() -> dict[str, Any]:
@@ -46,6 +44,8 @@ def kernel_id() -> str:
 
 
 def _package_version() -> str:
+    from importlib import metadata  # 20 ms, and most sessions need it after their first cell only
+
     try:
         return metadata.version("jupyter-llmops")
     except metadata.PackageNotFoundError:

@@ -111,9 +111,10 @@ class Redactor:
             if value not in self._values and len(self._values) < _MOST_LEARNED:
                 self._values[value] = kind
                 searches = tuple((form, _whole_word(form)) for form in spellings(value))
-                self._searches.append((kind, searches))
-                # The longest first: one value may begin with another.
-                self._searches.sort(key=lambda search: -len(search[1][0][0]))
+                # The longest first, as one value may begin with another. A new list, as another thread
+                # may be going through the old one.
+                known = [*self._searches, (kind, searches)]
+                self._searches = sorted(known, key=lambda search: -len(search[1][0][0]))
         return True
 
     def _without_values(self, text: str, found: dict[str, None]) -> str:

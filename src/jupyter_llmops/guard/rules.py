@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 # A token does not begin in the middle of a word.
 _B = r"(?<![A-Za-z0-9])"
@@ -25,27 +26,44 @@ class Rule:
     keywords : tuple of str
         The pattern is tried only where one of them is in the text: looking for a word is a hundred
         times faster than the expression. In lower case, compared with the text in lower case.
-    pattern : re.Pattern
+    expression : str
         Its first group is the secret; without a group all of it is.
+    flags : re.RegexFlag
+        Of the expression.
+    one_word : bool
+        Whether the keyword is a part of the token, which is one word of 16 characters or more.
     """
 
     kind: str
     keywords: tuple[str, ...]
-    pattern: re.Pattern[str]
+    expression: str
+    flags: re.RegexFlag
+    one_word: bool
 
     @property
-    def one_word(self) -> bool:
-        """Whether the keyword is a part of the token, which is one word of 16 characters or more."""
-        return not self.pattern.groups and self.kind != "private-key"
+    def pattern(self) -> re.Pattern[str]:
+        """The expression, compiled when it is first needed: all of them together take 20 ms."""
+        return _compiled(self.expression, self.flags)
 
 
-def _rule(kind: str, keywords: str, pattern: str, flags: re.RegexFlag = re.NOFLAG) -> Rule:
-    return Rule(kind, tuple(keywords.split()), re.compile(pattern, flags))
+@cache
+def _compiled(expression: str, flags: re.RegexFlag) -> re.Pattern[str]:
+    return re.compile(expression, flags)
+
+
+def _rule(kind: str, keywords: str, expression: str, flags: re.RegexFlag = re.NOFLAG) -> Rule:
+    """Return the rule of a token that is one word."""
+    return Rule(kind, tuple(keywords.split()), expression, flags, one_word=True)
+
+
+def _place(kind: str, keywords: str, expression: str, flags: re.RegexFlag = re.NOFLAG) -> Rule:
+    """Return the rule of a secret that is known by what stands around it."""
+    return Rule(kind, tuple(keywords.split()), expression, flags, one_word=False)
 
 
 RULES: tuple[Rule, ...] = (
     # First what spans lines or encloses others.
-    _rule(
+    _place(
         "private-key", "-----begin",
         r"-----BEGIN[ A-Z0-9_-]{0,40}PRIVATE KEY(?: BLOCK)?-----"
         r"(?:.*?-----END[ A-Z0-9_-]{0,40}PRIVATE KEY(?: BLOCK)?-----|(?:[A-Za-z0-9+/=:,\\\s\"'-]|\\n)*)",
@@ -84,7 +102,7 @@ RULES: tuple[Rule, ...] = (
     _rule("sourcegraph-token", "sgp_", _B + r"sgp_(?:[A-Fa-f0-9]{16}_|local_)?[A-Fa-f0-9]{40}"),
     # Clouds
     _rule("aws-access-key", "akia asia abia acca a3t", r"(?<![A-Za-z0-9+/])(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
-    _rule(
+    _place(
         "aws-secret-key", "aws secret",
         r"(?:aws|secret)[\w \t.-]{0,30}[\"'\]]{0,3}\s{0,3}(?:=|:|,|=>)\s{0,3}[\\\"'`]{0,3}([A-Za-z0-9/+]{40})(?![A-Za-z0-9/+=])",
         re.IGNORECASE,
@@ -93,11 +111,11 @@ RULES: tuple[Rule, ...] = (
     _rule("gcp-key", "aiza", _B + r"AIza[A-Za-z0-9_-]{30,}"),
     _rule("google-oauth", "ya29. gocspx- 1//0", _B + r"(?:ya29\.[A-Za-z0-9_-]{30,}|GOCSPX-[A-Za-z0-9_-]{24,}|1//0[A-Za-z0-9_-]{40,})"),
     _rule("azure-client-secret", "q~", r"(?<![A-Za-z0-9_~.-])[A-Za-z0-9_~.]{3}\dQ~[A-Za-z0-9_~.-]{31,34}"),
-    _rule(
+    _place(
         "azure-storage-key", "accountkey sharedaccesskey",
         r"(?:AccountKey|SharedAccessKey)\s*=\s*([A-Za-z0-9+/]{40,}={0,2})", re.IGNORECASE,
     ),
-    _rule("azure-sas", "sig=", r"[?&;]sig=([A-Za-z0-9%+/]{30,}(?:=|%3[dD])?)"),
+    _place("azure-sas", "sig=", r"[?&;]sig=([A-Za-z0-9%+/]{30,}(?:=|%3[dD])?)"),
     _rule("digitalocean-token", "_v1_", _B + r"do[opr]_v1_[a-f0-9]{40,}"),
     _rule("alibaba-key", "ltai", _B + r"LTAI[A-Za-z0-9]{16,}"),
     _rule("databricks-token", "dapi", _B + r"dapi[a-f0-9]{32}(?:-\d)?"),
@@ -112,8 +130,8 @@ RULES: tuple[Rule, ...] = (
     _rule("openshift-token", "sha256~", _B + r"sha256~[A-Za-z0-9_-]{40,}"),
     # Services
     _rule("slack-token", "xox xapp-", _B + r"(?:xox[abeoprs](?:\.xox[bp])?-[A-Za-z0-9-]{10,}|xapp-\d-[A-Za-z0-9-]{10,})", re.IGNORECASE),
-    _rule("slack-webhook", "hooks.slack.com", r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9+/]{20,})"),
-    _rule("discord-webhook", "/api/webhooks/", r"/api/webhooks/(\d{17,20}/[A-Za-z0-9_-]{40,})"),
+    _place("slack-webhook", "hooks.slack.com", r"hooks\.slack\.com/(?:services|workflows|triggers)/([A-Za-z0-9+/]{20,})"),
+    _place("discord-webhook", "/api/webhooks/", r"/api/webhooks/(\d{17,20}/[A-Za-z0-9_-]{40,})"),
     _rule("telegram-token", ":aa", r"(?<![A-Za-z0-9])\d{8,10}:AA[A-Za-z0-9_-]{32,}"),
     _rule("stripe-key", "sk_ rk_ whsec_", _B + r"(?:(?:sk|rk)_(?:test|live|prod)_[A-Za-z0-9]{10,}|whsec_[A-Za-z0-9+/=]{24,})"),
     _rule("square-token", "eaaa sq0", _B + r"(?:EAAA[A-Za-z0-9_-]{40,}|sq0(?:atp|csp|idp)-[A-Za-z0-9_-]{20,})"),
@@ -124,7 +142,7 @@ RULES: tuple[Rule, ...] = (
     _rule("mailgun-key", "key-", _B + r"key-[a-f0-9]{32}(?![A-Za-z0-9])"),
     _rule("mailchimp-key", "-us", r"(?<![A-Za-z0-9])[a-f0-9]{32}-us\d{1,2}(?![A-Za-z0-9])"),
     _rule("brevo-key", "xkeysib-", _B + r"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}"),
-    _rule(
+    _place(
         "datadog-key", "datadog dd_ dd-",
         r"(?:datadog|dd[_-](?:api|app))[\w \t.-]{0,30}[\"'\]]{0,3}\s{0,3}(?:=|:|,|=>)\s{0,3}[\\\"'`]{0,3}([a-f0-9]{32}(?:[a-f0-9]{8})?)(?![A-Za-z0-9])",
         re.IGNORECASE,
@@ -140,11 +158,11 @@ RULES: tuple[Rule, ...] = (
     _rule("age-key", "age-secret-key-1", r"AGE-SECRET-KEY-1[A-Z0-9]{50,}", re.IGNORECASE),
     _rule("artifactory-key", "akcp cmvmd", _B + r"(?:AKCp[A-Za-z0-9]{60,}|cmVmd[A-Za-z0-9]{55,})"),
     # Wherever credentials stand by their place
-    _rule("url-password", "://", r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@\"'<>{}\[\]]{0,80}:([^\s/@\"'<>{}]{3,200})@(?=[A-Za-z0-9\[])"),
-    _rule(
+    _place("url-password", "://", r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@\"'<>{}\[\]]{0,80}:([^\s/@\"'<>{}]{3,200})@(?=[A-Za-z0-9\[])"),
+    _place(
         "authorization-header", "bearer basic",
         r"\b(?:Bearer|Basic)\s+([A-Za-z0-9_~+/.-]{16,}={0,2})(?![A-Za-z0-9_(])", re.IGNORECASE,
     ),
-    _rule("authorization-header", "authorization", r"Authorization\\?[\"']?\s*[:,=]\s*\\?[bf]?[\"']?(?:(?:Token|ApiKey|Digest|Bearer|Basic|key)\s+)?([A-Za-z0-9_~+/.=-]{16,})(?![A-Za-z0-9_(])", re.IGNORECASE),
-    _rule("curl-password", "curl", r"\bcurl\b[^\n]{0,400}?\s(?:-u|--user|--proxy-user)[ =]?\s*[\"']?[^\s:\"']{1,80}:([^\s\"']{3,})"),
+    _place("authorization-header", "authorization", r"Authorization\\?[\"']?\s*[:,=]\s*\\?[bf]?[\"']?(?:(?:Token|ApiKey|Digest|Bearer|Basic|key)\s+)?([A-Za-z0-9_~+/.=-]{16,})(?![A-Za-z0-9_(])", re.IGNORECASE),
+    _place("curl-password", "curl", r"\bcurl\b[^\n]{0,400}?\s(?:-u|--user|--proxy-user)[ =]?\s*[\"']?[^\s:\"']{1,80}:([^\s\"']{3,})"),
 )  # fmt: skip
