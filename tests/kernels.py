@@ -58,8 +58,14 @@ class Kernel:
                 break
         else:
             pytest.fail(f"the cell did not end: {source}")
-        shown.status = self.client.get_shell_msg(timeout=CELL_SECONDS)["content"]["status"]
+        shown.status = self._status(sent)
         return shown
+
+    def _status(self, sent: str) -> str:
+        while True:  # replies to the questions of `wait_for_ready` may still be there
+            reply = self.client.get_shell_msg(timeout=CELL_SECONDS)
+            if reply["parent_header"].get("msg_id") == sent:
+                return str(reply["content"]["status"])
 
     @staticmethod
     def _take(shown: Shown, message: dict[str, Any]) -> bool:

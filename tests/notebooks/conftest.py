@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from kernels import Desk, Kernel, make_desk
+from model_fixtures import models_folder
+
+__all__ = ["models_folder"]
 
 
 @pytest.fixture(scope="module")
