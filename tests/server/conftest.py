@@ -26,7 +26,7 @@ def _own_folders(tmp_path: Path, catalog_folder: Path, monkeypatch: pytest.Monke
 @pytest.fixture
 def jp_server_config() -> dict[str, Any]:
     return {
-        "ServerApp": {"jpserver_extensions": {"jupyter_llmops.server": True}},
+        "ServerApp": {"jpserver_extensions": {"jupyter_llmops": True}},
         "LLMOps": {"site": "lab", "price_per_hour": {"cpu": 0.5}, "currency": "EUR"},
     }
 

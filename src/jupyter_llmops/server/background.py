@@ -10,7 +10,7 @@ from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.server.bell import TOPICS, Bell
 
 LOOK_SECONDS = 0.5
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 5.0
 
 
 class CatalogWatch:
