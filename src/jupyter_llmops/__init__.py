@@ -30,8 +30,10 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     unload(shell)
 
 
-def _jupyter_server_extension_points() -> list[dict[str, str]]:
-    return [{"module": "jupyter_llmops.server"}]
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    from jupyter_llmops.server import LLMOpsExtension
+
+    return [{"module": "jupyter_llmops.server", "app": LLMOpsExtension}]
 
 
 def _jupyter_labextension_paths() -> list[dict[str, str]]:
