@@ -43,6 +43,12 @@ class CascadeMagics(WorkspaceMagics):
         "--instruction", metavar="VAR", default="", help="new: variable with the template for the model."
     )
     @argument(
+        "--answer", metavar="VAR", default="", help="new: variable with the sentence that the answer is."
+    )
+    @argument(
+        "--examples", metavar="VAR", default="", help="new: variable with answered texts, (text, label) each."
+    )
+    @argument(
         "--truth", metavar="VAR", default="", help="run: right labels of many texts; shows the accuracy."
     )
     @argument(
@@ -89,7 +95,8 @@ class CascadeMagics(WorkspaceMagics):
             self._variable(arguments.instruction, "--instruction", str) if arguments.instruction else ""
         )
         examples = self._variable(arguments.examples, "--examples", list) if arguments.examples else ()
-        cascade = build_cascade(words[0], labels, stages, instruction, examples)
+        answer = self._variable(arguments.answer, "--answer", str) if arguments.answer else ""
+        cascade = build_cascade(words[0], labels, stages, instruction, examples, answer)
         classifiers = {stage.name: self.namespace[stage.name] for stage in stages if stage.kind == "classic"}
         return self.workspace.define_cascade(cascade, classifiers)
 
@@ -131,8 +138,10 @@ class CascadeMagics(WorkspaceMagics):
     def _variable(self, name: str, option: str, kind: type | None) -> Any:
         value = self.namespace.get(name)
         if value is None or (kind is not None and not isinstance(value, kind)):
-            wanted = {"--instruction": "a text", "--examples": "a list of (text, label)"}.get(
-                option, "labels"
-            )
+            wanted = {
+                "--instruction": "a text",
+                "--answer": "a text",
+                "--examples": "a list of (text, label)",
+            }.get(option, "labels")
             raise UsageError(f"{option} {name} is not a variable that holds {wanted}.", usage(self.cascade))
         return value

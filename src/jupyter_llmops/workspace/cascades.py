@@ -32,7 +32,15 @@ class Cascades(Parts):
             From ``cascade.specification.build_cascade``.
         classifiers : mapping
             The fitted classifier of each classic stage, by the stage's name.
+
+        Raises
+        ------
+        UsageError
+            A classifier is not fitted, gives no probabilities or knows other labels.
         """
+        from jupyter_llmops.cascade.classic import classic_stages
+
+        classic_stages(cascade, classifiers)  # what can't work is said now, not at the first text
         self._cascades[cascade.name] = (cascade, dict(classifiers))
         return cascade
 
