@@ -168,7 +168,7 @@ def sidecar_bytes(session: str, seq: int, run_id: str, salt: str, content: Mappi
 
 def instant(moment: datetime) -> str:
     """Return a moment as ISO 8601 in UTC with six digits, e.g. ``2026-11-03T10:15:02.123456Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def new_leaf(

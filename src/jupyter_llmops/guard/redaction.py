@@ -14,6 +14,7 @@ from jupyter_llmops.guard.rules import RULES, Rule
 
 NAMED = "named-secret"
 _MOST_LEARNED = 4096
+_MOST_RECENT = 32
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
 _LONG_WORD = re.compile(r"(?<![a-z0-9_~+/=.:-])[a-z0-9_~+/=.:-]{16,}")
 _KEYWORDS = [(keyword, place) for place, rule in enumerate(RULES) for keyword in rule.keywords]
@@ -54,7 +55,8 @@ class Redactor:
         self._lock = threading.Lock()
         self._values: dict[str, str] = {}
         self._searches: list[tuple[str, tuple[tuple[str, re.Pattern[str] | None], ...]]] = []
-        self._last: tuple[str, int, Redaction] = ("", -1, Redaction("", ()))
+        # A cell's source is asked for twice, its notebook's path again and again.
+        self._recent: dict[str, Redaction] = {}
 
     def redact(self, text: str) -> Redaction:
         """Return `text` without what looks like a secret.
@@ -65,9 +67,9 @@ class Redactor:
             Any text; a secret inside JSON or a Python literal is found in its escaped spelling too.
         """
         self._read_environment()
-        last_text, last_count, last = self._last
-        if last_count == len(self._searches) and last_text == text:
-            return last
+        recent = self._recent
+        if (known := recent.get(text)) is not None:
+            return known
         found: dict[str, None] = {}
         clean = self._without_values(text, found)
         for rule in _candidates(clean):
@@ -78,7 +80,10 @@ class Redactor:
             # What was learned just now may stand elsewhere in the same text under no name.
             clean = self._without_values(clean, found)
         result = Redaction(clean, tuple(found))
-        self._last = (text, len(self._searches), result)
+        # What is learned meanwhile puts a new table in this one's place.
+        if len(recent) >= _MOST_RECENT:
+            recent.clear()
+        recent[text] = result
         return result
 
     def learn(self, name: str, value: object) -> bool:
@@ -115,6 +120,7 @@ class Redactor:
                 # may be going through the old one.
                 known = [*self._searches, (kind, searches)]
                 self._searches = sorted(known, key=lambda search: -len(search[1][0][0]))
+                self._recent = {}
         return True
 
     def _without_values(self, text: str, found: dict[str, None]) -> str:
