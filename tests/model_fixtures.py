@@ -65,9 +65,9 @@ def write_tiny_gguf(path: Path, tensor_type: str = "F32") -> Path:
     import gguf
     import numpy as np
 
-    width, layers, heads, feed = 32, 2, 2, 64
+    width, layers, heads, feed = 64, 2, 2, 128
     letters = bytes_as_letters()
-    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *letters]
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *letters, "ab"]
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(layers)
     writer.add_context_length(128)
@@ -82,7 +82,7 @@ def write_tiny_gguf(path: Path, tensor_type: str = "F32") -> Path:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
-    writer.add_token_types([3, 3, 3] + [1] * len(letters))
+    writer.add_token_types([3, 3, 3] + [1] * (len(tokens) - 3))
     writer.add_token_merges([f"{letters[ord('a')]} {letters[ord('b')]}"])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
@@ -126,7 +126,7 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the tiny model as a folder in the layout of transformers, context 128, vocabulary 259."""
+    """Return the tiny model as a folder in the layout of transformers, context 128, vocabulary 260."""
     from jupyter_llmops.inference.conversion import Job, convert
 
     folder = tmp_path_factory.mktemp("tiny") / "tiny-llama"
