@@ -225,8 +225,8 @@ class Connection:
 
     def _reading(self, table: str, read: Callable[[Table], T]) -> T | None:
         for last in (False, True):
-            if not self.has(table):
-                self._forget(table)
+            # A handle that works is proof enough; listing thousands of versions would take longer.
+            if table not in self._tables and not self.has(table):
                 return None
             try:
                 return read(self._table(table))
