@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from jupyter_server.serverapp import ServerApp
 
+# Jupyter Server's own fixtures and hooks, for this folder only: pytest takes plugins for all tests or none,
+# and one of these fixtures starts a server's event loop around every test.
+from pytest_jupyter.jupyter_server import *  # noqa: F403
+
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.server.extension import STATE, ServerState
-
-pytest_plugins = ["pytest_jupyter.jupyter_server"]
 
 
 @pytest.fixture
