@@ -26,7 +26,9 @@ NEW = "%cascade new mood --labels yes,no --stage classifier:0.7 --stage smollm2-
 def ready(notebook: Notebook) -> Notebook:
     """Train a classifier, and let the engine say yes to every chat."""
 
-    def score_many(_: Any, __: str, chats: Sequence[Any], choices: Sequence[str], **___: Any) -> list[list[float]]:
+    def score_many(
+        _: Any, __: str, chats: Sequence[Any], choices: Sequence[str], **___: Any
+    ) -> list[list[float]]:
         return [[0.9, 0.1] for _ in chats]
 
     notebook.engine.score_many = score_many  # type: ignore[attr-defined]
@@ -74,12 +76,28 @@ def test_a_run_of_a_cascade_is_in_the_trail(ready: Notebook) -> None:
         ("%cascade run mod 'x'", UnknownNameError, "mood"),
         ("%cascade run mood", UsageError, "text is missing"),
         ("%cascade run mood ''", UsageError, "empty"),
-        ("%cascade new run --labels a,b --stage classifier --stage smollm2-135m-instruct", UsageError, "sub-command"),
+        (
+            "%cascade new run --labels a,b --stage classifier --stage smollm2-135m-instruct",
+            UsageError,
+            "sub-command",
+        ),
         ("%cascade new other --stage classifier --stage smollm2-135m-instruct", UsageError, "--labels"),
-        ("%cascade new other --labels yes,no --stage classifier:high --stage smollm2-135m-instruct", UsageError, "high"),
-        ("%cascade new other --labels yes,no --stage classifier:1.7 --stage smollm2-135m-instruct", UsageError, "1.7"),
+        (
+            "%cascade new other --labels yes,no --stage classifier:high --stage smollm2-135m-instruct",
+            UsageError,
+            "high",
+        ),
+        (
+            "%cascade new other --labels yes,no --stage classifier:1.7 --stage smollm2-135m-instruct",
+            UsageError,
+            "1.7",
+        ),
         ("%cascade new other --labels yes,no --stage classifier", UsageError, "two stages"),
-        ("%cascade new other --labels up,down --stage classifier --stage smollm2-135m-instruct", UsageError, "up"),
+        (
+            "%cascade new other --labels up,down --stage classifier --stage smollm2-135m-instruct",
+            UsageError,
+            "up",
+        ),
         ("%cascade new other --labels yes,no --stage classifier --stage smolm2", UnknownNameError, "smollm2"),
         ("%cascade run mood texts --truth nothing", UsageError, "--truth"),
     ],

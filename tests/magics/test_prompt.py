@@ -186,3 +186,12 @@ def test_a_prompt_with_a_secret_is_answered_but_neither_cached_nor_kept(notebook
 def test_a_template_with_a_secret_is_not_saved(notebook: Notebook) -> None:
     assert isinstance(notebook.fail(f"%%prompt -s leak\nMy key is {SECRET}"), SecretError)
     assert len(notebook.run("%prompts")) == 0
+
+
+def test_a_value_under_a_secret_name_is_not_kept(notebook: Notebook) -> None:
+    notebook.shell.user_ns["api_key"] = "plainlookingvalue7731"
+    completion = notebook.run("%%prompt\nUse {{ api_key }} now")
+    assert completion.text == "Use plainlookingvalue7731 now"
+    content = notebook.workspace.content(notebook.workspace.run("-1", kind="prompt"))
+    assert "plainlookingvalue7731" not in json.dumps(content)
+    assert notebook.run("%%prompt\nUse {{ api_key }} now").source == "model"

@@ -41,6 +41,20 @@ def test_runs_of_another_session_are_found_by_id(notebook: Notebook) -> None:
     assert other.run(completion.run_id[:8]).model == "smollm2-135m-instruct"
 
 
+def test_runs_of_other_users_are_not_called_missing(notebook: Notebook) -> None:
+    from dataclasses import replace
+
+    notebook.run("x = 1")
+    run = notebook.run("%runs --kind cell")[0]
+    foreign = replace(run, id="f" * 16, session="another", user="grace", host="elsewhere")
+    notebook.workspace.catalog.runs.append([foreign])
+    assert notebook.run("%audit verify").ok
+    own = replace(run, id="e" * 16, session="vanished")
+    notebook.workspace.catalog.runs.append([own])
+    verification = notebook.run("%audit verify")
+    assert [problem.session for problem in verification.problems] == ["vanished"]
+
+
 def test_unknown_runs_say_so(notebook: Notebook) -> None:
     assert isinstance(notebook.fail("%runs show ffffffff"), UnknownNameError)
     assert isinstance(notebook.fail("%reproduce -5"), UnknownNameError)

@@ -125,6 +125,18 @@ class Runs:
                 heads[session] = (seq, digest)
         return heads
 
+    def published_by(self, user: str, host: str) -> dict[str, dict[int, str]]:
+        """Return the leaf digest of every line by session and seq, of one user on one host."""
+        where = f"user = {sql_text(user)} AND host = {sql_text(host)}"
+        rows = self._connection.read(RUNS, ["session", "seq", "leaf_digest"], where=where)
+        published: dict[str, dict[int, str]] = {}
+        if rows is None:
+            return published
+        columns = (rows[name].to_pylist() for name in ("session", "seq", "leaf_digest"))
+        for session, seq, digest in zip(*columns, strict=True):
+            published.setdefault(session, {})[seq] = digest
+        return published
+
     def digests(self, session: str) -> dict[int, str]:
         """Return the leaf digest of every line of a session that is here, by seq."""
         rows = self._connection.read(RUNS, ["seq", "leaf_digest"], where=f"session = {sql_text(session)}")

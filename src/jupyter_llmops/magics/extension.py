@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from IPython.core.interactiveshell import InteractiveShell
 
 from jupyter_llmops.display.formatters import register_formatters
@@ -48,7 +50,7 @@ def load(shell: InteractiveShell) -> Workspace:
     workspace = open_workspace(settings=settings)
     for magics in MAGICS:
         shell.register_magics(magics(shell, workspace))
-    shell.configurables.append(workspace.settings)  # so that %config LLMOps.… finds it
+    _configurables(shell).append(workspace.settings)  # so that %config LLMOps.… finds it
     register_formatters(shell)
     register_completers(shell, workspace)
     workspace.settings.observe(lambda change: _stamp_cells(shell, workspace, on=change["new"]), "audit")
@@ -56,6 +58,11 @@ def load(shell: InteractiveShell) -> Workspace:
     setattr(shell, _ATTRIBUTE, workspace)
     print(workspace_line(workspace.status()))
     return workspace
+
+
+def _configurables(shell: InteractiveShell) -> list[Any]:
+    configurables: list[Any] = shell.configurables
+    return configurables
 
 
 def _stamp_cells(shell: InteractiveShell, workspace: Workspace, *, on: bool) -> None:
@@ -80,6 +87,6 @@ def unload(shell: InteractiveShell) -> None:
         return
     if workspace.stamper is not None:
         workspace.stamper.unregister()
-    shell.configurables.remove(workspace.settings)
+    _configurables(shell).remove(workspace.settings)
     workspace.close()
     delattr(shell, _ATTRIBUTE)

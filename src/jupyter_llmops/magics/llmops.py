@@ -55,7 +55,10 @@ class LLMOpsMagics(WorkspaceMagics):
     def _autoload(self, words: list[str]) -> None:
         if words not in (["on"], ["off"]):
             raise UsageError("autoload is switched on or off.", "Type %llmops autoload on.")
-        startup = Path(self.shell.profile_dir.startup_dir) / STARTUP_FILE
+        profile = self.shell.profile_dir
+        if profile is None:
+            raise UsageError("This shell has no profile.", "Type %load_ext jupyter_llmops by hand.")
+        startup = Path(profile.startup_dir) / STARTUP_FILE
         try:
             if words == ["off"]:
                 startup.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from IPython.core.magic import line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -117,7 +117,7 @@ def _with_arguments(options: PromptOptions, arguments: Namespace) -> PromptOptio
     if arguments.param:
         merged["parameters"] = {**merged.get("parameters", {}), **scalars(pairs(arguments.param, "--param "))}
     _check_numbers(merged)
-    return PromptOptions(**merged)  # type: ignore[typeddict-item]
+    return cast("PromptOptions", merged)
 
 
 def _check_numbers(options: Mapping[str, Any]) -> None:

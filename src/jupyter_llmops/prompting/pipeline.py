@@ -102,6 +102,8 @@ class PromptPipeline:
         From a model's name to the `Model` with its digest.
     find_secrets : callable
         From a text to the kinds of secrets that it seems to hold.
+    learn_secret : callable
+        Is told each variable that a template read, as its name may say that its value is secret.
     stamp : callable
         Appends to the trail and returns the run's id.
     """
@@ -113,12 +115,14 @@ class PromptPipeline:
         cache: ExactCache,
         resolve: Callable[[str], Model],
         find_secrets: Callable[[str], tuple[str, ...]],
+        learn_secret: Callable[[str, object], object],
         stamp: Stamp,
     ) -> None:
         self._engine = engine
         self._cache = cache
         self._resolve = resolve
         self._find_secrets = find_secrets
+        self._learn_secret = learn_secret
         self._stamp = stamp
 
     def prepare(self, draft: PromptDraft) -> PreparedPrompt:
@@ -134,9 +138,10 @@ class PromptPipeline:
         rendered = render(draft.template, draft.variables)
         if not rendered.text.strip():
             raise TemplateError("The prompt is empty.", "Write it below the %%prompt line.")
+        system = render(draft.system, draft.variables)
         messages: tuple[Message, ...] = (Message("user", rendered.text),)
-        if draft.system:
-            messages = (Message("system", render(draft.system, draft.variables).text), *messages)
+        if system.text:
+            messages = (Message("system", system.text), *messages)
         model = self._resolve(draft.model)
         identity = self._engine.identify(model, draft.quantization)
         request = InferenceRequest(
@@ -149,6 +154,8 @@ class PromptPipeline:
             quantization=identity.quantization,
             device=identity.device,
         )
+        for name in {*rendered.variables, *system.variables}:
+            self._learn_secret(name, draft.variables.get(name))
         kinds: list[str] = []
         for message in messages:
             kinds += [kind for kind in self._find_secrets(message.content) if kind not in kinds]

@@ -43,7 +43,7 @@ def sandbox() -> ImmutableSandboxedEnvironment:
                 and super().is_safe_callable(obj)
             )
 
-        def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
             if not self.is_safe_callable(obj):
                 name = getattr(obj, "__name__", type(obj).__name__)
                 raise TemplateError(

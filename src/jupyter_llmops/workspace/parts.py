@@ -67,14 +67,10 @@ class Parts:
         """The journal of this session."""
         from jupyter_llmops.audit.journal import Journal
 
-        def redact(text: str) -> tuple[str, tuple[str, ...]]:
-            redaction = self.redactor.redact(text)
-            return redaction.text, redaction.found
-
         return Journal(
             self.audit_folder,
             context={"user": self.user, "host": self.settings.site, "catalog": str(self.folder)},
-            redact=redact,
+            redact=self.redactor.redact,
             warn=lambda message: warnings.warn(message, TrailWarning, stacklevel=2),
         )
 
@@ -118,6 +114,7 @@ class Parts:
             cache=self.cache,
             resolve=self.model,
             find_secrets=lambda text: self.redactor.redact(text).found,
+            learn_secret=self.redactor.learn,
             stamp=self.stamp,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from jupyter_llmops.errors import SecretError, UsageError
 from jupyter_llmops.records.listing import Listing
@@ -152,16 +152,14 @@ class Prompts(Parts):
 
     def saved_options(self, prompt: Prompt) -> PromptOptions:
         """Return the options that a saved prompt carries."""
-        options = PromptOptions(system=prompt.system, saved=prompt)
-        if prompt.model:
-            options["model"] = prompt.model
-        values = dict(prompt.parameters)
-        for name in ("max_new_tokens", "temperature", "seed"):
-            if name in values:
-                options[name] = values.pop(name)  # type: ignore[literal-required]
-        if values:
-            options["parameters"] = values
-        return options
+        values: dict[str, Any] = dict(prompt.parameters)
+        typed = {
+            name: values.pop(name) for name in ("max_new_tokens", "temperature", "seed") if name in values
+        }
+        return cast(
+            "PromptOptions",
+            {"system": prompt.system, "saved": prompt, "model": prompt.model, "parameters": values, **typed},
+        )
 
     def prompts(self) -> Listing[Prompt]:
         """Return the latest version of every saved prompt."""

@@ -85,7 +85,8 @@ class Trail(Parts):
         from jupyter_llmops.audit.verification import verify
 
         self.flush()
-        published = {session: self.catalog.runs.digests(session) for session in self.catalog.runs.heads()}
+        # Journals of other users and hosts are not here; theirs to verify.
+        published = self.catalog.runs.published_by(self.user, self.settings.site)
         return verify(self.audit_folder, published=published)
 
     def reproduce(self, reference: object = "", progress: Progress | None = None) -> Reproduction:
