@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jupyter_llmops
+
 
 def new_session_name(now: datetime | None = None) -> str:
     """Return a name that sorts by time and is unique, e.g. ``20261103T101502Z-5f0c2a9e``."""
@@ -24,7 +26,7 @@ def session_fields() -> dict[str, Any]:
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
         "platform": f"{sys.platform} {system.release} {system.machine}" if system else sys.platform,
-        "version": _package_version(),
+        "version": jupyter_llmops.__version__,
         "kernel": kernel_id(),
         "notebook": os.environ.get("JPY_SESSION_NAME", ""),
     }
@@ -41,12 +43,3 @@ def kernel_id() -> str:
     except Exception:  # noqa: BLE001 - no kernel application in this process
         return ""
     return name.removeprefix("kernel-")
-
-
-def _package_version() -> str:
-    from importlib import metadata  # 20 ms, and most sessions need it after their first cell only
-
-    try:
-        return metadata.version("jupyter-llmops")
-    except metadata.PackageNotFoundError:
-        return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from jupyter_llmops.prompting.rendering import render, variables_of
@@ -54,7 +55,7 @@ def without_prior(row: Sequence[float], prior: Sequence[float]) -> list[float]:
     """Return probabilities with the model's own leaning divided out.
 
     A small model prefers one label whatever the text says. Dividing by its average over unlabelled
-    texts takes that away (Zhou et al., "Batch Calibration", ICLR 2024, arXiv:2309.17249).
+    texts (see `prior_of`) takes that away (Zhou et al., "Batch Calibration", ICLR 2024, arXiv:2309.17249).
 
     Parameters
     ----------
@@ -70,6 +71,19 @@ def without_prior(row: Sequence[float], prior: Sequence[float]) -> list[float]:
     return [weight / total for weight in weights] if total > 0 else list(row)
 
 
-def mean_of(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
-    """Return the average of each column."""
-    return tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
+def prior_of(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Return what a model says of many texts on average: the normalized geometric mean.
+
+    The mean of log-likelihoods rather than of probabilities, so that a few very sure answers don't
+    hide the leaning of the many.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of float
+        Probabilities, one row a text.
+    """
+    means = [
+        math.exp(sum(math.log(max(p, 1e-12)) for p in column) / len(rows))
+        for column in zip(*rows, strict=True)
+    ]
+    return tuple(mean / sum(means) for mean in means)

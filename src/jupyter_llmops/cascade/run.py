@@ -8,7 +8,7 @@ from typing import Any
 
 from jupyter_llmops.cascade.asking import Asking, Prepare, Progress, Table
 from jupyter_llmops.cascade.classic import classic_stages
-from jupyter_llmops.cascade.language import Score, mean_of
+from jupyter_llmops.cascade.language import Score, prior_of
 from jupyter_llmops.cascade.record import CascadeRecord, Stamp
 from jupyter_llmops.cascade.report import make_report, suggest_threshold
 from jupyter_llmops.cascade.texts import check_labels, check_text, check_texts
@@ -165,7 +165,9 @@ class CascadeRunner:
         def calibrated(stage: Stage) -> Stage:
             if stage.kind != "llm":
                 return stage
-            return replace(stage, prior=mean_of(self._asking.ask(replace(stage, prior=()), known, None).rows))
+            return replace(
+                stage, prior=prior_of(self._asking.ask(replace(stage, prior=()), known, None).rows)
+            )
 
         return replace(self.cascade, stages=tuple(calibrated(stage) for stage in self.cascade.stages))
 

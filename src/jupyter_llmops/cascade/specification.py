@@ -17,11 +17,10 @@ RESERVED_NAMES = ("new", "run", "calibrate", "show", "find", "add", "retire")
 DEFAULT_THRESHOLD = 0.8
 DEFAULT_INSTRUCTION = "Is this message {{ labels | join(' or ') }}?\n\n{{ text }}"
 DEFAULT_ANSWER = "The message is {{ label }}"
-# Where the labels are those of sentiment, naming it makes SmolLM2-135M right far more often, and it
-# then leans to neither label.
+# Where the labels are those of sentiment, asking for the feeling makes SmolLM2-135M right more often.
 SENTIMENT_LABELS = frozenset({"positive", "negative", "neutral", "mixed"})
-SENTIMENT_INSTRUCTION = "What is the sentiment of this message?\n\n{{ text }}"
-SENTIMENT_ANSWER = "The sentiment of this message is {{ label }}"
+SENTIMENT_INSTRUCTION = "How does the writer of this message feel?\n\n{{ text }}"
+SENTIMENT_ANSWER = "The writer feels {{ label }}"
 
 _NAME = re.compile(r"[A-Za-z_][\w-]*")
 

@@ -6,13 +6,15 @@ import ast
 import shlex
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError as IPythonUsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from jupyter_llmops.errors import UnknownNameError, UsageError
-from jupyter_llmops.records.request import Scalar
+
+if TYPE_CHECKING:
+    from jupyter_llmops.records.request import Scalar
 
 
 def parse(method: Any, line: str, shell: InteractiveShell) -> Namespace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -13,8 +13,10 @@ from jupyter_llmops.errors import UsageError
 from jupyter_llmops.magics.arguments import parse, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
-from jupyter_llmops.records.cascade import Cascade
 from jupyter_llmops.records.listing import Listing
+
+if TYPE_CHECKING:
+    from jupyter_llmops.records.cascade import Cascade
 
 NEW = "%cascade new NAME --labels yes,no --stage CLASSIFIER:0.8 --stage smollm2-135m-instruct"
 RUN = '%cascade run NAME "a text"'

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from jupyter_llmops.magics.arguments import parse
 from jupyter_llmops.magics.base import WorkspaceMagics
-from jupyter_llmops.records.gpu import DeviceInventory
+
+if TYPE_CHECKING:
+    from jupyter_llmops.records.gpu import DeviceInventory
 
 
 @magics_class

@@ -10,9 +10,6 @@ from typing import Self
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import DisplayHandle, clear_output, display
 
-from jupyter_llmops.display.completion import progress_html
-from jupyter_llmops.display.elements import bar, duration
-
 # Redrawing more often only makes the browser work.
 SECONDS_BETWEEN_DRAWS = 0.08
 
@@ -62,6 +59,8 @@ class LiveAnswer:
 
     def write(self, piece: str) -> None:
         """Add a piece of the answer."""
+        from jupyter_llmops.display.elements import duration
+
         now = time.perf_counter()
         if not self._pieces:
             self._first_piece = now
@@ -95,6 +94,9 @@ class LiveAnswer:
             self._drawn = now
 
     def _draw(self) -> None:
+        from jupyter_llmops.display.completion import progress_html
+        from jupyter_llmops.display.elements import bar
+
         line = bar(self._fraction, self._line) if self._fraction is not None else self._line
         bundle = {
             "text/plain": f"{self._text}\n[{self._line}]",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -11,7 +11,9 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from jupyter_llmops.errors import UsageError
 from jupyter_llmops.magics.arguments import choose, parse
 from jupyter_llmops.magics.base import WorkspaceMagics
-from jupyter_llmops.records.status import Checkup
+
+if TYPE_CHECKING:
+    from jupyter_llmops.records.status import Checkup
 
 STARTUP_FILE = "50-jupyter-llmops.py"
 STARTUP_CODE = """# Written by %llmops autoload on; %llmops autoload off removes it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -12,7 +12,9 @@ from jupyter_llmops.magics.arguments import choose, one_name, parse
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
 from jupyter_llmops.records.listing import Listing
-from jupyter_llmops.records.model import Model
+
+if TYPE_CHECKING:
+    from jupyter_llmops.records.model import Model
 
 
 @magics_class

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.magic import line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from jupyter_llmops.display.completion import was_written_out
 from jupyter_llmops.errors import UsageError
 from jupyter_llmops.magics.arguments import pairs, parse, scalars, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
-from jupyter_llmops.records.completion import Completion
-from jupyter_llmops.records.prompting import DryRun
-from jupyter_llmops.workspace import PromptOptions
+
+if TYPE_CHECKING:
+    from jupyter_llmops.records.completion import Completion
+    from jupyter_llmops.records.prompting import DryRun
+    from jupyter_llmops.workspace import PromptOptions
 
 
 @magics_class
@@ -75,6 +76,8 @@ class PromptMagics(WorkspaceMagics):
                 **options,
             )
         if live.written_out:
+            from jupyter_llmops.display.completion import was_written_out
+
             was_written_out(completion.run_id)
         if arguments.into:
             self.namespace[arguments.into] = completion
@@ -87,7 +90,7 @@ class PromptMagics(WorkspaceMagics):
                     f"{arguments.saved[0]!r} is not an option; the prompt's text goes below the %%prompt line.",
                     usage(self.prompt),
                 )
-            template, options = cell.strip("\n"), PromptOptions()
+            template, options = cell.strip("\n"), cast("PromptOptions", {})
             variables: Mapping[str, Any] = self.namespace | pairs(arguments.var, "--var ")
         else:
             if not arguments.saved:

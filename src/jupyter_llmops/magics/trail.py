@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -11,9 +11,10 @@ from jupyter_llmops.errors import UsageError
 from jupyter_llmops.magics.arguments import choose, one_name, parse, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
-from jupyter_llmops.records.completion import Completion
-from jupyter_llmops.records.reproduction import Reproduction
-from jupyter_llmops.records.run import Run, Verification
+
+if TYPE_CHECKING:
+    from jupyter_llmops.records.reproduction import Reproduction
+    from jupyter_llmops.records.run import Run, Verification
 
 KINDS = ("cell", "prompt", "cascade", "reproduction", "session")
 
@@ -94,6 +95,8 @@ class TrailMagics(WorkspaceMagics):
 
     def _reference(self, word: str) -> object:
         """Return what a word means: a variable that holds a Completion, or the word itself."""
+        from jupyter_llmops.records.completion import Completion
+
         value = self.namespace.get(word)
         return value if isinstance(value, Completion) else word
 

@@ -22,7 +22,7 @@ class Stage:
         It answers when its confidence (largest class probability) is at least this; the last
         stage always answers.
     prior : tuple of float
-        A language model's average probability of each label over unlabelled texts, which is
+        A language model's (geometric) average probability of each label over unlabelled texts, which is
         divided out of its answers; empty when it was not calibrated.
     """
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from jupyter_llmops.errors import SecretError, UsageError
 from jupyter_llmops.records.listing import Listing
-from jupyter_llmops.records.prompt import Prompt
-from jupyter_llmops.records.request import GenerationParameters, Scalar
 from jupyter_llmops.workspace.parts import Parts, Progress
 
 if TYPE_CHECKING:
     from jupyter_llmops.prompting.pipeline import PromptDraft
     from jupyter_llmops.records.completion import Completion
+    from jupyter_llmops.records.prompt import Prompt
     from jupyter_llmops.records.prompting import DryRun
+    from jupyter_llmops.records.request import Scalar
 
 
 class PromptOptions(TypedDict, total=False):
@@ -167,6 +167,7 @@ class Prompts(Parts):
 
     def _draft(self, template: str, options: PromptOptions) -> PromptDraft:
         from jupyter_llmops.prompting.pipeline import PromptDraft
+        from jupyter_llmops.records.request import GenerationParameters
 
         settings = self.settings
         return PromptDraft(
