@@ -206,7 +206,10 @@ def facts(notebook: Path, since: datetime) -> tuple[list[Row], bool]:
         *reproduced([run for run in runs if run.kind == "reproduction"]),
         ("runs stamped", f"{len(runs)}: " + ", ".join(f"{count} {kind}" for kind, count in kinds if count)),
         ("trail", trail),
-        *(("", textwrap.shorten(note, WIDTH - 20, placeholder=" …")) for note in verification.notes[:3]),
+        *(
+            ("", textwrap.shorten(note.removeprefix("verified, "), WIDTH - 20, placeholder=" …"))
+            for note in verification.notes[:3]
+        ),
         ("catalog", str(workspace.folder)),
     ]
     return rows, verification.ok
