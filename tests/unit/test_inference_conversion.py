@@ -84,8 +84,8 @@ def expected(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 def test_killed_midway_it_is_repeated(
     tmp_path: Path, tiny_gguf: Path, expected: tuple[int, ...], soak_scale: SoakScale
 ) -> None:
-    """Kill whoever loads, at one stage after the other on the same folder; in a soak at each and again."""
-    for stage in STAGES[-1:] if not soak_scale.full else STAGES:
+    """Kill whoever loads at a stage of the conversion, in a soak at each of them."""
+    for stage in soak_scale.pick(STAGES, 1):
         folder = tmp_path / stage.replace(" ", "-")
         process = start(folder, tiny_gguf, stage)
         wait_for(process, stage)
