@@ -250,9 +250,7 @@ def test_a_text_is_a_value_and_never_a_template(cascade, classifier):
     score = Scorer()
     runner(cascade, classifier, score).run("{{ labels }} {% for x in y %}")
     assert score.asked[0].endswith("{{ labels }} {% for x in y %}")
-    assert score.choices == [
-        f"The sentiment of this message is {label}" for label in ("positive", "negative")
-    ]
+    assert score.choices == [f"The writer feels {label}" for label in ("positive", "negative")]
 
 
 def test_the_chat_has_the_examples_before_the_text():
@@ -287,7 +285,9 @@ def test_calibration_takes_the_models_leaning_away(cascade, classifier):
     one = runner(cascade, classifier, score)
     assert [answer.label for answer in one.run_many(texts[:4])] == ["positive"] * 4
     calibrated = one.calibrate(texts)
-    assert calibrated.stages[1].prior == pytest.approx((0.875, 0.125))
+    first = math.prod(leaning.values()) ** 0.25
+    second = math.prod(1 - p for p in leaning.values()) ** 0.25
+    assert calibrated.stages[1].prior == pytest.approx((first / (first + second), second / (first + second)))
     labels = [answer.label for answer in runner(calibrated, classifier, score).run_many(texts[:4])]
     assert labels == ["positive", "negative", "positive", "negative"]
     # measuring again starts from what the model says, not from what was made of it
