@@ -36,7 +36,7 @@ demo: $(READY) ## Install everything, run the quickstart headless, say what happ
 
 .PHONY: lab
 lab: $(READY) ## Open the quickstart in JupyterLab
-	$(BIN)/jupyter lab $(NOTEBOOK)
+	$(BIN)/jupyter lab $(NOTEBOOK) $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # ---------------------------------------------------------------- checking it
 
