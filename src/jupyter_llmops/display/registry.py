@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 from jupyter_llmops.display.elements import (
@@ -80,7 +81,14 @@ RUN_COLUMNS: tuple[Column, ...] = (
     _same("model", lambda r: r.model or ABSENT),
     _same("from", lambda r: r.source or ABSENT),
     _same("tokens", lambda r: r.tokens_out if r.tokens_out is not None else ABSENT, numeric=True),
-    _same("notebook", lambda r: r.notebook or ABSENT),
+    (
+        "notebook",
+        lambda r: PurePath(r.notebook).name or ABSENT,
+        lambda r: Html(
+            f'<span title="{html(r.notebook)}">{html(PurePath(r.notebook).name or ABSENT)}</span>'
+        ),
+        False,
+    ),
     _same("by", lambda r: r.user or ABSENT),
 )
 CASCADE_COLUMNS: tuple[Column, ...] = (

@@ -55,7 +55,9 @@ def _model(workspace: Workspace) -> Check:
     model = workspace.model(workspace.settings.model)
     identity = workspace.engine.identify(model, workspace.settings.quantization)
     return Check(
-        "model", "ok", f"{model.name}, {identity.quantization} on {identity.device} ({identity.reason})."
+        "model",
+        "ok",
+        f"{model.name}, {identity.quantization} on {identity.device} ({identity.reason.rstrip('.')}).",
     )
 
 
@@ -75,7 +77,7 @@ def _gpu(workspace: Workspace) -> Check:
             "GPU", "ok", f"{count} GPU{'s' if count != 1 else ''}, driver {inventory.driver_version}."
         )
     if inventory.driver_status == "missing":
-        return Check("GPU", "ok", f"{inventory.driver_message} Models run on the CPU.")
+        return Check("GPU", "ok", inventory.driver_message)
     return Check(
         "GPU", "warn", inventory.driver_message, "Mend the driver; until then models run on the CPU."
     )
@@ -89,7 +91,11 @@ def _cache(workspace: Workspace) -> Check:
         return Check(
             "cache", "warn", f"{stats.rejected} items did not verify and were computed again.", "%cache why"
         )
-    return Check("cache", "ok", f"{stats.entries} answers in {workspace.folder / 'cache'}.")
+    return Check(
+        "cache",
+        "ok",
+        f"{stats.entries} answer{'s' if stats.entries != 1 else ''} in {workspace.folder / 'cache'}.",
+    )
 
 
 def _journal(workspace: Workspace) -> Check:

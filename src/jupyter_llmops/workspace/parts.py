@@ -157,9 +157,10 @@ class Parts:
         return run_id
 
     def announce(self, topic: str) -> None:
-        """Tell the Jupyter server of a change; without a server, see to it that an agent runs."""
+        """Tell the Jupyter server of a change, and see to it that an agent runs."""
         self.doorbell.ring(topic)
-        if topic == "runs" and self.settings.agent == "auto" and not self.doorbell.address:
+        # Also beside a server, as it may not have our extension; where it has, its agent holds the lock.
+        if topic == "runs" and self.settings.agent == "auto":
             self.agent.nudge()
 
     def model(self, name: str) -> Model:
