@@ -52,12 +52,15 @@ def test_three_stages_pass_on_in_order():
     assert report.seconds == pytest.approx(4 * 0.001 + 3 * 0.01 + 1 * 1.0)
 
 
-def test_the_threshold_that_is_right_most_often_and_cheapest():
-    # at 0.9 the wrong 0.8 goes on to the model, which is right there; higher costs more and gains nothing
+def test_the_lowest_threshold_at_which_no_row_is_answered_worse():
+    # sure and wrong at 0.8 where the model is right; a mistake at 0.7 weighs less
     threshold = suggest_threshold(CASCADE, [CLASSIC, MODEL], LABELS)
-    assert 0.8 < threshold <= 0.9
+    assert threshold == pytest.approx(0.801)
     moved = dataclasses.replace(CASCADE, stages=(Stage("clf", "classic", threshold), CASCADE.stages[1]))
     assert make_report(moved, [CLASSIC, MODEL], LABELS).accuracy.right == 3
+    assert suggest_threshold(CASCADE, [MODEL, MODEL], LABELS) == 0
+    certain = Table([[1.0, 0.0]], 0.1)
+    assert suggest_threshold(CASCADE, [certain, Table([[0.1, 0.9]], 1.0)], ["neg"]) == 1
 
 
 def test_the_interval_is_wilsons():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from jupyter_llmops.cascade.asking import Table
 from jupyter_llmops.records.cascade import Accuracy, Cascade, CascadeReport, StageReport
@@ -65,24 +64,22 @@ def make_report(cascade: Cascade, tables: Sequence[Table], labels: Sequence[str]
 
 
 def suggest_threshold(cascade: Cascade, tables: Sequence[Table], labels: Sequence[str]) -> float:
-    """Return the lowest threshold of the first stage at which the cascade is right most often.
+    """Return the lowest threshold of the first stage at which no row is answered worse.
+
+    That is: from it on, whatever the first stage answers is right wherever the last stage is. The
+    threshold with the best accuracy on the same rows would be lower, and break on new ones.
 
     Parameters
     ----------
     cascade, tables, labels
         As in `make_report`.
     """
-    confidences = sorted({tables[0].best(row)[1] for row in range(len(labels))})
-    candidates = [0.0, *(math.floor(c * 1000) / 1000 for c in confidences), 1.0]
-
-    def right(threshold: float) -> int:
-        first = replace(cascade.stages[0], threshold=threshold)
-        return make_report(
-            replace(cascade, stages=(first, *cascade.stages[1:])), tables, labels
-        ).accuracy.right
-
-    scores = [right(threshold) for threshold in candidates]
-    return candidates[scores.index(max(scores))]
+    first, last = _right(cascade, tables[0], labels), _right(cascade, tables[-1], labels)
+    worse = [tables[0].best(row)[1] for row in range(len(labels)) if last[row] and not first[row]]
+    if not worse:
+        return 0.0
+    # Just above the surest mistake, in steps that people type.
+    return min(1.0, math.floor(max(worse) * 1000 + 1) / 1000)
 
 
 def _right(cascade: Cascade, table: Table, labels: Sequence[str]) -> list[bool]:

@@ -128,7 +128,7 @@ class CascadeRunner:
     def suggest_threshold(self, texts: Iterable[str], labels: Iterable[str]) -> float:
         """Return a threshold of the first stage that suits labelled rows.
 
-        It is the lowest at which the cascade is right as often as at its best on these rows.
+        It is the lowest at which the first stage answers no row wrong that the last stage has right.
         Choose it on other rows than those you report on; it promises nothing about new ones.
 
         Raises

@@ -162,7 +162,7 @@ def _report_line(report: CascadeReport) -> str:
 def _accuracy_picture(report: CascadeReport) -> str:
     """Return one bar for each stage alone and one for the cascade, with their 95 % intervals, as SVG."""
     bars = [(stage.stage, stage.alone, _SHADES[min(n, 2)]) for n, stage in enumerate(report.stages)]
-    bars.append((report.cascade, report.accuracy, "currentColor"))
+    bars.append((report.cascade, report.accuracy, COLOR_FAINT))
     line, left, width = 26, 190, 300
     parts = []
     for number, (name, accuracy, color) in enumerate(bars):
@@ -177,7 +177,7 @@ def _accuracy_picture(report: CascadeReport) -> str:
             f'<rect x="{left}" y="{top + 4}" width="{width * share:.1f}" height="14" rx="3" '
             f'style="fill:{color}"/>'
             f'<path d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8M{high:.1f} {middle - 4}v8" '
-            f'style="stroke:{COLOR_FAINT};stroke-width:1.5;fill:none"/>'
+            f'style="stroke:currentColor;stroke-width:1.5;fill:none"/>'
             f'<text x="{left + width + 10}" y="{middle + 4}"{weight}>{_percent(accuracy.share)}</text>'
         )
     height = line * len(bars)
