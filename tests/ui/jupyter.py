@@ -23,6 +23,9 @@ ServerExtension = Literal["real", "standin", "missing"]
 
 NO_NEWS = {"fetchNews": "false", "checkForUpdates": False}
 
+# So rare that a test passes only when the doorbell works.
+NO_POLL = {"pollInterval": 3600}
+
 
 class Jupyter:
     """A Jupyter server with the sidebar, which touches nothing outside its folder.
@@ -49,6 +52,7 @@ class Jupyter:
         self.application = application
         self.token = secrets.token_hex(16)
         self.url = ""
+        self.sidebar_settings = folder / "config/lab/user-settings/jupyter-llmops/sidebar.jupyterlab-settings"
         self._state_file = folder / "standin.json"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -156,6 +160,7 @@ class Jupyter:
             / "config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings",
             NO_NEWS,
         )
+        write_json(self.sidebar_settings, NO_POLL)
         place = self.folder / "share" / "labextensions"
         place.mkdir(parents=True)
         (place / "jupyter-llmops").symlink_to(LABEXTENSION)

@@ -70,6 +70,10 @@ def test_the_first_hour(start_jupyter: StartJupyter, workbench: OpenWorkbench, s
     failed = lab.rows("runs").filter(has_text="undefined_name")
     expect(failed).to_contain_text("error · NameError")
     assert lab.page.evaluate("() => window.sameVisit"), "the page was reloaded"
+    # The catalog was made meanwhile, with a prompts table that is empty: nothing complains of it.
+    lab.run_command("jupyter-llmops:refresh")
+    expect(lab.section("prompts")).to_contain_text("%%prompt -s NAME")
+    expect(lab.sidebar.get_by_role("button", name="Retry")).to_have_count(0)
     lab.screenshot(screenshots / "after-cells.png")
 
     # After a reload it is still there, and still live.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -11,6 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from ui.jupyter import Jupyter, write_json
 
+SIDEBAR = "jupyter-llmops-sidebar"
 SECONDS = 1000.0
 KERNEL_TIMEOUT = 90 * SECONDS
 
@@ -57,7 +60,7 @@ class Workbench:
         self.page = page
         self.jupyter = jupyter
         self.workspace = ""
-        self.sidebar = page.locator("#jupyter-llmops-sidebar")
+        self.sidebar = page.locator(f"#{SIDEBAR}")
 
     def open(self, path: str = "") -> None:
         """Load the application, wait until it is restored, and show the sidebar.
@@ -83,15 +86,14 @@ class Workbench:
 
     def wait_until_layout_is_saved(self) -> None:
         """Wait until the server would bring the sidebar back."""
-        self.page.wait_for_function(
-            """async url => {
-              const answer = await fetch(url);
-              const layout = answer.ok && (await answer.json()).data['layout-restorer:data'];
-              return layout && layout.right.current === 'jupyter-llmops-sidebar';
-            }""",
-            arg=f"{self.jupyter.url}lab/api/workspaces/{self.workspace}",
-            polling=200,
-        )
+        deadline = time.monotonic() + 60
+        while self._saved_layout().get("right", {}).get("current") != SIDEBAR:
+            assert time.monotonic() < deadline, "JupyterLab did not save its layout."
+            self.page.wait_for_timeout(100)
+
+    def _saved_layout(self) -> dict[str, Any]:
+        workspace = json.loads(self.jupyter.ask(f"lab/api/workspaces/{self.workspace}"))
+        return workspace["data"].get("layout-restorer:data", {})
 
     def run_command(self, command: str, **arguments: Any) -> None:
         self.page.evaluate(

@@ -1,6 +1,8 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
+import type { Shape } from './shapes';
+
 const ROOT = 'jupyter-llmops';
 
 /**
@@ -33,22 +35,23 @@ export class Client {
    * Return the JSON that a route answers.
    *
    * @param route - below `<base_url>/jupyter-llmops/`, for example `runs?limit=50`.
+   * @param shape - what the answer must look like.
    * @throws RequestProblem - whatever went wrong.
    */
-  async get<T>(route: string): Promise<T> {
+  async get<T>(route: string, shape: Shape<T>): Promise<T> {
     const response = await this.ask(URLExt.join(this.settings.baseUrl, ROOT, route));
     if (!response.ok) {
       throw await problemOf(response);
     }
-    try {
-      return (await response.json()) as T;
-    } catch {
+    const answer = await jsonOf(response);
+    if (!shape(answer)) {
       throw new RequestProblem(
         'failed',
-        'The server answered something that is not JSON.',
-        'Reload this page; the login may have ended.'
+        'The server answered something that this sidebar does not understand.',
+        'After an update of jupyter-llmops, start Jupyter again and reload this page.'
       );
     }
+    return answer;
   }
 
   private async ask(url: string): Promise<Response> {
@@ -61,6 +64,14 @@ export class Client {
         'Check that it is still running; this sidebar goes on by itself when it is back.'
       );
     }
+  }
+}
+
+async function jsonOf(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch {
+    return undefined;
   }
 }
 
@@ -84,12 +95,8 @@ async function problemOf(response: Response): Promise<RequestProblem> {
 }
 
 async function errorBody(response: Response): Promise<{ message: string; hint: string }> {
-  try {
-    const body = (await response.json()) as { message?: unknown; hint?: unknown };
-    return { message: asText(body.message), hint: asText(body.hint) };
-  } catch {
-    return { message: '', hint: '' };
-  }
+  const body = ((await jsonOf(response)) ?? {}) as { message?: unknown; hint?: unknown };
+  return { message: asText(body.message), hint: asText(body.hint) };
 }
 
 function asText(value: unknown): string {

@@ -5,12 +5,14 @@ export interface IBarProps {
   label: string;
   /** 0 to 1, or null when nobody could measure it. */
   fraction: number | null;
+  /** Whether being nearly full is worth a warning: for memory it is, for load it is not. */
+  warns?: boolean;
   /** The number in words, beside the bar. */
   text: string;
 }
 
 /** A usage bar between its name and its number; an unknown value is hatched, never empty. */
-export function Bar({ label, fraction, text }: IBarProps): React.JSX.Element {
+export function Bar({ label, fraction, text, warns }: IBarProps): React.JSX.Element {
   const share = fraction === null ? null : Math.min(1, Math.max(0, fraction));
   const meter =
     share === null
@@ -29,7 +31,7 @@ export function Bar({ label, fraction, text }: IBarProps): React.JSX.Element {
       <span className={`jp-LLMOps-barTrack ${share === null ? 'jp-mod-unknown' : ''}`} {...meter}>
         {share !== null && (
           <span
-            className={`jp-LLMOps-barFill ${share >= 0.9 ? 'jp-mod-full' : ''}`}
+            className={`jp-LLMOps-barFill ${warns && share >= 0.9 ? 'jp-mod-full' : ''}`}
             style={{ width: `${share * 100}%` }}
           />
         )}

@@ -1,8 +1,8 @@
-import { LabIcon, infoIcon } from '@jupyterlab/ui-components';
+import { LabIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { CopyButton } from './CopyButton';
-import { warningIcon } from './icons';
+import { infoIcon, warningIcon } from './icons';
 
 export interface INoticeProps {
   tone: 'info' | 'warning' | 'error';
@@ -42,6 +42,32 @@ export function Notice(props: INoticeProps): React.JSX.Element {
         )}
       </div>
     </div>
+  );
+}
+
+export interface IFoldedNoticeProps {
+  tone: 'info' | 'warning';
+  title: string;
+  text: string;
+}
+
+/** A notice whose text can be folded away; information is folded at first, a warning is open. */
+export function FoldedNotice({ tone, title, text }: IFoldedNoticeProps): React.JSX.Element {
+  const Icon = ICONS[tone].react;
+  return (
+    <details className={`jp-LLMOps-folded jp-mod-${tone}`} open={tone === 'warning'}>
+      <summary title={text}>
+        <Icon
+          tag="span"
+          className="jp-LLMOps-noticeIcon"
+          width="16px"
+          height="16px"
+          aria-hidden="true"
+        />
+        {title}
+      </summary>
+      <p>{text}</p>
+    </details>
   );
 }
 

@@ -2,6 +2,7 @@ import { caretDownIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { keep, recall } from '../models/memory';
+import { Boundary } from './Boundary';
 
 export interface ISectionProps {
   /** Key under which its state is remembered, and part of its ids. */
@@ -53,7 +54,7 @@ export function Section(props: ISectionProps): React.JSX.Element {
         className="jp-LLMOps-sectionBody"
         hidden={!open}
       >
-        {open && children}
+        {open && <Boundary what={title}>{children}</Boundary>}
       </div>
     </section>
   );

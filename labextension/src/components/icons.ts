@@ -27,8 +27,13 @@ const WARNING = `<svg xmlns="http://www.w3.org/2000/svg" width="16" height="16" 
   <path fill="currentColor" d="M8 1.5 15.2 14H.8zm0 3L3.4 12.5h9.2zM7.3 7h1.4v3H7.3zm0 3.6h1.4V12H7.3z"/>
 </svg>`;
 
+const INFO = `<svg xmlns="http://www.w3.org/2000/svg" width="16" height="16" viewBox="0 0 16 16">
+  <path fill="currentColor" d="M8 1.3a6.7 6.7 0 1 1 0 13.4A6.7 6.7 0 0 1 8 1.3zm0 1.4a5.3 5.3 0 1 0 0 10.6A5.3 5.3 0 0 0 8 2.7zM7.3 7h1.4v4.5H7.3zm0-2.6h1.4v1.5H7.3z"/>
+</svg>`;
+
 /** They take the colour of the text around them. */
 export const doneIcon = new LabIcon({ name: 'jupyter-llmops:done', svgstr: CHECK });
 export const failedIcon = new LabIcon({ name: 'jupyter-llmops:failed', svgstr: CROSS });
 export const stoppedIcon = new LabIcon({ name: 'jupyter-llmops:stopped', svgstr: STOPPED });
+export const infoIcon = new LabIcon({ name: 'jupyter-llmops:info', svgstr: INFO });
 export const warningIcon = new LabIcon({ name: 'jupyter-llmops:warning', svgstr: WARNING });

@@ -4,6 +4,7 @@ import { Poll } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { Client, RequestProblem } from '../api/client';
+import { isGpus, isModels, isPrompts, isRuns, isStatus } from '../api/shapes';
 import { IGpus, IModel, IPrompt, IRun, IStatus, TOPICS, Topic } from '../api/types';
 import { Reader, IReading } from './reader';
 
@@ -41,19 +42,13 @@ export class LiveState implements IDisposable {
   constructor(options: ILiveOptions) {
     const client = new Client(options.serverSettings);
     const changed = () => this.publish();
-    this.status = new Reader(() => client.get<IStatus>('status'), changed);
+    this.status = new Reader(() => client.get('status', isStatus), changed);
     this.readers = {
-      gpus: new Reader(() => client.get<IGpus>('gpus'), changed),
-      models: new Reader(
-        async () => (await client.get<{ models: IModel[] }>('models')).models,
-        changed
-      ),
-      prompts: new Reader(
-        async () => (await client.get<{ prompts: IPrompt[] }>('prompts')).prompts,
-        changed
-      ),
+      gpus: new Reader(() => client.get('gpus', isGpus), changed),
+      models: new Reader(async () => (await client.get('models', isModels)).models, changed),
+      prompts: new Reader(async () => (await client.get('prompts', isPrompts)).prompts, changed),
       runs: new Reader(
-        async () => (await client.get<{ runs: IRun[] }>(`runs?limit=${RUNS_LIMIT}`)).runs,
+        async () => (await client.get(`runs?limit=${RUNS_LIMIT}`, isRuns)).runs,
         changed
       )
     };
@@ -62,11 +57,7 @@ export class LiveState implements IDisposable {
       name: 'jupyter-llmops:live',
       auto: false,
       factory: () => this.readAll(),
-      frequency: {
-        interval: options.pollSeconds * 1000,
-        backoff: true,
-        max: Math.max(LONGEST_PAUSE, options.pollSeconds * 1000)
-      },
+      frequency: frequencyOf(options.pollSeconds),
       standby: () => (this.watchers > 0 ? 'when-hidden' : true)
     });
     this.events = options.events;
@@ -99,7 +90,7 @@ export class LiveState implements IDisposable {
 
   /** Seconds between two looks at the server. */
   set pollSeconds(seconds: number) {
-    this.poll.frequency = { ...this.poll.frequency, interval: seconds * 1000 };
+    this.poll.frequency = frequencyOf(seconds);
   }
 
   /** Read everything now; the next poll is counted from here. */
@@ -168,6 +159,12 @@ export class LiveState implements IDisposable {
     runs: Reader<IRun[]>;
   };
   private readonly changedSignal = new Signal<this, void>(this);
+}
+
+/** While the server does not answer, the pauses grow, up to a minute. */
+function frequencyOf(seconds: number) {
+  const interval = seconds * 1000;
+  return { interval, backoff: true, max: Math.max(LONGEST_PAUSE, interval) };
 }
 
 function isTopic(value: unknown): value is Topic {

@@ -2,7 +2,7 @@ import * as React from 'react';
 
 import type { DriverStatus, IDevice, IGpus } from '../api/types';
 import { Bar } from '../components/Bar';
-import { Notice } from '../components/Notice';
+import { FoldedNotice, Notice } from '../components/Notice';
 import { RelativeTime } from '../components/RelativeTime';
 import { Section } from '../components/Section';
 import { Skeleton } from '../components/Skeleton';
@@ -51,12 +51,11 @@ function Devices({ reading, onRetry }: IGpusSectionProps): React.JSX.Element {
   return (
     <>
       {driver.status !== 'ok' && (
-        <Notice
+        <FoldedNotice
           tone={driver.status === 'missing' ? 'info' : 'warning'}
           title={DRIVER[driver.status]}
-        >
-          {driver.message && <p>{driver.message}</p>}
-        </Notice>
+          text={driver.message}
+        />
       )}
       <ul className="jp-LLMOps-list">
         {value.devices.map(device => (
@@ -104,6 +103,7 @@ function Device({ device, currency }: { device: IDevice; currency: string }): Re
       <Bar
         label={isGpu ? 'Memory' : 'RAM'}
         fraction={used === null || !total ? null : used / total}
+        warns
         text={bytesOf(used, total)}
       />
       <Bar label="Load" fraction={load === null ? null : load / 100} text={percent(load)} />

@@ -39,7 +39,7 @@ export function Header(props: IHeaderProps): React.JSX.Element {
         <IconButton icon={refreshIcon} label="Read everything now" onClick={props.onRefresh} />
       </div>
       <div className="jp-LLMOps-catalog" title={catalog ? `Catalog: ${catalog.path}` : undefined}>
-        <span className="jp-LLMOps-catalogLabel">Catalog</span>
+        {catalog && <span className="jp-LLMOps-catalogLabel">Catalog</span>}
         <span className="jp-LLMOps-catalogPath">{catalog ? shortPath(catalog.path) : ''}</span>
         {catalog && !catalog.writable && !catalog.problem && (
           <span className="jp-LLMOps-tag" title="Prompts can be used, not saved.">
