@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -90,6 +91,15 @@ def test_only_what_the_classifier_is_unsure_of_goes_on_in_one_batch(cascade, cla
     assert [said.stage for said in trace] == ["clf", "model"]
     assert [said.accepted for said in trace] == [False, True]
     assert answers[1].seconds == pytest.approx(sum(said.seconds for said in trace))
+
+
+def test_the_last_stage_answers_however_unsure_it_is(cascade, classifier):
+    strict = dataclasses.replace(
+        cascade, stages=(cascade.stages[0], dataclasses.replace(cascade.stages[1], threshold=0.99))
+    )
+    answer = runner(strict, classifier, Scorer(0.51)).run(UNSURE[0])
+    assert answer.stage == "model"
+    assert answer.trace[-1].accepted
 
 
 def test_savings_are_measured_on_the_last_stage(cascade, classifier):

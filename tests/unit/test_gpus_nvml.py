@@ -52,6 +52,7 @@ int nvmlDeviceGetUUID(Handle *h, char *out, unsigned int n) {
 }
 int nvmlDeviceGetMemoryInfo(Handle *h, Memory *m) {
     m->total = (h->slot >= 0 ? 10ULL : 80ULL) << 30; m->used = 8ULL << 30; m->free = m->total - m->used;
+    if (getenv("FAKE_MEMORY_UNKNOWN")) m->total = m->free = m->used = ~0ULL;
     return code("MEMORY", h->gpu);
 }
 int nvmlDeviceGetUtilizationRates(Handle *h, Rates *r) {
@@ -209,6 +210,12 @@ def test_what_a_gpu_does_not_tell_is_none_with_the_reason(library):
     device = read(library, GPUS=1, PROCESSES=NO_PERMISSION, PROCESSES_V2=NO_PERMISSION)["devices"][0]
     assert device["processes"] is None
     assert device["problem"] == "processes: this user may not read it"
+
+
+def test_memory_of_all_ones_is_not_known(library):
+    device = read(library, GPUS=1, MEMORY_UNKNOWN=1)["devices"][0]
+    assert device["memory_total_bytes"] is None
+    assert device["memory_free_bytes"] is None
 
 
 def test_a_virtual_gpu_says_that_it_is_one(library):
