@@ -27,6 +27,8 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- bench:begin -->\n", "<!-- bench:end -->"
 PACKAGES = ("jupyter-llmops", "ipython", "torch", "transformers", "bitsandbytes", "lancedb", "joblib")
 
 
@@ -156,6 +158,19 @@ def write(results: dict[str, Any]) -> None:
         parts += [f"\n{result['note']}"] if result.get("note") else []
         parts += ["", f"{result['measured_at']}, {result['seconds']:.0f} s. {result['machine']}"]
     (RESULTS / "latest.md").write_text("\n".join(parts) + "\n", "utf-8")
+    README.write_text(in_readme(README.read_text("utf-8"), ordered), "utf-8")
+
+
+def in_readme(text: str, results: dict[str, Any]) -> str:
+    """Return the README with the results between its two marks, so that no figure is typed by hand."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    parts = [
+        line
+        for name, result in sorted(results.items())
+        for line in ("", f"**{name}** — {result['claim']}", "", *table(result))
+    ]
+    return before + BEGIN + "\n".join([*parts, "", END]) + after
 
 
 if __name__ == "__main__":

@@ -150,7 +150,9 @@ def _text(leaf: dict[str, Any], name: str) -> str:
 
 def _number(leaf: dict[str, Any], name: str) -> int | None:
     value = leaf.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    # A forged number beyond what RFC 8785 can write is no number: it must not stop who reads on.
+    known = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
+    return value if known else None
 
 
 def _moment(leaf: dict[str, Any]) -> datetime:

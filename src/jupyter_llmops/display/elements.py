@@ -88,7 +88,7 @@ def table(
     right = set(numeric)
 
     def cell(tag: str, index: int, value: object, extra: str = "") -> str:
-        align = "right;font-variant-numeric:tabular-nums" if index in right else "left"
+        align = "right;font-variant-numeric:tabular-nums;white-space:nowrap" if index in right else "left"
         return f'<{tag} style="text-align:{align};padding:3px 10px;vertical-align:top{extra}">{html(value)}</{tag}>'
 
     head = "".join(
@@ -114,17 +114,18 @@ def bar(fraction: float | None, label: str, *, color: str = COLOR_BRAND, width_e
         return Html(f'<span style="color:{COLOR_FAINT}">{html(label)}</span>')
     percent = 100 * min(1.0, max(0.0, fraction))
     return Html(
+        f'<span style="white-space:nowrap">'
         f'<span style="display:inline-block;vertical-align:middle;width:{width_em}em;height:.6em;'
         f'border-radius:.3em;overflow:hidden;background:{COLOR_TRACK};margin-right:.6em">'
         f'<span style="display:block;height:100%;width:{percent:.1f}%;background:{color}"></span></span>'
-        f'<span style="font-variant-numeric:tabular-nums">{html(label)}</span>'
+        f'<span style="font-variant-numeric:tabular-nums">{html(label)}</span></span>'
     )
 
 
 def status(name: str, word: str = "") -> Html:
     """Return a status as a mark and a word, so that colour is never the only sign."""
     mark, color = STATUS_MARKS.get(name, ("·", COLOR_FAINT))
-    return Html(f'<span style="color:{color}">{mark}</span> {html(word or name)}')
+    return Html(f'<span style="color:{color}">{mark}</span>&nbsp;{html(word or name)}')
 
 
 def moment(when: datetime | None, now: datetime | None = None) -> Html:
@@ -132,7 +133,7 @@ def moment(when: datetime | None, now: datetime | None = None) -> Html:
     if when is None:
         return Html(ABSENT)
     exact = when.astimezone().isoformat(sep=" ", timespec="seconds")
-    return Html(f'<span title="{html(exact)}">{html(ago(when, now))}</span>')
+    return Html(f'<span title="{html(exact)}" style="white-space:nowrap">{html(ago(when, now))}</span>')
 
 
 def text_table(
