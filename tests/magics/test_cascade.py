@@ -61,6 +61,16 @@ def test_many_texts_and_their_truth(ready: Notebook) -> None:
     assert [answer.label for answer in lines] == ["yes", "no"]
 
 
+def test_the_models_leaning_is_taken_off(ready: Notebook) -> None:
+    """A model that always says yes at 90 % knows nothing: measured on unlabelled texts, it is at 50 %."""
+    ready.run("seen = 'one two three four five six seven eight'.split()")
+    ready.run(f"{NEW} --unlabelled seen")
+    answer = ready.run('%cascade mood "a text of other words"')
+    assert answer.trace[-1].confidence == pytest.approx(0.5)
+    ready.run(NEW)
+    assert ready.run('%cascade mood "a text of other words"').trace[-1].confidence == pytest.approx(0.9)
+
+
 def test_a_run_of_a_cascade_is_in_the_trail(ready: Notebook) -> None:
     ready.run(NEW)
     ready.run('%cascade run mood "good"')

@@ -51,6 +51,13 @@ class CascadeMagics(WorkspaceMagics):
         "--examples", metavar="VAR", default="", help="new: variable with answered texts, (text, label) each."
     )
     @argument(
+        "--unlabelled",
+        metavar="VAR",
+        default="",
+        help="new: variable with texts (no labels needed) on which the model's own leaning to a label is "
+        "measured, to be taken off its answers.",
+    )
+    @argument(
         "--truth", metavar="VAR", default="", help="run: right labels of many texts; shows the accuracy."
     )
     @argument(
@@ -100,7 +107,15 @@ class CascadeMagics(WorkspaceMagics):
         answer = self._variable(arguments.answer, "--answer", str) if arguments.answer else ""
         cascade = build_cascade(words[0], labels, stages, instruction, examples, answer)
         classifiers = {stage.name: self.namespace[stage.name] for stage in stages if stage.kind == "classic"}
-        return self.workspace.define_cascade(cascade, classifiers)
+        unlabelled = (
+            self._variable(arguments.unlabelled, "--unlabelled", None) if arguments.unlabelled else None
+        )
+        self.workspace.define_cascade(cascade, classifiers)
+        if unlabelled is None:
+            return cascade
+        with LiveAnswer(self.shell) as live:
+            calibrated = self.workspace.cascade(cascade.name, live.progress).calibrate(list(unlabelled))
+        return self.workspace.define_cascade(calibrated, classifiers)
 
     def _labels(self, text: str) -> tuple[str, ...]:
         if not text:
@@ -143,6 +158,7 @@ class CascadeMagics(WorkspaceMagics):
             wanted = {
                 "--instruction": "a text",
                 "--answer": "a text",
+                "--unlabelled": "texts",
                 "--examples": "a list of (text, label)",
             }.get(option, "labels")
             raise UsageError(f"{option} {name} is not a variable that holds {wanted}.", usage(self.cascade))
