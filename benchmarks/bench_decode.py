@@ -16,11 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM
-
 from jupyter_llmops.inference import sources
 from jupyter_llmops.inference.preparation import prepare
+from jupyter_llmops.inference.threads import import_torch
 from jupyter_llmops.inference.transformers_engine import TransformersEngine
 from jupyter_llmops.records.request import GenerationParameters, InferenceRequest, Message
 
@@ -61,6 +59,12 @@ def main() -> None:
 
 def load() -> tuple[dict[str, Decode], dict[str, float]]:
     """Return what decodes so many tokens, and the MiB of its weights, by name."""
+    import_torch()  # before transformers does, so that all have the same threads
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     engine = TransformersEngine(MODELS, offline=True)
     model = engine.with_digest(sources.resolve(sources.DEFAULT_LLM))
     identity = engine.identify(model, "nf4")
@@ -103,6 +107,7 @@ def tokens_of(engine: TransformersEngine, model: Any) -> list[int]:
 
 def peer(net: Any, prompt: Any) -> Decode:
     """Return what decodes with a plain transformers model."""
+    import torch
 
     def decode(tokens: int) -> None:
         with torch.inference_mode():

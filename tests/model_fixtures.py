@@ -17,6 +17,9 @@ from jupyter_llmops.inference.transformers_engine import TransformersEngine
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.request import GenerationParameters, InferenceRequest, Message
 
+# Tests share the machine with browsers and servers; see inference/threads.py.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 Ask = Callable[..., InferenceRequest]

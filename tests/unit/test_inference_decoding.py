@@ -81,6 +81,10 @@ def test_defaults_of_the_folder_decide_nothing(tiny_folder: Path, tmp_path: Path
     }
     (wild / "generation_config.json").write_text(json.dumps({**defaults, "eos_token_id": 2}))
     engine = TransformersEngine(tmp_path / "models", offline=True)
+    plain = engine.with_digest(resolve(str(tiny_folder)))
+    likely = engine.generate(make_request(engine, plain, "abc", "fp32", max_new_tokens=1), plain).token_ids
+    defaults["suppress_tokens"] = list(likely)  # no parameter of ours, and yet it must not count
+    (wild / "generation_config.json").write_text(json.dumps({**defaults, "eos_token_id": 2}))
     answers = []
     for folder in (tiny_folder, wild):
         model = engine.with_digest(resolve(str(folder)))

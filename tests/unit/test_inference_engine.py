@@ -313,3 +313,26 @@ def test_a_folder_is_quantized_once_and_answers(tiny_folder: Path, tmp_path: Pat
     assert not any("Quantizing" in doing for doing in said)
     assert again.generate(request, model).token_ids == first.token_ids
     assert again.rendered(model, [Message("user", "x")]).endswith("<|im_start|>assistant\n")
+
+
+def test_pytorchs_threads_sleep_while_they_wait() -> None:
+    """Seen by PyTorch when it loads, and gone afterwards; a user's own choice stays."""
+    script = """
+        import os, sys
+        from jupyter_llmops.inference.threads import import_torch
+
+        class Spy:
+            def find_spec(self, name, path=None, target=None):
+                if name == "torch":
+                    print("policy", os.environ.get("OMP_WAIT_POLICY"))
+
+        sys.meta_path.insert(0, Spy())
+        os.environ.pop("OMP_WAIT_POLICY", None)
+        if sys.argv[1:]:
+            os.environ["OMP_WAIT_POLICY"] = sys.argv[1]
+        import_torch()
+        assert "torch" in sys.modules
+        print("then", os.environ.get("OMP_WAIT_POLICY"))
+    """
+    assert run(script).stdout.split() == ["policy", "PASSIVE", "then", "None"]
+    assert run(script, "ACTIVE").stdout.split() == ["policy", "ACTIVE", "then", "ACTIVE"]

@@ -17,6 +17,7 @@ from jupyter_llmops.inference.engine import Progress
 from jupyter_llmops.inference.memory import memory_error, need_memory, weights_bytes
 from jupyter_llmops.inference.quantization import CONVERSION_VERSION, installed_version
 from jupyter_llmops.inference.sources import ModelFiles, read_config
+from jupyter_llmops.inference.threads import WAIT_POLICY
 from jupyter_llmops.records.model import Model
 
 # A process with torch and transformers, before any weight.
@@ -144,7 +145,7 @@ def _needed(files: ModelFiles) -> int:
 
 
 def _run(job: Job, model: Model, progress: Progress | None) -> None:
-    environment = dict(os.environ)
+    environment = {WAIT_POLICY: "PASSIVE", **os.environ}
     package_root = str(Path(jupyter_llmops.__path__[0]).parent)
     environment["PYTHONPATH"] = os.pathsep.join(
         [package_root, *filter(None, [environment.get("PYTHONPATH")])]

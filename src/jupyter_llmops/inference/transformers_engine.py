@@ -16,6 +16,7 @@ from jupyter_llmops.inference.memory import need_memory
 from jupyter_llmops.inference.preparation import prepare, prepare_tokenizer
 from jupyter_llmops.inference.quantization import choose_device, choose_quantization, engine_version
 from jupyter_llmops.inference.streaming import TextStream
+from jupyter_llmops.inference.threads import import_torch
 from jupyter_llmops.records.completion import FinishReason, Generation
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.request import InferenceRequest, Message
@@ -285,10 +286,12 @@ class TransformersEngine:
             if key in self._weights:
                 return self._weights[key]
             with boundary("Loading", model, device):
-                from jupyter_llmops.inference.loading import load_weights
-
                 files = sources.locate(model, offline=self.offline, progress=progress)
                 prepared = prepare(model, files, self.folder, identity.quantization, device, progress)
+                # Only now: the process that converts has the memory to itself until then.
+                import_torch()
+                from jupyter_llmops.inference.loading import load_weights
+
                 chat = self._chat(model, progress)
                 if progress is not None:
                     progress(f"Loading {model.name} ({identity.quantization}, {device})", None)
@@ -305,6 +308,7 @@ class TransformersEngine:
                 with boundary("Reading the tokenizer of", model, "cpu"):
                     files = sources.locate(model, offline=self.offline, progress=progress)
                     folder = prepare_tokenizer(model, files, self.folder, progress)
+                    import_torch()
                     self._chats[model.digest] = ChatTokenizer(folder)
             return self._chats[model.digest]
 
