@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kernels import Desk, Kernel, make_desk
 from model_fixtures import models_folder
+from real_kernels import Desk, Kernel, make_desk
 
 __all__ = ["models_folder"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from kernels import make_desk
+from real_kernels import make_desk
 
 
 @dataclass

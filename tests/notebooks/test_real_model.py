@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kernels import make_desk
+from real_kernels import make_desk
 
 if TYPE_CHECKING:
-    from kernels import Desk, Kernel
+    from real_kernels import Desk, Kernel
 
 PROMPT = "%%prompt -n 24\nSay in one sentence what a {{ thing }} is."
 
@@ -41,7 +41,8 @@ def test_the_model_answers_while_it_is_watched(kernel: Kernel) -> None:
     assert "tokens/s" in shown.text
     partial = [text for text in seen if "pieces" in text]
     assert partial, "nothing was shown while the answer was written"
-    assert any(message["msg_type"] == "clear_output" for message in shown.messages)
+    assert seen[-1] == "", "what was drawn meanwhile stays beside the result"
+    assert not any(message["msg_type"] == "clear_output" for message in shown.messages)
 
 
 def test_the_second_call_comes_from_the_cache(kernel: Kernel, answered: str) -> None:
