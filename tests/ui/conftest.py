@@ -50,7 +50,7 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def built_sidebar() -> Path:
+def built_sidebar(chromium: str) -> Path:
     """Return the built labextension."""
     if not (LABEXTENSION / "package.json").exists():
         pytest.fail("The sidebar is not built. Type: npm ci && npm run build:prod, in labextension/.")
