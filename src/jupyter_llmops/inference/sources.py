@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from jupyter_llmops.errors import InferenceError, ModelNotAvailableError, UnknownNameError
+from jupyter_llmops.errors import InferenceError, LLMOpsError, ModelNotAvailableError, UnknownNameError
 from jupyter_llmops.inference.engine import Progress
 from jupyter_llmops.inference.manifest import manifest_digest
 from jupyter_llmops.records.model import Model
@@ -259,9 +259,14 @@ def read_config(files: ModelFiles) -> dict[str, Any]:
 
 
 def _with_source(packaged: Packaged) -> Model:
-    place = _package_folder(packaged.package)
-    source = f"package:{packaged.package}" if place else f"hub:{packaged.hub_id}"
-    return replace(packaged.model, source=source)
+    if _package_folder(packaged.package) is None:
+        return replace(packaged.model, source=f"hub:{packaged.hub_id}")
+    model = replace(packaged.model, source=f"package:{packaged.package}")
+    try:
+        files = locate(model).files
+        return replace(model, size_bytes=sum(path.stat().st_size for path in files))
+    except (LLMOpsError, OSError):
+        return model  # a listing shows what is known; using the model says what is wrong
 
 
 def _install_hint(model: Model) -> str:
