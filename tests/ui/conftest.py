@@ -38,12 +38,21 @@ StartJupyter = Callable[..., Jupyter]
 OpenWorkbench = Callable[[Jupyter], Workbench]
 
 
+CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
+
+# Without a browser only test_browser.py is left, so that one line says why.
+collect_ignore = [
+    path.name
+    for path in Path(__file__).parent.glob("test_*.py")
+    if CHROMIUM is None and path.name != "test_browser.py"
+]
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Return the program, or skip; with LLMOPS_REQUIRE_BROWSER=1 its absence is a failure."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found:
-        return found
+    if CHROMIUM:
+        return CHROMIUM
     if os.environ.get("LLMOPS_REQUIRE_BROWSER") == "1":
         pytest.fail("No Chromium on PATH, and LLMOPS_REQUIRE_BROWSER=1: install Debian's chromium.")
     pytest.skip("No Chromium on PATH: install Debian's chromium to run the browser tests.")
