@@ -129,3 +129,11 @@ def test_ten_megabytes_are_kept(catalog: Catalog) -> None:
     template = "0123456789" * 1_000_000
     catalog.prompts.publish("big", template)
     assert catalog.prompts.get("big").template == template
+
+
+def test_a_catalog_whose_table_is_empty_lists_nothing(catalog: Catalog) -> None:
+    """The first stamped cell makes every table; until somebody saves a prompt its table is empty."""
+    catalog.migrate()
+    assert catalog.prompts.list() == []
+    assert catalog.models.list() == []
+    assert catalog.runs.list() == []

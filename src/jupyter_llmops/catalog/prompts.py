@@ -53,6 +53,8 @@ class Prompts:
         pairs = zip(rows["name"].to_pylist(), rows["version"].to_pylist(), strict=True)
         for position, (name, version) in enumerate(pairs):
             newest[name] = max(newest.get(name, (0, 0)), (version, position))
+        if not newest:
+            return []
         # Only the newest become Python objects: there may be many more versions than prompts.
         chosen = rows.take([position for _, position in newest.values()])
         found = [_prompt(row) for row in rows_of(chosen)]
