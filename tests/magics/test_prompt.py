@@ -195,3 +195,106 @@ def test_a_value_under_a_secret_name_is_not_kept(notebook: Notebook) -> None:
     content = notebook.workspace.content(notebook.workspace.run("-1", kind="prompt"))
     assert "plainlookingvalue7731" not in json.dumps(content)
     assert notebook.run("%%prompt\nUse {{ api_key }} now").source == "model"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%%prompt --var password=swordfish77 -m nosuch\nHi {{ password }}",
+        "%%prompt --var password=swordfish77 --bogus\nHi",
+        "%%prompt --var password=swordfish77\nHi {{ password }} {{ undefined_name }}",
+        "%prompt nosuch api_key=swordfish77",
+        "%%prompt --param api_key=swordfish77\nHi",
+        "%%prompt --var password=swordfish77 --system 'open\nHi",
+    ],
+)
+def test_a_secret_on_the_line_is_not_kept_when_the_prompt_fails(notebook: Notebook, cell: str) -> None:
+    notebook.fail(cell)
+    notebook.run("%runs")
+    for path in notebook.workspace.folder.parent.rglob("*"):
+        assert not path.is_file() or b"swordfish77" not in path.read_bytes(), path
+
+
+def test_nothing_that_is_saved_with_a_prompt_may_hold_a_secret(notebook: Notebook) -> None:
+    workspace = notebook.workspace
+    for options in (
+        {"parameters": {"note": SECRET}},
+        {"parameters": {"api_key": "swordfish77"}},
+        {"model": f"/models/{SECRET}"},
+        {"system": SECRET},
+        {"description": SECRET},
+    ):
+        with pytest.raises(SecretError) as raised:
+            workspace.save_prompt("leak", "Hi", **options)  # type: ignore[arg-type]
+        assert SECRET not in str(raised.value)
+    with pytest.raises(SecretError) as raised:
+        workspace.save_prompt(SECRET, "Hi")
+    assert SECRET not in str(raised.value)
+
+
+def test_a_prompt_that_can_not_be_decoded_is_not_saved(notebook: Notebook) -> None:
+    for line in ("--param top_p=much -t 1", "--param no_such=1", "--seed -5"):
+        assert isinstance(notebook.fail(f"%%prompt -s broken {line}\nHi"), UsageError), line
+    assert len(notebook.run("%prompts")) == 0
+
+
+def test_a_saved_seed_of_zero_is_a_seed(notebook: Notebook) -> None:
+    notebook.run("%%prompt -s drawn -t 0.7 --seed 0\nHi")
+    assert notebook.run("%prompts show drawn").parameters == (("seed", 0), ("temperature", 0.7))
+    assert notebook.run("%prompt drawn").source == "cache"
+
+
+def test_the_system_message_is_a_template_too(notebook: Notebook) -> None:
+    notebook.run("role = 'pirate'")
+    dry = notebook.run("%%prompt --system 'You are a {{ role }}' --dry-run\nHi")
+    assert dry.request.messages[0].content == "You are a pirate"
+
+
+def test_only_the_notebooks_variables_are_expanded(notebook: Notebook) -> None:
+    notebook.run("word = 'hello'\nshell = 'fish'")
+    assert notebook.run("%%prompt --var x=$word --var y={shell}\n{{ x }} {{ y }}").text == "hello fish"
+
+
+def test_a_dry_run_without_the_cache_would_not_hit(notebook: Notebook) -> None:
+    notebook.run("%%prompt\nHi")
+    assert notebook.run("%%prompt --dry-run\nHi").would_hit
+    assert not notebook.run("%%prompt --dry-run --no-cache\nHi").would_hit
+
+
+def test_misspelt_options_are_not_passed_over(notebook: Notebook) -> None:
+    for call in (notebook.workspace.prompt, notebook.workspace.dry_run):
+        with pytest.raises(UsageError, match="temperature"):
+            call("Hi", temperatur=1.0)  # type: ignore[call-arg,operator]
+    with pytest.raises(UsageError, match="at least 1"):
+        notebook.workspace.prompt("Hi", max_new_tokens=0)
+
+
+def test_keywords_and_odd_versions_are_refused(notebook: Notebook) -> None:
+    notebook.run("%%prompt -s about\nHi")
+    assert isinstance(notebook.fail("%%prompt --into class\nHi"), UsageError)
+    assert isinstance(notebook.fail("%prompt about@²"), UsageError)
+
+
+class _Frontend:
+    """What a kernel's shell has and a terminal's has not, with every message that is published."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, shell: object) -> None:
+        self.shown: list[str] = []
+        self.cleared = 0
+        monkeypatch.setattr(shell, "kernel", object(), raising=False)
+        monkeypatch.setattr(shell.display_pub, "publish", self._publish)  # type: ignore[attr-defined]
+        monkeypatch.setattr(shell.display_pub, "clear_output", self._clear)  # type: ignore[attr-defined]
+
+    def _publish(self, data: dict[str, str], *_: object, **__: object) -> None:
+        self.shown.append(data["text/plain"])
+
+    def _clear(self, *_: object) -> None:
+        self.cleared += 1
+
+
+def test_what_the_cell_showed_before_stays(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    frontend = _Frontend(monkeypatch, notebook.shell)
+    notebook.run("%%prompt\nHi there")
+    assert any("pieces" in text or "Loading" in text for text in frontend.shown)
+    assert frontend.shown[-1] == ""
+    assert frontend.cleared == 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_llmops.errors import AuditError, ReproduceError, UnknownNameError
+import pytest
+
+from jupyter_llmops.errors import AuditError, ReproduceError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from magic_shell import Notebook
@@ -109,3 +111,42 @@ def test_audit_can_be_switched_off(notebook: Notebook) -> None:
     notebook.run("%%prompt\nHi")
     assert notebook.workspace.journal.stamped == before
     assert not isinstance(notebook.run("%llmops"), AuditError)
+
+
+def test_cells_are_stamped_after_a_reload(notebook: Notebook) -> None:
+    notebook.run("x = 1")
+    notebook.run("%reload_ext jupyter_llmops")
+    notebook.run("x = 'after the reload'")
+    completion = notebook.run("%%prompt\nHi")
+    assert completion.run_id
+    sources = [
+        (notebook.workspace.content(run) or {}).get("source") for run in notebook.run("%runs --kind cell")
+    ]
+    assert "x = 'after the reload'" in sources
+    assert notebook.run("%audit verify").ok
+
+
+def test_an_answer_without_a_record_is_not_taken_for_another(notebook: Notebook) -> None:
+    notebook.run("%%prompt\nThe recorded one")
+    notebook.run("%config LLMOps.audit = False")
+    completion = notebook.run("%%prompt --into unrecorded\nAnother")
+    notebook.run("%config LLMOps.audit = True")
+    assert completion.run_id == ""
+    error = notebook.fail("%reproduce unrecorded")
+    assert isinstance(error, UsageError)
+    assert "no record" in str(error)
+
+
+def test_a_run_without_a_token_is_not_called_identical(notebook: Notebook) -> None:
+    notebook.engine.interrupt_after = 0
+    notebook.fail("%%prompt\none two")
+    error = notebook.fail("%reproduce")
+    assert isinstance(error, ReproduceError)
+    assert "first token" in str(error)
+
+
+def test_a_number_of_runs_that_is_none_does_not_blame_the_catalog(notebook: Notebook) -> None:
+    assert len(notebook.run("%runs -n 99999999999999999999")) >= 1
+    for limit in (0, -1, "many"):
+        with pytest.raises(UsageError):
+            notebook.workspace.runs(limit=limit)  # type: ignore[arg-type]

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jupyter_llmops.errors import UsageError
 from jupyter_llmops.records.gpu import Device
 from jupyter_llmops.workspace.inventory import parse_size
+from jupyter_llmops.workspace.parts import user_name
 
 if TYPE_CHECKING:
     from magic_shell import Notebook
@@ -194,3 +196,32 @@ def test_a_question_mark_explains_the_magic(notebook: Notebook, magic: str) -> N
     text = method.__doc__ or ""
     assert f"%{magic}" in text
     assert len(text.splitlines()) > 5
+
+
+def test_settings_count_also_after_the_first_prompt(notebook: Notebook) -> None:
+    notebook.run("%%prompt\nHi")
+    notebook.run("%config LLMOps.cache = False")
+    assert notebook.run("%%prompt\nHi").source == "model"
+    notebook.run("%config LLMOps.cache = True")
+    assert notebook.run("%%prompt\nHi").source == "cache"
+
+
+def test_a_default_models_name_is_not_taken(notebook: Notebook, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "model.safetensors").write_bytes(b"\0" * 64)
+    error = notebook.fail(f"%models add smollm2-135m-instruct {folder}")
+    assert isinstance(error, UsageError)
+    assert "default model" in str(error)
+
+
+def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    import getpass
+    import os
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert user_name() == f"uid-{os.getuid()}"

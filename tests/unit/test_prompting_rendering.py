@@ -152,3 +152,33 @@ def test_variables_of_ignores_what_the_template_sets_itself() -> None:
         "xs",
         "z",
     )
+
+
+def test_what_claims_to_equal_everything_is_not_called() -> None:
+    class Agreeable:
+        called = False
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self) -> str:
+            Agreeable.called = True
+            return ""
+
+    with pytest.raises(TemplateError, match="only read values"):
+        render("{{ thing() }}", {"thing": Agreeable()})
+    assert not Agreeable.called
+
+
+def test_a_variable_may_have_the_name_of_a_function_of_jinja() -> None:
+    rendered = render("{{ namespace }} {{ range(2)|list }}", {"namespace": "prod", "range": "A4"})
+    assert rendered.text == "prod [0, 1]"
+    assert rendered.variables == ("namespace",)
+    assert render("{% set ns = namespace(n=1) %}{{ ns.n }}", {"namespace": "prod"}).text == "1"
+
+
+def test_an_unknown_filter_is_said_with_one_full_stop() -> None:
+    with pytest.raises(TemplateError, match=r"nofilter'\. "):
+        render("{{ x|nofilter }}", {"x": 1})

@@ -59,14 +59,17 @@ def _sentence(text: str) -> str:
 
 
 def _expand(word: str, shell: InteractiveShell) -> str:
-    expanded: str = shell.var_expand(word, depth=0, formatter=_formatter())
-    return expanded
-
-
-def _formatter() -> Any:
+    """Return a word with the notebook's variables in it; a word that is itself a template stays raw."""
     from IPython.utils.text import DollarFormatter
 
-    return DollarFormatter()
+    if "{{" in word or "{%" in word:
+        return word
+    # Not `shell.var_expand`: it would also see the local variables of this function.
+    try:
+        expanded: str = DollarFormatter().vformat(word, args=[], kwargs=dict(shell.user_ns))
+    except Exception:  # noqa: BLE001 - as IPython has it: what can't be expanded stays as it was typed
+        return word
+    return expanded
 
 
 def choose(
@@ -120,6 +123,23 @@ def pairs(words: Iterable[str] | None, option: str) -> dict[str, str]:
             )
         values[name] = value
     return values
+
+
+def secret_values(line: str) -> dict[str, str]:
+    """Return the ``name=value`` of a line whose name says that the value is secret, however wrong the rest is."""
+    from jupyter_llmops.guard.assignments import looks_random, name_strength
+
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        words = line.split()
+    found: dict[str, str] = {}
+    for word in words:
+        name, _, value = word.removeprefix("--var=").removeprefix("--param=").partition("=")
+        strength = name_strength(name) if value and value[0] not in "${" else 0
+        if strength > 1 or (strength and looks_random(value)):
+            found[name] = value
+    return found
 
 
 def scalars(values: Mapping[str, str]) -> dict[str, Scalar]:

@@ -87,6 +87,7 @@ def unload(shell: InteractiveShell) -> None:
         return
     if workspace.stamper is not None:
         workspace.stamper.unregister()
+        workspace.stamper = None  # its journal is closed below
     _configurables(shell).remove(workspace.settings)
     workspace.close()
     delattr(shell, _ATTRIBUTE)

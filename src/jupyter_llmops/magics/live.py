@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.display import DisplayHandle, clear_output, display
+from IPython.display import DisplayHandle, display
 
 # Redrawing more often only makes the browser work.
 SECONDS_BETWEEN_DRAWS = 0.08
@@ -50,7 +50,9 @@ class LiveAnswer:
             self._line = f"stopped after {self._pieces} pieces"
             self._draw()  # what had come stays on the screen, above the error's line
         else:
-            clear_output(wait=True)
+            # Only what was drawn here: clear_output would take with it what the cell's other lines
+            # and warnings have shown.
+            self._handle.update({"text/plain": "", "text/html": ""}, raw=True)
 
     def progress(self, sentence: str, fraction: float | None = None) -> None:
         """Show a sentence and, where one is known, how far it is (0 to 1)."""

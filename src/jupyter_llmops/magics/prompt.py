@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.magic import line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from jupyter_llmops.errors import UsageError
-from jupyter_llmops.magics.arguments import pairs, parse, scalars, usage
+from jupyter_llmops.magics.arguments import pairs, parse, scalars, secret_values, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
 
@@ -58,14 +59,17 @@ class PromptMagics(WorkspaceMagics):
 
         ``%prompt NAME topic=entropy`` runs a prompt that was saved with ``-s NAME``.
         """
+        # Before anything can fail: the cell is stamped whatever comes, and its source holds this line.
+        for name, value in secret_values(line).items():
+            self.workspace.redactor.learn(name, value)
         arguments = parse(self.prompt, line, self.shell)
-        if arguments.into and not arguments.into.isidentifier():
+        if arguments.into and (not arguments.into.isidentifier() or iskeyword(arguments.into)):
             raise UsageError(
                 f"--into {arguments.into!r} is not the name of a variable.", "Type --into answer."
             )
         template, options = self._what_to_run(arguments, cell)
         if arguments.dry_run:
-            return self.workspace.dry_run(template, **options)
+            return self.workspace.dry_run(template, use_cache=not arguments.no_cache, **options)
         with LiveAnswer(self.shell) as live:
             completion = self.workspace.prompt(
                 template,

@@ -139,6 +139,8 @@ class PromptPipeline:
         if not rendered.text.strip():
             raise TemplateError("The prompt is empty.", "Write it below the %%prompt line.")
         system = render(draft.system, draft.variables)
+        for name in {*rendered.variables, *system.variables}:
+            self._learn_secret(name, draft.variables.get(name))
         messages: tuple[Message, ...] = (Message("user", rendered.text),)
         if system.text:
             messages = (Message("system", system.text), *messages)
@@ -154,20 +156,18 @@ class PromptPipeline:
             quantization=identity.quantization,
             device=identity.device,
         )
-        for name in {*rendered.variables, *system.variables}:
-            self._learn_secret(name, draft.variables.get(name))
         kinds: list[str] = []
         for message in messages:
             kinds += [kind for kind in self._find_secrets(message.content) if kind not in kinds]
         return PreparedPrompt(draft, rendered, request, model, tuple(kinds))
 
-    def dry_run(self, prepared: PreparedPrompt) -> DryRun:
-        """Return what would be sent, how long it is and whether the cache has the answer."""
+    def dry_run(self, prepared: PreparedPrompt, *, use_cache: bool = True) -> DryRun:
+        """Return what would be sent, how long it is and whether it would come from the cache."""
         return DryRun(
             request=prepared.request,
             variables=prepared.rendered.variables,
             tokens_in=self._engine.count_tokens(prepared.model, prepared.request.messages),
-            would_hit=not prepared.secrets and self._cache.peek(prepared.request),
+            would_hit=use_cache and not prepared.secrets and self._cache.peek(prepared.request),
             secrets=prepared.secrets,
         )
 

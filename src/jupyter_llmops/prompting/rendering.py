@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Literal
@@ -56,18 +56,31 @@ def variables_of(template: str) -> tuple[str, ...]:
     TemplateError
         The template is not valid Jinja2; the message names the line.
     """
+    return _names(template, ())
+
+
+def _names(template: str, variables: Container[str]) -> tuple[str, ...]:
+    """Return the names that a template needs, and those of Jinja2's own that `variables` has too.
+
+    ``namespace``, ``range``, ``dict`` and the like are Jinja2's functions where the template calls
+    them, and else a variable of that name.
+    """
     import jinja2
-    from jinja2 import meta
+    from jinja2 import meta, nodes
 
     environment = sandbox()
     try:
-        names = meta.find_undeclared_variables(environment.parse(template))
+        tree = environment.parse(template)
+        names = meta.find_undeclared_variables(tree)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(
-            f"Line {error.lineno} of the template is not valid Jinja2: {error.message}.",
+            f"Line {error.lineno} of the template is not valid Jinja2: {str(error.message).rstrip('.')}.",
             "A variable is written {{ name }}; literal braces {{ '{{' }}.",
         ) from None
-    return tuple(sorted(names - set(environment.globals)))
+    called = {call.node.name for call in tree.find_all(nodes.Call) if isinstance(call.node, nodes.Name)}
+    read = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "load"}
+    shadowed = {name for name in (read - called) & set(environment.globals) if name in variables}
+    return tuple(sorted((names - set(environment.globals)) | shadowed))
 
 
 def render(template: str, variables: Mapping[str, Any]) -> Rendered:
@@ -86,7 +99,7 @@ def render(template: str, variables: Mapping[str, Any]) -> Rendered:
         A name is not defined (the error names it), the template is not valid, or it asks for
         something that the sandbox does not allow.
     """
-    names = variables_of(template)
+    names = _names(template, variables)
     missing = [name for name in names if name not in variables]
     if missing and not _tolerated(template, missing):
         raise _undefined(missing[0], variables)

@@ -32,7 +32,8 @@ def sandbox() -> ImmutableSandboxedEnvironment:
         intercepted_binops = frozenset({"*", "**"})
 
         def is_safe_callable(self, obj: Any) -> bool:
-            if isinstance(obj, Macro) or obj in self.globals.values():
+            # By identity: an object of the notebook may call itself equal to anything.
+            if isinstance(obj, Macro) or any(obj is own for own in self.globals.values()):
                 return True
             owner = getattr(obj, "__self__", None)
             if isinstance(obj, types.MethodType) and type(owner).__module__.startswith("jinja2."):

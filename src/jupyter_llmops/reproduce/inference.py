@@ -79,7 +79,8 @@ def compare(recorded: RecordedPrompt, answer: dict[str, Any]) -> Reproduction:
 
 def _ask_worker(order: dict[str, Any]) -> dict[str, Any]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "jupyter_llmops.reproduce.worker"],
+        # -P: the notebook's folder may hold a file that is named like a module.
+        [sys.executable, "-P", "-m", "jupyter_llmops.reproduce.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

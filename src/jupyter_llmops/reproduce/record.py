@@ -60,6 +60,11 @@ def recorded_prompt(run: Run, content: Mapping[str, Any] | None) -> RecordedProm
             f"Run {run.id} ended without an answer ({run.error_type or run.status}), so there is nothing to compare.",
             "Type %runs to see the runs with an answer.",
         )
+    if run.status == "interrupted" and not content["response"] and content.get("token_ids") == "[]":
+        raise ReproduceError(
+            f"Run {run.id} was stopped before its first token, so there is nothing to compare.",
+            "Type %runs to see the runs with an answer.",
+        )
     try:
         return RecordedPrompt(
             run=run,

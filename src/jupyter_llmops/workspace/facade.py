@@ -39,9 +39,10 @@ class Workspace(Prompts, Cascades, Inventory, Trail):
         )
 
     def close(self) -> None:
-        """Write what is left of the journal."""
-        if "journal" in self.__dict__:
-            self.journal.close()
+        """Write what is left of the journal; what is stamped later begins a new session."""
+        journal = self.__dict__.pop("journal", None)
+        if journal is not None:
+            journal.close()
 
 
 _open: dict[Path, Workspace] = {}

@@ -40,13 +40,16 @@ class Inventory(Parts):
         source : str
             A folder, a GGUF file, a hub id ``OWNER/NAME`` or a known model's name.
         """
-        from jupyter_llmops.inference.sources import digest_of, resolve
+        from jupyter_llmops.inference.sources import digest_of, known_models, resolve
 
-        found = digest_of(
-            resolve(source, self.catalog.models.list),
-            self.models_folder,
-            offline=self.settings.stay_offline(),
-        )
+        found = resolve(source, self.catalog.models.list)
+        for default in known_models():
+            if name.strip().casefold() == default.name and found.source != default.source:
+                raise UsageError(
+                    f"{name!r} is the name of a default model, which would be used in place of {source}.",
+                    f"Type %models add my-{default.name} {source}.",
+                )
+        found = digest_of(found, self.models_folder, offline=self.settings.stay_offline())
         added = self.catalog.models.add(
             replace(
                 found,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import warnings
 from collections.abc import Callable
 from datetime import datetime
@@ -31,6 +32,14 @@ class TrailWarning(UserWarning):
     """Something could not be written to the trail; the notebook goes on."""
 
 
+def user_name() -> str:
+    """Return who is using this; a number where the system knows no name, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+
 class Parts:
     """The wired parts.
 
@@ -45,7 +54,7 @@ class Parts:
     def __init__(self, settings: LLMOps, folder: Path) -> None:
         self.settings = settings
         self.folder = folder
-        self.user = getpass.getuser()
+        self.user = user_name()
         self.stamper: CellStamper | None = None
 
     @cached_property
@@ -93,7 +102,11 @@ class Parts:
         """Computes answers in this process."""
         from jupyter_llmops.inference.transformers_engine import TransformersEngine
 
-        return TransformersEngine(self.models_folder, offline=self.settings.stay_offline())
+        engine = TransformersEngine(self.models_folder, offline=self.settings.stay_offline())
+        self.settings.observe(
+            lambda _: setattr(engine, "offline", self.settings.stay_offline()), "offline"
+        )  # %config LLMOps.offline = True
+        return engine
 
     @cached_property
     def cache(self) -> ExactCache:
@@ -102,6 +115,7 @@ class Parts:
 
         cache = ExactCache(self.folder / "cache")
         cache.enabled = self.settings.cache
+        self.settings.observe(lambda change: setattr(cache, "enabled", change["new"]), "cache")
         return cache
 
     @cached_property

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
-from jupyter_llmops.errors import SecretError, UsageError
+from jupyter_llmops.errors import SecretError, UsageError, nearest
 from jupyter_llmops.records.listing import Listing
 from jupyter_llmops.workspace.parts import Parts, Progress
 
@@ -97,9 +97,10 @@ class Prompts(Parts):
             prepared = replace(prepared, draft=replace(draft, saved=saved))
         return self.pipeline.run(prepared, use_cache=use_cache, on_text=on_text, progress=progress)
 
-    def dry_run(self, template: str, **options: Unpack[PromptOptions]) -> DryRun:
+    def dry_run(self, template: str, *, use_cache: bool = True, **options: Unpack[PromptOptions]) -> DryRun:
         """Return what `prompt` would send, how many tokens it is and whether it would hit."""
-        return self.pipeline.dry_run(self.pipeline.prepare(self._draft(template, options)))
+        prepared = self.pipeline.prepare(self._draft(template, options))
+        return self.pipeline.dry_run(prepared, use_cache=use_cache)
 
     def save_prompt(
         self, name: str, template: str, *, description: str = "", **options: Unpack[PromptOptions]
@@ -109,15 +110,20 @@ class Prompts(Parts):
         Raises
         ------
         SecretError
-            The template seems to hold a secret, and a catalog is shared.
+            The template, or what would be saved with it, seems to hold a secret, and a catalog is shared.
         """
         from jupyter_llmops.prompting.rendering import variables_of
 
+        _check_names(options)
         system = options.get("system", "")
-        found = self.redactor.redact(template).found + self.redactor.redact(system).found
+        parameters = _saved_parameters(options)
+        # Beside its name a value may be known as a secret that says nothing alone.
+        named = (f'{key} = "{value}"' for key, value in parameters.items())
+        texts = (name, template, system, description, options.get("model", ""), *named)
+        found = sorted({kind for text in texts for kind in self.redactor.redact(text).found})
         if found:
             raise SecretError(
-                f"The prompt {name!r} was not saved: it seems to hold a secret ({', '.join(found)}).",
+                f"The prompt {self.redactor.redact(name).text!r} was not saved: it seems to hold a secret ({', '.join(found)}).",
                 "Put the secret into a variable and write {{ name }} in its place.",
             )
         prompt = self.catalog.prompts.publish(
@@ -125,7 +131,7 @@ class Prompts(Parts):
             template,
             system=system,
             model=options.get("model", ""),
-            parameters=_saved_parameters(options),
+            parameters=parameters,
             variables=tuple(sorted({*variables_of(template), *variables_of(system)})),
             description=description,
         )
@@ -143,7 +149,7 @@ class Prompts(Parts):
         name, at, version = reference.rpartition("@")
         if not at:
             return self.catalog.prompts.get(reference)
-        if not version.isdigit():
+        if not (version.isascii() and version.isdigit()):
             raise UsageError(
                 f"{version!r} is not a version of a prompt.",
                 f"Type %prompt {name}@1, or %prompt {name} for the latest.",
@@ -166,21 +172,26 @@ class Prompts(Parts):
         return Listing("prompt", self.catalog.prompts.list(), "Save one with %%prompt -s NAME.")
 
     def _draft(self, template: str, options: PromptOptions) -> PromptDraft:
+        from jupyter_llmops.inference.decoding import check_parameters
         from jupyter_llmops.prompting.pipeline import PromptDraft
         from jupyter_llmops.records.request import GenerationParameters
 
+        _check_names(options)
         settings = self.settings
+        tokens = options.get("max_new_tokens")
+        parameters = GenerationParameters(
+            max_new_tokens=settings.max_new_tokens if tokens is None else tokens,
+            temperature=options.get("temperature", 0.0),
+            seed=options.get("seed"),
+            extra=tuple(sorted(options.get("parameters", {}).items())),
+        )
+        check_parameters(parameters)  # before the prompt is saved with what can't be decoded with
         return PromptDraft(
             template=template,
             system=options.get("system", ""),
             variables=options.get("variables", {}),
             model=options.get("model") or settings.model,
-            parameters=GenerationParameters(
-                max_new_tokens=options.get("max_new_tokens") or settings.max_new_tokens,
-                temperature=options.get("temperature", 0.0),
-                seed=options.get("seed"),
-                extra=tuple(sorted(options.get("parameters", {}).items())),
-            ),
+            parameters=parameters,
             quantization=options.get("quantization") or settings.quantization,
             saved=options.get("saved"),
         )
@@ -190,6 +201,19 @@ def _saved_parameters(options: PromptOptions) -> dict[str, Scalar]:
     values: dict[str, Scalar] = dict(options.get("parameters", {}))
     for name in ("max_new_tokens", "temperature", "seed"):
         value = options.get(name)
-        if value not in (None, 0.0):
+        if value is not None and (name != "temperature" or value != 0):
             values[name] = value  # type: ignore[assignment]
     return values
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    """Refuse an option that there is not: a misspelt one would silently not count."""
+    known = PromptOptions.__annotations__
+    for name in options:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"Did you mean {' or '.join(near)}? " if near else ""
+            raise UsageError(
+                f"A prompt has no option named {name!r}.",
+                f"{hint}Valid are {', '.join(known)}; further generation parameters go into parameters={{…}}.",
+            )

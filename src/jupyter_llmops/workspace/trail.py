@@ -6,12 +6,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from jupyter_llmops.errors import UsageError
 from jupyter_llmops.records.listing import Listing
 from jupyter_llmops.workspace.parts import Parts, Progress
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.reproduction import Reproduction
     from jupyter_llmops.records.run import Run, Verification
+
+
+MOST_RUNS = 1_000_000
 
 
 class Trail(Parts):
@@ -27,6 +31,9 @@ class Trail(Parts):
         kind : str, optional
             "cell", "prompt", "cascade" or "reproduction".
         """
+        if type(limit) is not int or limit < 1:
+            raise UsageError(f"{limit!r} is not a number of runs.", "Give 1 or more.")
+        limit = min(limit, MOST_RUNS)
         self.flush()
         return Listing("run", self.catalog.runs.list(limit=limit, kind=kind), "Run a cell and look again.")
 
@@ -56,7 +63,13 @@ class Trail(Parts):
             More than one run fits the beginning of an id.
         """
         from jupyter_llmops.audit.references import resolve_reference
+        from jupyter_llmops.records.completion import Completion
 
+        if isinstance(reference, Completion) and not reference.run_id:
+            raise UsageError(
+                "This answer is in no record: it came while the audit trail was off.",
+                "Type %config LLMOps.audit = True and run the prompt again.",
+            )
         own = self._own_runs()
         found = resolve_reference(reference, own, kind=kind)
         if found is not None:
