@@ -150,3 +150,19 @@ def test_a_number_of_runs_that_is_none_does_not_blame_the_catalog(notebook: Note
     for limit in (0, -1, "many"):
         with pytest.raises(UsageError):
             notebook.workspace.runs(limit=limit)  # type: ignore[arg-type]
+
+
+def test_a_forged_content_is_not_reproduced(notebook: Notebook) -> None:
+    import json
+
+    from jupyter_llmops.audit.files import content_path
+
+    completion = notebook.run("%%prompt\nHi there")
+    run = notebook.workspace.run(completion)
+    path = content_path(notebook.workspace.audit_folder, run.session, run.seq)
+    values = json.loads(path.read_text())
+    values["content"]["message.000.user"] = "Something else"
+    path.write_text(json.dumps(values))
+    error = notebook.fail("%reproduce")
+    assert isinstance(error, AuditError)
+    assert "was changed" in str(error)

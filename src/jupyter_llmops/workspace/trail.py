@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,27 @@ class Trail(Parts):
 
         return read_content(self.audit_folder, run)
 
+    def _check_content(self, run: Run) -> None:
+        """Refuse a content that is not the one that the leaf has digests of."""
+        from jupyter_llmops.audit.files import content_path
+        from jupyter_llmops.audit.leaf import content_digest
+        from jupyter_llmops.errors import AuditError
+
+        content = self.content(run)
+        if content is None:
+            return
+        salt = json.loads(content_path(self.audit_folder, run.session, run.seq).read_bytes()).get("salt", "")
+        digests = (run.leaf or {}).get("digests", {})
+        try:
+            found = {name: content_digest(salt, name, text) for name, text in content.items()}
+        except (TypeError, ValueError):
+            found = {}
+        if found != digests:
+            raise AuditError(
+                f"The content of run {run.id} was changed since it was recorded, so it proves nothing.",
+                "Type: %audit verify",
+            )
+
     def verify(self) -> Verification:
         """Check every journal of this user against itself, its contents and the catalog."""
         from jupyter_llmops.audit.verification import verify
@@ -116,6 +138,7 @@ class Trail(Parts):
         from jupyter_llmops.reproduce.record import recorded_prompt
 
         run = self.run(reference, kind="prompt")
+        self._check_content(run)
         started_at = datetime.now(UTC)
         result = reinfer(
             recorded_prompt(run, self.content(run)),
