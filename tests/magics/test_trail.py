@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jupyter_llmops.errors import AuditError, ReproduceError, UnknownNameError, UsageError
+from jupyter_llmops.errors import AuditError, CatalogError, ReproduceError, UnknownNameError, UsageError
+from jupyter_llmops.workspace.parts import TrailWarning
 
 if TYPE_CHECKING:
     from magic_shell import Notebook
@@ -166,3 +167,18 @@ def test_a_forged_content_is_not_reproduced(notebook: Notebook) -> None:
     error = notebook.fail("%reproduce")
     assert isinstance(error, AuditError)
     assert "was changed" in str(error)
+
+
+def test_a_catalog_that_can_only_be_read_is_read(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook.run("x = 1")
+    known = len(notebook.run("%runs"))
+
+    def refuse(_: object) -> int:
+        raise CatalogError("The catalog can't be written: Read-only file system.")
+
+    monkeypatch.setattr(notebook.workspace.catalog.runs, "append", refuse)
+    notebook.run("x = 2")
+    with pytest.warns(TrailWarning, match="Read-only"):
+        assert len(notebook.workspace.runs()) == known
+    with pytest.warns(TrailWarning, match="Read-only"):
+        assert notebook.workspace.verify().ok

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.errors import UsageError
+from jupyter_llmops.errors import CatalogError, UsageError
 from jupyter_llmops.records.listing import Listing
-from jupyter_llmops.workspace.parts import Parts, Progress
+from jupyter_llmops.workspace.parts import Parts, Progress, TrailWarning
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.reproduction import Reproduction
@@ -35,7 +36,7 @@ class Trail(Parts):
         if type(limit) is not int or limit < 1:
             raise UsageError(f"{limit!r} is not a number of runs.", "Give 1 or more.")
         limit = min(limit, MOST_RUNS)
-        self.flush()
+        self._flush_or_warn()
         return Listing("run", self.catalog.runs.list(limit=limit, kind=kind), "Run a cell and look again.")
 
     def flush(self) -> None:
@@ -45,6 +46,13 @@ class Trail(Parts):
         if self.settings.audit:
             self.journal.flush()
         flush_journals(self.audit_folder, self.catalog)
+
+    def _flush_or_warn(self) -> None:
+        """Flush; a catalog that can only be read is still read, and the journals keep what waits."""
+        try:
+            self.flush()
+        except CatalogError as error:
+            warnings.warn(f"Newer runs are not in the catalog yet: {error}", TrailWarning, stacklevel=3)
 
     def run(self, reference: object = "", *, kind: str | None = None) -> Run:
         """Return the run that a reference means.
@@ -75,7 +83,7 @@ class Trail(Parts):
         found = resolve_reference(reference, own, kind=kind)
         if found is not None:
             return found
-        self.flush()
+        self._flush_or_warn()
         return self.catalog.runs.get(str(reference))
 
     def _own_runs(self) -> list[Run]:
@@ -119,7 +127,7 @@ class Trail(Parts):
         """Check every journal of this user against itself, its contents and the catalog."""
         from jupyter_llmops.audit.verification import verify
 
-        self.flush()
+        self._flush_or_warn()
         # Journals of other users and hosts are not here; theirs to verify.
         published = self.catalog.runs.published_by(self.user, self.settings.site)
         return verify(self.audit_folder, published=published)
