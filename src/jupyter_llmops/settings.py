@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 from pathlib import Path
@@ -121,14 +122,36 @@ def _config_from_files() -> Config:
     return config
 
 
+def user_name() -> str:
+    """Return who is using this; a number where the system knows no name, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+
 def user_folder() -> Path:
     """Return the user's private folder: journals, content sidecars, converted models."""
     chosen = os.environ.get(USER_FOLDER_VARIABLE)
     if chosen:
-        return Path(chosen).expanduser()
+        return expand(chosen)
     from jupyter_core.paths import jupyter_data_dir
 
     return Path(jupyter_data_dir()) / "llmops"
+
+
+def expand(text: str) -> Path:
+    """Return a path with ``~`` expanded.
+
+    Raises
+    ------
+    SettingsError
+        It names the home of a user who is not there.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(f"The path {text!r} can't be used: {error}", "Write it out in full.") from None
 
 
 def find_catalog(settings: LLMOps, start: Path | None = None) -> Path:
@@ -146,7 +169,7 @@ def find_catalog(settings: LLMOps, start: Path | None = None) -> Path:
     """
     chosen = os.environ.get(CATALOG_VARIABLE) or settings.catalog
     if chosen:
-        return Path(chosen).expanduser().resolve()
+        return expand(chosen).resolve()
     here = (start or Path.cwd()).resolve()
     private = user_folder().resolve()
     for folder in (here, *here.parents):

@@ -109,12 +109,26 @@ def test_a_run_of_a_cascade_is_in_the_trail(ready: Notebook) -> None:
             "up",
         ),
         ("%cascade new other --labels yes,no --stage classifier --stage smolm2", UnknownNameError, "smollm2"),
-        ("%cascade run mood texts --truth nothing", UsageError, "--truth"),
+        ("%cascade run mood texts --truth nothing", UsageError, "holds labels"),
+        ("%cascade run mood number", UsageError, "holds texts"),
+        ("%cascade run mood nobody", UsageError, "holds texts"),
+        ("%cascade run mood texts --truth number", UsageError, "holds labels"),
+        ("%%cascade mood\n\n", UsageError, "holds no text"),
+        (
+            "%cascade new other --labels number --stage classifier --stage smollm2-135m-instruct",
+            UsageError,
+            "labels",
+        ),
+        (
+            "%cascade new other --labels yes,no --stage classifier --stage smollm2-135m-instruct --examples numbers",
+            UsageError,
+            "answered texts",
+        ),
     ],
 )
 def test_bad_lines_say_what_is_valid(ready: Notebook, line: str, error: type[Exception], part: str) -> None:
     ready.run(NEW)
-    ready.run("texts = ['good', 'bad']")
+    ready.run("texts = ['good', 'bad']; number = 5; numbers = [1, 2]; nobody = []")
     raised = ready.fail(line)
     assert isinstance(raised, error), repr(raised)
     assert part in str(raised)

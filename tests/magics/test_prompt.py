@@ -298,3 +298,22 @@ def test_what_the_cell_showed_before_stays(notebook: Notebook, monkeypatch: pyte
     assert any("pieces" in text or "Loading" in text for text in frontend.shown)
     assert frontend.shown[-1] == ""
     assert frontend.cleared == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": 3},
+        {"parameters": None},
+        {"parameters": {1: 2, "b": 3}},
+        {"temperature": "hot"},
+        {"max_new_tokens": "5"},
+        {"variables": [("a", 1)]},
+        {"seed": True},
+    ],
+)
+def test_a_script_that_passes_another_type_is_told(notebook: Notebook, options: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        notebook.workspace.prompt("Hi", **options)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="A template is a text"):
+        notebook.workspace.prompt(5)  # type: ignore[arg-type]

@@ -182,3 +182,24 @@ def test_a_catalog_that_can_only_be_read_is_read(notebook: Notebook, monkeypatch
         assert len(notebook.workspace.runs()) == known
     with pytest.warns(TrailWarning, match="Read-only"):
         assert notebook.workspace.verify().ok
+
+
+def test_journals_are_checked_also_where_the_catalog_is_gone(notebook: Notebook) -> None:
+    import shutil
+
+    notebook.run("x = 1")
+    folder = notebook.workspace.folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.write_text("not a folder")
+    notebook.workspace.__dict__.pop("catalog", None)
+    with pytest.warns(TrailWarning):
+        verification = notebook.workspace.verify()
+    assert verification.ok
+    assert verification.records > 1
+    assert any("only the journals" in note for note in verification.notes)
+
+
+def test_a_run_is_a_reference_to_itself(notebook: Notebook) -> None:
+    notebook.run("%%prompt --into answer\nHi there")
+    run = notebook.workspace.run("-1", kind="prompt")
+    assert notebook.workspace.run(run) == run

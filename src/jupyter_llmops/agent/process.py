@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ import time
 from pathlib import Path
 
 from jupyter_llmops.agent.election import Election
+from jupyter_llmops.settings import user_name
 
 IDLE_SECONDS = 120.0
 # Shorter than the idle time: an agent that was here at the last check has not left since.
@@ -42,7 +42,7 @@ def run_agent(catalog: Path, journals: Path, *, site: str = "", idle_seconds: fl
 
     loop = AgentLoop(
         journals,
-        Catalog(catalog, site=site or socket.gethostname(), user=getpass.getuser()),
+        Catalog(catalog, site=site or socket.gethostname(), user=user_name()),
         on_problem=log.warning,
     )
     if threading.current_thread() is threading.main_thread():

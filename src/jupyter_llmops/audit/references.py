@@ -36,6 +36,8 @@ def resolve_reference(reference: object, runs: Sequence[Run], *, kind: str | Non
     AmbiguousNameError
         More than one run begins with these digits.
     """
+    if isinstance(reference, Run):
+        return reference
     if isinstance(reference, Completion):
         reference = reference.run_id
     text = str(reference).strip() or "-1"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from jupyter_llmops.cache.answer import StoredAnswer, UnstoredAnswer
 from jupyter_llmops.cache.store import BACKEND, ItemStore, register
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.request import InferenceRequest
+from jupyter_llmops.settings import user_name
 
 Answer = StoredAnswer | UnstoredAnswer
 
@@ -130,8 +130,4 @@ class Question:
 
 @once
 def _user_at_host() -> str:
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container's user without a name
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
+    return f"{user_name()}@{socket.gethostname()}"

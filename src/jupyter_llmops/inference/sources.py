@@ -122,7 +122,7 @@ def resolve(name: str, catalog_models: Callable[[], Iterable[Model]] = tuple) ->
     for model in listed:
         if name == model.name or name in model.aliases:
             return model
-    path = Path(name).expanduser()
+    path = _expanded(name)
     if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
         return _described(path.resolve())
     if _HUB_NAME.fullmatch(name):
@@ -258,6 +258,13 @@ def read_config(files: ModelFiles) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
+def _expanded(name: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # ~somebody who is not there
+        return Path(name)
+
+
 def _with_source(packaged: Packaged) -> Model:
     if _package_folder(packaged.package) is None:
         return replace(packaged.model, source=f"hub:{packaged.hub_id}")
@@ -277,7 +284,10 @@ def _install_hint(model: Model) -> str:
 
 
 def _package_folder(package: str) -> Path | None:
-    # find_spec does not run the package: its own imports are not installed here.
+    # find_spec does not run the package: its own imports are not installed here. Of a dotted name it
+    # would run the parent, and a name may come from a shared catalog.
+    if not package.isidentifier():
+        return None
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):

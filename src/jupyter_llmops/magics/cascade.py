@@ -100,16 +100,12 @@ class CascadeMagics(WorkspaceMagics):
         for stage in stages:
             if stage.kind == "llm":
                 self.workspace.model(stage.name)  # an unknown name is an error here, not at the first text
-        instruction = (
-            self._variable(arguments.instruction, "--instruction", str) if arguments.instruction else ""
-        )
-        examples = self._variable(arguments.examples, "--examples", list) if arguments.examples else ()
-        answer = self._variable(arguments.answer, "--answer", str) if arguments.answer else ""
+        instruction = self._text(arguments.instruction, "--instruction") if arguments.instruction else ""
+        examples = self._answered(arguments.examples) if arguments.examples else ()
+        answer = self._text(arguments.answer, "--answer") if arguments.answer else ""
         cascade = build_cascade(words[0], labels, stages, instruction, examples, answer)
         classifiers = {stage.name: self.namespace[stage.name] for stage in stages if stage.kind == "classic"}
-        unlabelled = (
-            self._variable(arguments.unlabelled, "--unlabelled", None) if arguments.unlabelled else None
-        )
+        unlabelled = self._many(arguments.unlabelled, "texts") if arguments.unlabelled else None
         self.workspace.define_cascade(cascade, classifiers)
         if unlabelled is None:
             return cascade
@@ -122,7 +118,7 @@ class CascadeMagics(WorkspaceMagics):
             raise UsageError("A cascade needs the possible answers.", f"Type {NEW}.")
         value = self.namespace.get(text)
         if value is not None and not isinstance(value, str):
-            return tuple(str(label) for label in value)
+            return tuple(str(label) for label in self._many(text, "labels"))
         return tuple(label.strip() for label in text.split(",") if label.strip())
 
     def _run(self, name: str, words: Sequence[str], cell: str | None, arguments: Namespace) -> Any:
@@ -134,7 +130,7 @@ class CascadeMagics(WorkspaceMagics):
                     raise UsageError(
                         "--truth goes with many texts.", f"Type %cascade run {name} texts --truth labels."
                     )
-                truth = self._variable(arguments.truth, "--truth", None)
+                truth = self._many(arguments.truth, "labels")
                 return runner.evaluate(texts, [str(label) for label in truth])
             if isinstance(texts, str):
                 return runner.run(texts)
@@ -144,22 +140,38 @@ class CascadeMagics(WorkspaceMagics):
         """Return one text, or many from a variable or the cell's lines."""
         if cell is not None:
             lines = [line for line in cell.splitlines() if line.strip()]
+            if not lines:
+                raise UsageError("The cell holds no text.", "Write one text a line below the %%cascade line.")
             return lines[0] if len(lines) == 1 else lines
         if not words:
             raise UsageError("The text is missing.", f"Type {RUN}, or a variable that holds texts.")
         if len(words) == 1 and words[0].isidentifier() and words[0] in self.namespace:
             value = self.namespace[words[0]]
-            return value if isinstance(value, str) else list(value)
+            return value if isinstance(value, str) else self._many(words[0], "texts")
         return " ".join(words)
 
-    def _variable(self, name: str, option: str, kind: type | None) -> Any:
+    def _many(self, name: str, wanted: str) -> list[Any]:
+        """Return what a variable with a list, a tuple, an array or a data frame's column holds."""
+        value: Any = self.namespace.get(name)
+        to_list = getattr(value, "tolist", None)
+        listed = to_list() if callable(to_list) else value
+        if not isinstance(listed, list | tuple) or not listed:
+            raise UsageError(
+                f"{name} is not a variable that holds {wanted}.",
+                f"Give a list or a data frame's column, e.g. {wanted} = df['{wanted.rstrip('s')}'].",
+            )
+        return list(listed)
+
+    def _text(self, name: str, option: str) -> str:
         value = self.namespace.get(name)
-        if value is None or (kind is not None and not isinstance(value, kind)):
-            wanted = {
-                "--instruction": "a text",
-                "--answer": "a text",
-                "--unlabelled": "texts",
-                "--examples": "a list of (text, label)",
-            }.get(option, "labels")
-            raise UsageError(f"{option} {name} is not a variable that holds {wanted}.", usage(self.cascade))
+        if not isinstance(value, str):
+            raise UsageError(f"{option} {name} is not a variable that holds a text.", usage(self.cascade))
         return value
+
+    def _answered(self, name: str) -> list[tuple[Any, Any]]:
+        pairs = self._many(name, "examples")
+        if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+            raise UsageError(
+                f"{name} does not hold answered texts.", f"Type e.g. {name} = [('I love it', 'positive')]."
+            )
+        return [(text, label) for text, label in pairs]

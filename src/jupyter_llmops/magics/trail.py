@@ -96,9 +96,10 @@ class TrailMagics(WorkspaceMagics):
     def _reference(self, word: str) -> object:
         """Return what a word means: a variable that holds a Completion, or the word itself."""
         from jupyter_llmops.records.completion import Completion
+        from jupyter_llmops.records.run import Run
 
         value = self.namespace.get(word)
-        return value if isinstance(value, Completion) else word
+        return value if isinstance(value, Completion | Run) else word
 
 
 def _protect(line: str) -> str:

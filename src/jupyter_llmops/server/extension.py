@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,14 @@ from jupyter_llmops.errors import SettingsError
 from jupyter_llmops.server.background import Background, CatalogWatch, start_background
 from jupyter_llmops.server.bell import Bell
 from jupyter_llmops.server.routes import HANDLERS
-from jupyter_llmops.settings import CATALOG_VARIABLE, LLMOps, find_catalog, load_settings, user_folder
+from jupyter_llmops.settings import (
+    CATALOG_VARIABLE,
+    LLMOps,
+    find_catalog,
+    load_settings,
+    user_folder,
+    user_name,
+)
 
 STATE = "jupyter_llmops_state"
 
@@ -76,7 +82,7 @@ class LLMOpsExtension(ExtensionApp):
         folder = find_catalog(settings, Path(server.root_dir))
         # Kernels inherit the environment: notebooks of all folders agree with the sidebar.
         os.environ[CATALOG_VARIABLE] = str(folder)
-        user = getpass.getuser()
+        user = user_name()
         catalog = Catalog(folder, site=settings.site, user=user)
         audit_folder = user_folder() / "audit"
         assert server.event_logger is not None

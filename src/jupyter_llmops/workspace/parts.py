@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import warnings
 from collections.abc import Callable
 from datetime import datetime
@@ -11,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.settings import LLMOps, user_folder
+from jupyter_llmops.settings import LLMOps, user_folder, user_name
 
 if TYPE_CHECKING:
     from jupyter_llmops.agent.doorbell import Doorbell
@@ -30,14 +28,6 @@ Progress = Callable[[str, float | None], None]
 
 class TrailWarning(UserWarning):
     """Something could not be written to the trail; the notebook goes on."""
-
-
-def user_name() -> str:
-    """Return who is using this; a number where the system knows no name, as in many containers."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return f"uid-{os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 class Parts:

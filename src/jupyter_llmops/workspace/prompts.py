@@ -177,6 +177,7 @@ class Prompts(Parts):
         from jupyter_llmops.records.request import GenerationParameters
 
         _check_names(options)
+        _check_types(template, options)
         settings = self.settings
         tokens = options.get("max_new_tokens")
         parameters = GenerationParameters(
@@ -216,4 +217,36 @@ def _check_names(options: Mapping[str, Any]) -> None:
             raise UsageError(
                 f"A prompt has no option named {name!r}.",
                 f"{hint}Valid are {', '.join(known)}; further generation parameters go into parameters={{…}}.",
+            )
+
+
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "variables": ((Mapping,), "a mapping of names to values"),
+    "system": ((str,), "a text"),
+    "model": ((str,), "a model's name"),
+    "max_new_tokens": ((int,), "a whole number"),
+    "temperature": ((int, float), "a number"),
+    "seed": ((int,), "a whole number"),
+    "parameters": ((Mapping,), "a mapping of names to values"),
+    "quantization": ((str,), "auto, nf4, bf16 or fp32"),
+}
+
+
+def _check_types(template: object, options: Mapping[str, Any]) -> None:
+    """Refuse what a script may pass and a magic can't: a value of another type."""
+    if not isinstance(template, str):
+        raise UsageError(
+            f"A template is a text, not a {type(template).__name__}.",
+            'Give one, e.g. ws.prompt("Hi {{ name }}").',
+        )
+    for name, (types, wanted) in _TYPES.items():
+        value = options.get(name)
+        if value is None and name in ("max_new_tokens", "seed", "saved"):
+            continue
+        if name in options and (not isinstance(value, types) or isinstance(value, bool)):
+            raise UsageError(f"{name} is {wanted}, not {value!r}.", f"Leave it out, or give {wanted}.")
+    for name in options.get("parameters", {}):
+        if not isinstance(name, str):
+            raise UsageError(
+                f"{name!r} is not the name of a parameter.", "Give e.g. parameters={'top_p': 0.9}."
             )

@@ -129,7 +129,12 @@ class Trail(Parts):
 
         self._flush_or_warn()
         # Journals of other users and hosts are not here; theirs to verify.
-        published = self.catalog.runs.published_by(self.user, self.settings.site)
+        try:
+            published = self.catalog.runs.published_by(self.user, self.settings.site)
+        except CatalogError as error:
+            found = verify(self.audit_folder, published={})
+            note = f"only the journals were checked, as the catalog can't be read: {error.message}"
+            return replace(found, notes=(*found.notes, note))
         return verify(self.audit_folder, published=published)
 
     def reproduce(self, reference: object = "", progress: Progress | None = None) -> Reproduction:
