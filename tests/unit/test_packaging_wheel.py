@@ -64,8 +64,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "PREFIX": str(prefix),
         "PYTHONPATH": str(site),
         "JUPYTER_PATH": str(prefix / "share" / "jupyter"),
-        "JUPYTER_CONFIG_PATH": str(prefix / "etc" / "jupyter"),
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        # As the user's own folder, since `server extension list` goes by folders that it knows.
+        "JUPYTER_CONFIG_DIR": str(prefix / "etc" / "jupyter"),
         "IPYTHONDIR": str(home / "ipython"),
         "LLMOPS_HOME": str(home / "llmops"),
         "LLMOPS_CATALOG": str(home / "catalog"),
@@ -128,7 +128,7 @@ def test_the_labextension_is_enabled_and_ok(installed: dict[str, str]) -> None:
 
 def test_the_server_extension_is_enabled_and_ok(installed: dict[str, str]) -> None:
     shown = listing(installed, "server", "extension")
-    _, _, after = shown.partition(f"Config dir: {installed['JUPYTER_CONFIG_PATH']}")
+    _, _, after = shown.partition(f"Config dir: {installed['JUPYTER_CONFIG_DIR']}")
     lines = after.splitlines()
     start = next(number for number, line in enumerate(lines) if "jupyter_llmops" in line)
     assert "enabled" in lines[start]
