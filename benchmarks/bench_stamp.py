@@ -78,7 +78,7 @@ def main() -> None:
     ]
     rows[1]["ratio"] = round(statistics.median(bare) / statistics.median(stamped), 2)
     print(table(rows))
-    claim = "A cell's stamp costs a fraction of a millisecond"
+    claim = "What stamping adds to a cell, beside bare IPython"
     note = (
         f"{len(CELLS)} mixed cells, {options.rounds} interleaved rounds, history on. "
         "A share of IPython's own history write lands on the next cell, so cells are compared by their mean."
