@@ -225,3 +225,12 @@ def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(getpass, "getuser", nobody)
     assert user_name() == f"uid-{os.getuid()}"
+
+
+def test_a_setting_that_comes_too_late_says_so(
+    notebook: Notebook, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = notebook.workspace.folder
+    notebook.run("%config LLMOps.catalog = '/elsewhere'")
+    assert "restart the kernel" in capsys.readouterr().out
+    assert notebook.workspace.folder == before

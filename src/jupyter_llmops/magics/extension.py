@@ -54,6 +54,7 @@ def load(shell: InteractiveShell) -> Workspace:
     register_formatters(shell)
     register_completers(shell, workspace)
     workspace.settings.observe(lambda change: _stamp_cells(shell, workspace, on=change["new"]), "audit")
+    workspace.settings.observe(_say_that_it_comes_too_late, ["catalog", "site"])
     _stamp_cells(shell, workspace, on=workspace.settings.audit)
     setattr(shell, _ATTRIBUTE, workspace)
     print(workspace_line(workspace.status()))
@@ -63,6 +64,13 @@ def load(shell: InteractiveShell) -> Workspace:
 def _configurables(shell: InteractiveShell) -> list[Any]:
     configurables: list[Any] = shell.configurables
     return configurables
+
+
+def _say_that_it_comes_too_late(change: dict[str, Any]) -> None:
+    print(
+        f"LLMOps.{change['name']} is fixed while a kernel runs: "
+        "set it in jupyter_llmops_config.py and restart the kernel."
+    )
 
 
 def _stamp_cells(shell: InteractiveShell, workspace: Workspace, *, on: bool) -> None:
