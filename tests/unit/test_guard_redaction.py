@@ -7,6 +7,7 @@ import json
 import random
 import string
 import sysconfig
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -318,6 +319,58 @@ def test_learn_takes_secret_names_only() -> None:
         redactor.redact("violet-8-meadow in winterthur-nord").text
         == "[redacted:named-secret] in winterthur-nord"
     )
+
+
+@pytest.mark.parametrize("name", ["keys", "key", "auth", "tokens", "cookie", "salt"])
+def test_learn_leaves_an_ordinary_word_under_a_vague_name(name: str) -> None:
+    redactor = Redactor({})
+    assert not redactor.learn(name, "animals")
+    assert not redactor.learn(name, ["animals", "mountains-and-lakes"])
+    assert redactor.redact("Tell me of animals").found == ()
+    assert redactor.learn(name, "x9Kd72mQpL4vRt8Z")
+    assert redactor.redact("x9Kd72mQpL4vRt8Z").found == ("named-secret",)
+
+
+def test_learn_takes_no_placeholder_for_a_secret() -> None:
+    redactor = Redactor({})
+    assert not redactor.learn("password", "**********")
+    assert not redactor.learn("api_key", "<your key>")
+    assert redactor.redact("**********").found == ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"violet-8-meadow",
+        bytearray(b"violet-8-meadow"),
+        "wörter-8-ß".encode(),
+        b"\xff\x00\x9c'\"violet",
+        4929_1234_5678,
+        -77312.515923,
+        uuid.UUID("0f3c7a52-9d1e-4b60-8a77-5f2e1c9b3d48"),
+    ],
+)
+def test_learn_takes_whatever_a_template_writes(value: object) -> None:
+    redactor = Redactor({})
+    assert redactor.learn("api_key", value)
+    written = str(value) if not isinstance(value, bytearray) else str(bytes(value))
+    for text in (f"Use {written} now", json.dumps({"x": written})):
+        clean = redactor.redact(text).text
+        assert "named-secret" in clean
+        assert written not in clean
+    if isinstance(value, bytes) and value.isascii():
+        assert redactor.redact(value.decode()).found
+
+
+def test_learn_looks_into_what_a_secret_name_holds() -> None:
+    redactor = Redactor({})
+    assert redactor.learn(
+        "api_keys", {"mail": "violet-8-meadow", "other": ["rose4garden"], "kind": "animals"}
+    )
+    assert redactor.learn("credentials", {"user": "reader", "password": "swordfish"})
+    clean = redactor.redact("violet-8-meadow rose4garden animals reader swordfish").text
+    assert clean == "[redacted:named-secret] [redacted:named-secret] animals reader [redacted:named-secret]"
+    assert not redactor.learn("flags", {"password": "abracadabra"})
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def _quoted(
     several = sign["tuple"] is not None or (sign["assign"] is not None and before.rstrip().endswith(","))
     while True:
         span = next(literal.span(group) for group in ("v", "t", "u") if literal[group] is not None)
-        if _is_secret(text[slice(*span)], strength, 3 if in_environment else 4):
+        if is_secret(text[slice(*span)], strength, 3 if in_environment else 4):
             yield span
         another = _ANOTHER.match(text, literal.end())
         following = _STRING.match(text, another.end()) if another else None
@@ -200,11 +200,22 @@ def _bare(text: str, start: int, end: int, strength: int) -> Iterator[tuple[int,
     right = left + len(value)
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         left, right = left + 1, right - 1
-    if _is_secret(text[left:right], strength, 3):
+    if is_secret(text[left:right], strength, 3):
         yield left, right
 
 
-def _is_secret(value: str, strength: int, shortest: int) -> bool:
+def is_secret(value: str, strength: int, shortest: int) -> bool:
+    """Return whether a value under a secret-looking name is the secret, and no placeholder.
+
+    Parameters
+    ----------
+    value : str
+        The text under the name.
+    strength : int
+        Of the name, from `name_strength`; under 2 the value must look random too.
+    shortest : int
+        Characters that it has at least.
+    """
     if "[redacted:" in value or _PLACEHOLDER.fullmatch(value.strip()):
         return False
     if strength < 2:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
-from jupyter_llmops.guard.assignments import find_assignments, name_strength
-from jupyter_llmops.guard.environment import is_distinctive, secret_values, spellings
+from jupyter_llmops.guard.assignments import find_assignments, is_secret, name_strength
+from jupyter_llmops.guard.environment import SHORTEST_VALUE, is_distinctive, secret_values, spellings
 from jupyter_llmops.guard.rules import RULES, Rule
 
 NAMED = "named-secret"
 _MOST_LEARNED = 4096
 _MOST_RECENT = 32
+_MOST_WITHIN = 256
+_DEEPEST = 3
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
 _LONG_WORD = re.compile(r"(?<![a-z0-9_~+/=.:-])[a-z0-9_~+/=.:-]{16,}")
 _KEYWORDS = [(keyword, place) for place, rule in enumerate(RULES) for keyword in rule.keywords]
@@ -92,13 +96,23 @@ class Redactor:
         Parameters
         ----------
         name : str
-            Of a notebook variable or a parameter.
+            Of a notebook variable, a parameter, an attribute or a key. What many names hold that
+            are no secrets (``keys``, ``auth``, ``token``) is remembered where it looks random.
         value : object
-            Only a text can be remembered.
+            A text, bytes, a number or a UUID; or a list, tuple, set or dict with some of them.
         """
-        if not isinstance(value, str) or not name_strength(name):
+        strength = name_strength(name)
+        if not strength:
             return False
-        return self._remember(value, NAMED)
+        learned = False
+        for text, near, sure in islice(_texts_within(value, strength, _DEEPEST), _MOST_WITHIN):
+            # A list under a secret name may hold ordinary words beside its secrets.
+            if sure or _is_no_word(text):
+                learned |= self._learn_named(text, near)
+        return learned
+
+    def _learn_named(self, text: str, strength: int) -> bool:
+        return is_secret(text, strength, SHORTEST_VALUE) and self._remember(text, NAMED)
 
     def _read_environment(self) -> None:
         if self._seen == self._table:
@@ -157,8 +171,45 @@ class Redactor:
 
     def _learn_value(self, value: str) -> None:
         # Cutting a common word out of everything that follows would be worse than missing it.
-        if len(value) >= 16 or not value.isalpha():
+        if _is_no_word(value):
             self._remember(value, NAMED)
+
+
+def _is_no_word(value: str) -> bool:
+    return len(value) >= 16 or not value.isalpha()
+
+
+def _scalar_texts(value: object) -> tuple[str, ...]:
+    """Return how a single value is written in a text; nothing for what is not a single value."""
+    if isinstance(value, str):
+        return (str.__str__(value),)
+    if isinstance(value, bytes | bytearray):
+        written = repr(bytes(value))[2:-1]
+        try:
+            return tuple(dict.fromkeys((bytes(value).decode(), written)))
+        except UnicodeDecodeError:
+            return (written,)
+    if isinstance(value, int | float | uuid.UUID) and not isinstance(value, bool):
+        return (str(value),)
+    return ()
+
+
+def _texts_within(
+    value: object, strength: int, depth: int, *, sure: bool = True
+) -> Iterator[tuple[str, int, bool]]:
+    """Yield each text in a value, how secret the names above it look, and whether the last one says so."""
+    inner: Iterable[tuple[object, object]]
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list | tuple | set | frozenset):
+        inner = ((None, item) for item in value)
+    else:
+        yield from ((text, strength, sure) for text in _scalar_texts(value))
+        return
+    if depth:
+        for key, item in islice(inner, _MOST_WITHIN):
+            own = name_strength(key) if isinstance(key, str) else 0
+            yield from _texts_within(item, max(strength, own), depth - 1, sure=own == 2)
 
 
 def _candidates(text: str) -> list[Rule]:
