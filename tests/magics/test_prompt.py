@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -195,6 +196,47 @@ def test_a_value_under_a_secret_name_is_not_kept(notebook: Notebook) -> None:
     content = notebook.workspace.content(notebook.workspace.run("-1", kind="prompt"))
     assert "plainlookingvalue7731" not in json.dumps(content)
     assert notebook.run("%%prompt\nUse {{ api_key }} now").source == "model"
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "cfg.password",
+        "d['password']",
+        "d.get('password')",
+        "d.values()|first",
+        "api_key",
+        "api_key.decode()",
+        "'{0.password}'.format(cfg)",
+        "passwords.mail",
+    ],
+)
+def test_a_secret_behind_an_attribute_an_item_or_bytes_is_not_kept(
+    notebook: Notebook, expression: str
+) -> None:
+    secret = "plainlookingvalue7731"
+    notebook.shell.user_ns |= {
+        "cfg": SimpleNamespace(password=secret),
+        "d": {"password": secret},
+        "api_key": secret.encode(),
+        "passwords": {"mail": secret},
+    }
+    for _ in range(2):
+        completion = notebook.run(f"%%prompt\nUse {{{{ {expression} }}}} now")
+        assert completion.source == "model"
+        assert secret in completion.text
+    notebook.workspace.runs()
+    for path in notebook.workspace.folder.parent.rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+
+
+def test_an_ordinary_word_under_a_vague_name_is_no_secret(notebook: Notebook) -> None:
+    notebook.shell.user_ns["keys"] = "animals"
+    notebook.run("%%prompt\nSort {{ keys }}")
+    for source in ("model", "cache"):
+        assert notebook.run("%%prompt\nTell of animals").source == source
+    content = notebook.workspace.content(notebook.workspace.run("-1", kind="prompt"))
+    assert "animals" in json.dumps(content)
 
 
 @pytest.mark.parametrize(

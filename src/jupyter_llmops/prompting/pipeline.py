@@ -103,7 +103,8 @@ class PromptPipeline:
     find_secrets : callable
         From a text to the kinds of secrets that it seems to hold.
     learn_secret : callable
-        Is told each variable that a template read, as its name may say that its value is secret.
+        Is told each variable, attribute and item that a template read, as its name may say that its
+        value is secret.
     stamp : callable
         Appends to the trail and returns the run's id.
     """
@@ -135,12 +136,10 @@ class PromptPipeline:
         UnknownNameError
             There is no such model.
         """
-        rendered = render(draft.template, draft.variables)
+        rendered = render(draft.template, draft.variables, self._learn_secret)
         if not rendered.text.strip():
             raise TemplateError("The prompt is empty.", "Write it below the %%prompt line.")
-        system = render(draft.system, draft.variables)
-        for name in {*rendered.variables, *system.variables}:
-            self._learn_secret(name, draft.variables.get(name))
+        system = render(draft.system, draft.variables, self._learn_secret)
         messages: tuple[Message, ...] = (Message("user", rendered.text),)
         if system.text:
             messages = (Message("system", system.text), *messages)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Literal
 
 from jupyter_llmops.errors import TemplateError, nearest
-from jupyter_llmops.prompting.sandbox import sandbox
+from jupyter_llmops.prompting.sandbox import Learn, sandbox
 
 Origin = Literal["template", "variable"]
 
@@ -83,7 +83,7 @@ def _names(template: str, variables: Container[str]) -> tuple[str, ...]:
     return tuple(sorted((names - set(environment.globals)) | shadowed))
 
 
-def render(template: str, variables: Mapping[str, Any]) -> Rendered:
+def render(template: str, variables: Mapping[str, Any], learn: Learn | None = None) -> Rendered:
     """Render a template with the variables that it names, and no others.
 
     Parameters
@@ -92,31 +92,42 @@ def render(template: str, variables: Mapping[str, Any]) -> Rendered:
         Jinja2 source.
     variables : mapping
         Where names are looked up; only those in the template are read.
+    learn : callable, optional
+        Is told the name and the value of each variable, attribute and item that the template
+        reads, also when it can't be rendered afterwards.
 
     Raises
     ------
     TemplateError
-        A name is not defined (the error names it), the template is not valid, or it asks for
-        something that the sandbox does not allow.
+        A name is not defined (the error names it), the template is not valid, it asks for
+        something that the sandbox does not allow, or it writes more than `limits` allows.
     """
     names = _names(template, variables)
+    named = {name: variables[name] for name in names if name in variables}
+    if learn is not None:
+        for name, value in named.items():
+            learn(name, value)
     missing = [name for name in names if name not in variables]
     if missing and not _tolerated(template, missing):
         raise _undefined(missing[0], variables)
     for name in names:
         _refuse_code(name, variables.get(name))
 
-    named = {name: variables[name] for name in names if name in variables}
-    text = _render_text(template, named)
+    text = _render_text(template, named, learn=learn)
     return Rendered(text, _spans(template, named, text), names)
 
 
-def _render_text(template: str, named: Mapping[str, Any], finalize: Any = None) -> str:
+def _render_text(
+    template: str,
+    named: Mapping[str, Any],
+    *,
+    learn: Learn | None = None,
+    finalize: Callable[[Any], Any] | None = None,
+) -> str:
     import jinja2
 
-    environment = sandbox().overlay(finalize=finalize) if finalize else sandbox()
     try:
-        return environment.from_string(template).render(named)
+        return sandbox(learn, finalize).from_string(template).render(named)
     except TemplateError:
         raise
     except jinja2.UndefinedError as error:
@@ -140,7 +151,7 @@ def _spans(template: str, named: Mapping[str, Any], text: str) -> tuple[Span, ..
     nonce = "".join(secrets.choice(_DIGITS) for _ in range(4))
     opening, closing = _OPEN + nonce, _CLOSE + nonce
     try:
-        marked = _render_text(template, named, lambda value: f"{opening}{value}{closing}")
+        marked = _render_text(template, named, finalize=lambda value: f"{opening}{value}{closing}")
     except TemplateError:
         marked = ""
     unmarked, spans = _unmark(marked, opening, closing)
