@@ -12,7 +12,6 @@ from jupyter_llmops.cache.answer import StoredAnswer, UnstoredAnswer
 from jupyter_llmops.cache.store import BACKEND, ItemStore, register
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.request import InferenceRequest
-from jupyter_llmops.settings import user_name
 
 Answer = StoredAnswer | UnstoredAnswer
 
@@ -130,4 +129,6 @@ class Question:
 
 @once
 def _user_at_host() -> str:
+    from jupyter_llmops.settings import user_name  # brings traitlets, which this room needs for nothing else
+
     return f"{user_name()}@{socket.gethostname()}"
