@@ -359,3 +359,11 @@ def test_a_script_that_passes_another_type_is_told(notebook: Notebook, options: 
         notebook.workspace.prompt("Hi", **options)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="A template is a text"):
         notebook.workspace.prompt(5)  # type: ignore[arg-type]
+
+
+def test_unstamped_answers_are_not_taken_for_each_other(notebook: Notebook) -> None:
+    """In a terminal the result leaves out what was just written; without a run id that is nobody's."""
+    notebook.run("%config LLMOps.audit = False")
+    cached = notebook.workspace.prompt("first answer")
+    notebook.run("_ = get_ipython().run_cell_magic('prompt', '', 'second answer')")
+    assert "first answer" in notebook.shown(cached)

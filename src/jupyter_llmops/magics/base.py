@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -33,6 +32,3 @@ class WorkspaceMagics(Magics):
         """The notebook's variables."""
         names: dict[str, Any] = self.shell.user_ns
         return names
-
-
-Progress = Callable[[str, float | None], None]

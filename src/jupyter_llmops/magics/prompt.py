@@ -79,7 +79,7 @@ class PromptMagics(WorkspaceMagics):
                 progress=live.progress,
                 **options,
             )
-        if live.written_out:
+        if live.written_out and completion.run_id:  # unstamped answers can't be told apart
             from jupyter_llmops.display.completion import was_written_out
 
             was_written_out(completion.run_id)
