@@ -6,10 +6,12 @@
     ├── UsageError                a magic or a call was typed wrongly
     │   ├── UnknownNameError      no such model, prompt, run, cascade (names the nearest)
     │   ├── AmbiguousNameError    a prefix that fits more than one thing
-    │   └── TemplateError         a prompt template that can't be rendered
+    │   ├── TemplateError         a prompt template that can't be rendered
+    │   └── SpaceError            vectors of two embedding spaces would be mixed
     ├── SettingsError             a setting has a value that can't be used
     ├── CatalogError              the shared catalog can't be opened, read or written
-    │   └── CatalogNewerError     written by a newer version of this package: read only
+    │   ├── CatalogNewerError     written by a newer version of this package: read only
+    │   └── ConflictError         somebody else moved it first
     ├── InferenceError            a model can't be loaded or can't answer
     │   ├── ModelNotAvailableError
     │   └── ModelMemoryError
@@ -101,6 +103,10 @@ class TemplateError(UsageError):
     """A prompt template that can't be rendered."""
 
 
+class SpaceError(UsageError):
+    """Vectors of two embedding spaces would be mixed."""
+
+
 class SettingsError(LLMOpsError):
     """A setting has a value that can't be used."""
 
@@ -111,6 +117,10 @@ class CatalogError(LLMOpsError):
 
 class CatalogNewerError(CatalogError):
     """The catalog was written by a newer version of this package; it can only be read."""
+
+
+class ConflictError(CatalogError):
+    """Somebody else moved it between this user's look and this user's move."""
 
 
 class InferenceError(LLMOpsError):

@@ -6,6 +6,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+from jupyter_llmops.catalog.changes import Changes
 from jupyter_llmops.catalog.connection import Connection
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.models import Models
@@ -39,6 +40,8 @@ class Catalog:
     ----------
     models, prompts, runs
         The tables.
+    changes
+        Where aliases point, what is retired, what is said of things.
     """
 
     def __init__(self, folder: Path, *, site: str, user: str) -> None:
@@ -47,6 +50,7 @@ class Catalog:
         self.user = user
         self._connection = Connection(self.folder)
         self._migrations = Migrations(self._connection, site, user)
+        self.changes = Changes(self._connection, self._migrations, site, user)
         self.models = Models(self._connection, self._migrations, site, user)
         self.prompts = Prompts(self._connection, self._migrations, site, user)
         self.runs = Runs(self._connection, self._migrations, site)

@@ -163,6 +163,20 @@ class Connection:
             if not self.has(table):
                 raise
 
+    def add_missing_columns(self, table: str) -> None:
+        """Give `table` the columns of this package's schema that it lacks, empty; safe when several do it."""
+        import pyarrow as pa
+
+        def add() -> None:
+            self._forget(table)
+            handle = self._table(table)
+            known = set(handle.schema.names)
+            missing = [field for field in schema_of(table) if field.name not in known]
+            if missing:
+                handle.add_columns(pa.schema(missing))
+
+        self._writing(table, add)
+
     def insert_absent(self, table: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Add those rows whose key is not there yet, in one commit; return how many were added.
 

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from jupyter_llmops.catalog.connection import Connection
-from jupyter_llmops.catalog.schemas import MIGRATIONS, MODELS, PROMPTS, RUNS, SCHEMA_VERSION
+from jupyter_llmops.catalog.schemas import (
+    CHANGES,
+    COLLECTIONS,
+    LEASES,
+    MEANINGS,
+    MIGRATIONS,
+    MODELS,
+    PLACES,
+    PROMPTS,
+    RUNS,
+    SCHEMA_VERSION,
+    SNAPSHOTS,
+)
 from jupyter_llmops.errors import CatalogNewerError
 
 
@@ -36,7 +48,17 @@ def _create_first_tables(connection: Connection) -> None:
         connection.create(table)
 
 
-STEPS: tuple[Migration, ...] = (Migration(1, "models, prompts and runs", _create_first_tables),)
+def _create_sharing_tables(connection: Connection) -> None:
+    for table in (PLACES, COLLECTIONS, CHANGES, MEANINGS, SNAPSHOTS, LEASES):
+        connection.create(table)
+    for table in (MODELS, PROMPTS):
+        connection.add_missing_columns(table)
+
+
+STEPS: tuple[Migration, ...] = (
+    Migration(1, "models, prompts and runs", _create_first_tables),
+    Migration(2, "aliases, collections and snapshots", _create_sharing_tables),
+)
 
 
 class Migrations:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +13,10 @@ from jupyter_llmops.catalog.schemas import MODELS, rows_of
 from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.records.model import Model
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Model) if field.name != "aliases")
+_FIELDS = (
+    "name", "kind", "source", "digest", "family", "license", "parameters", "context_length", "size_bytes",
+    "site", "created_by", "created_at",
+)  # fmt: skip
 
 
 class Models:

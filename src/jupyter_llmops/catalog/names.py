@@ -11,9 +11,9 @@ MAX_NAME_LENGTH = 200
 # A name that is also a sub-command could never be typed after its magic.
 RESERVED_NAMES = frozenset(
     {
-        "add", "alias", "calibrate", "diff", "export", "find", "forget", "help", "history", "import",
-        "list", "load", "new", "promote", "pull", "push", "remove", "retire", "run", "scan", "show",
-        "unload",
+        "add", "alias", "aliases", "calibrate", "describe", "diff", "export", "find", "forget", "help", "history",
+        "import", "list", "load", "migrate", "new", "promote", "publish", "pull", "push", "remove", "restore",
+        "retire", "run", "scan", "search", "show", "unload", "verify",
     }
 )  # fmt: skip
 

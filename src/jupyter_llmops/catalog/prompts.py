@@ -20,7 +20,10 @@ from jupyter_llmops.records.request import Scalar
 
 PROMPT_SCHEMA = "llmops.prompt/1"
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Prompt))
+_FIELDS = (
+    "name", "version", "digest", "template", "system", "variables", "model", "parameters", "description",
+    "created_by", "created_at", "site",
+)  # fmt: skip
 # A version is lost to another writer at most once per version that was published meanwhile.
 _ATTEMPTS = 10_000
 
@@ -204,7 +207,7 @@ def content_digest(template: str, system: str, model: str, parameters: Iterable[
 
 
 def _row(prompt: Prompt) -> dict[str, Any]:
-    row = dataclasses.asdict(prompt)
+    row = {name: getattr(prompt, name) for name in _FIELDS}
     row["key"] = f"{prompt.name}\x1f{prompt.version}"
     row["variables"] = list(prompt.variables)
     row["parameters"] = json.dumps(dict(prompt.parameters))

@@ -8,15 +8,50 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 MODELS = "models"
+PLACES = "places"
 PROMPTS = "prompts"
+COLLECTIONS = "collections"
+CHANGES = "changes"
+MEANINGS = "meanings"
 RUNS = "runs"
+SNAPSHOTS = "snapshots"
+LEASES = "leases"
 MIGRATIONS = "migrations"
 
-KEYS = {MODELS: "name", PROMPTS: "key", RUNS: "id", MIGRATIONS: "version"}
+KEYS = {
+    MODELS: "name",
+    PLACES: "key",
+    PROMPTS: "key",
+    COLLECTIONS: "name",
+    CHANGES: "key",
+    MEANINGS: "key",
+    RUNS: "id",
+    SNAPSHOTS: "name",
+    LEASES: "name",
+    MIGRATIONS: "version",
+}
 """The column whose values are unique, by table."""
+
+ITEMS_PREFIX = "items-"
+"""How the tables of collections begin: one each, named by a digest and never by what a user typed."""
+ITEMS_KEY = "id"
+
+# What a table's rows are, in a sentence: the README's table of the catalog is made of these.
+PURPOSES = {
+    MODELS: "The inventory of models; immutable rows but for a digest that was not known yet",
+    PLACES: "Where the files of a model are known to lie: host and folder, package, endpoint, the team's storage",
+    PROMPTS: "Saved prompts, one immutable row a version",
+    COLLECTIONS: "Vector stores and the embedding space of each; the passages lie in a table of their own",
+    CHANGES: "All that moves, one row a move: aliases, what is retired, descriptions and tags",
+    MEANINGS: "Vectors of what models, prompts and collections are about, for finding them by meaning",
+    RUNS: "The leaves of everybody's audit trail, without content",
+    SNAPSHOTS: "Named releases of the whole catalog",
+    LEASES: "Who does the upkeep now",
+    MIGRATIONS: "The steps that brought the catalog to its schema",
+}
 
 # Lance reads the primary key from the field's metadata; a table created with it has it from its
 # first version on, so no writer can ever see the table without its key.
@@ -48,6 +83,23 @@ def schema_of(table: str) -> pa.Schema:
             "site": text,
             "created_by": text,
             "created_at": instant,
+            "format": text,
+            "quantizations": pa.list_(text),
+            "base": text,
+            "base_digest": text,
+            "data_digest": text,
+            "files": text,  # JSON: a list of [path, size in bytes, sha256]
+            "signed_by": text,
+            "credential": text,  # env:NAME or keyring:SERVICE/USER, never a secret
+        },
+        PLACES: {
+            "key": text,  # model + U+001F + site + U+001F + source
+            "model": text,
+            "digest": text,
+            "site": text,
+            "source": text,
+            "created_by": text,
+            "created_at": instant,
         },
         PROMPTS: {
             "key": text,  # name + U+001F + version
@@ -60,6 +112,40 @@ def schema_of(table: str) -> pa.Schema:
             "model": text,
             "parameters": text,  # JSON object
             "description": text,
+            "created_by": text,
+            "created_at": instant,
+            "site": text,
+            "declarations": text,  # JSON: a list of objects
+            "includes": pa.list_(text),  # NAME@VERSION
+        },
+        COLLECTIONS: {
+            "name": text,
+            "space": text,  # JSON object: the embedding space it began with
+            "chunking": text,  # JSON object
+            "created_by": text,
+            "created_at": instant,
+            "site": text,
+        },
+        CHANGES: {
+            "key": text,  # entry + U+001F + revision: the next revision can be added by one writer only
+            "entry": text,  # noun + U+001F + name + U+001F + field
+            "noun": text,
+            "name": text,
+            "field": text,
+            "value": text,  # JSON
+            "revision": whole,
+            "reason": text,
+            "created_by": text,
+            "created_at": instant,
+            "site": text,
+        },
+        MEANINGS: {
+            "key": text,  # noun + U+001F + name + U+001F + digest of the text + U+001F + digest of the space
+            "noun": text,
+            "name": text,
+            "text_digest": text,
+            "space": text,  # digest of the embedding space
+            "vector": pa.list_(pa.float32()),
             "created_by": text,
             "created_at": instant,
             "site": text,
@@ -84,6 +170,21 @@ def schema_of(table: str) -> pa.Schema:
             "error_type": text,
             "leaf_digest": text,
             "leaf": text,  # the journal line
+            "site": text,
+        },
+        SNAPSHOTS: {
+            "name": text,
+            "versions": text,  # JSON object: table to version
+            "description": text,
+            "created_by": text,
+            "created_at": instant,
+            "site": text,
+        },
+        LEASES: {
+            "name": text,
+            "holder": text,
+            "revision": whole,  # moved by compare-and-set
+            "expires_at": instant,
             "site": text,
         },
         MIGRATIONS: {

@@ -4,8 +4,52 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from jupyter_llmops.records.request import Scalar
+
+VariableType = Literal["any", "str", "int", "float", "bool", "list", "dict"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """What a prompt says of one of its variables.
+
+    Parameters
+    ----------
+    name : str
+        As in the template.
+    type : str
+        What a value must be; text typed after ``%prompt`` is read as that type.
+    default : scalar
+        Used where no value is given; only meaningful when `has_default`.
+    has_default : bool
+        Whether there is a default (None is a valid one).
+    description : str
+        For people.
+    """
+
+    name: str
+    type: VariableType = "any"
+    default: Scalar = None
+    has_default: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example of a prompt's use, for people and for evaluation.
+
+    Parameters
+    ----------
+    variables : tuple of (name, value)
+        What it was given.
+    answer : str
+        What a good answer looks like.
+    """
+
+    variables: tuple[tuple[str, Scalar], ...]
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +63,32 @@ class Prompt:
     version : int
         1 for the first, then counted up; a version never changes.
     digest : str
-        ``sha256:…`` of the content (template, system, model, parameters).
+        ``sha256:…`` of the content: all that decides what a model reads.
     template, system : str
-        Jinja2 sources of the user and the system message.
+        Jinja2 sources of the user and the system message. A template whose first line is a role
+        (``system:``, ``user:`` or ``assistant:``, alone) holds several messages.
     variables : tuple of str
         Names that the two templates need.
     model : str
         Model it was saved with; empty means the default.
     parameters : tuple of (name, value)
         Generation parameters it was saved with.
+    description : str
+        For people.
+    declarations : tuple of Variable
+        Types and defaults of variables; part of the content.
+    includes : tuple of str
+        Prompts that the templates include, each ``NAME@VERSION``.
+    tags : tuple of str
+        For people.
+    examples : tuple of Example
+        For people and for evaluation.
+    aliases : tuple of str
+        Names that point to this version now.
+    retired : bool
+        Hidden from lists; still usable by name.
+    private : bool
+        In this user's own catalog, not in the team's.
     """
 
     name: str
@@ -42,3 +103,10 @@ class Prompt:
     created_by: str = ""
     created_at: datetime | None = None
     site: str = ""
+    declarations: tuple[Variable, ...] = ()
+    includes: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
+    aliases: tuple[str, ...] = ()
+    retired: bool = False
+    private: bool = False

@@ -1,0 +1,165 @@
+"""What may change in the catalog: append-only revisions, of which the newest counts.
+
+An alias, a retirement or a description is moved by adding the next revision. The primary key lets
+one writer add it only, so that adding is the compare-and-set and the history at once: a killed
+writer can't leave the one without the other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from jupyter_llmops.catalog.connection import Connection, sql_text
+from jupyter_llmops.catalog.migrations import Migrations
+from jupyter_llmops.catalog.schemas import CHANGES, rows_of
+from jupyter_llmops.errors import ConflictError
+from jupyter_llmops.records.change import Change
+
+SEPARATOR = "\x1f"
+_COLUMNS = (
+    "noun", "name", "field", "value", "revision", "reason", "created_by", "created_at", "site"
+)  # fmt: skip
+# Lost at most once per revision that others added meanwhile.
+_ATTEMPTS = 10_000
+
+
+class Changes:
+    """The moves of aliases, retirements and descriptions.
+
+    Parameters
+    ----------
+    connection : Connection
+        The catalog.
+    migrations : Migrations
+        Its schema version.
+    site, user : str
+        Recorded with every move.
+    """
+
+    def __init__(self, connection: Connection, migrations: Migrations, site: str, user: str) -> None:
+        self._connection = connection
+        self._migrations = migrations
+        self._site = site
+        self._user = user
+
+    def current(self, noun: str, *, name: str | None = None, field: str = "") -> list[Change]:
+        """Return the newest revision of every field of a noun's things, also of those taken away.
+
+        Parameters
+        ----------
+        noun : str
+            "model", "prompt" or "collection".
+        name : str, optional
+            Only of this thing.
+        field : str, optional
+            Only this field, or all whose names begin with it where it ends in a colon.
+        """
+        newest: dict[tuple[str, str], Change] = {}
+        for change in self._read(noun, name, field):
+            place = (change.name, change.field)
+            if place not in newest or newest[place].revision < change.revision:
+                newest[place] = change
+        return sorted(newest.values(), key=lambda change: (change.name, change.field))
+
+    def history(self, noun: str, name: str, field: str = "") -> list[Change]:
+        """Return every revision of one thing's fields, oldest first."""
+        return sorted(
+            self._read(noun, name, field),
+            key=lambda change: (change.created_at or datetime.min.replace(tzinfo=UTC), change.revision),
+        )
+
+    def move(
+        self, noun: str, name: str, field: str, value: Any, *, expected: int | None = None, reason: str = ""
+    ) -> Change:
+        """Add the next revision of a field; the same value again adds none.
+
+        Parameters
+        ----------
+        value : JSON value
+            None takes it away.
+        expected : int, optional
+            The revision that the caller saw (0: none): where another was added since, nothing moves.
+        reason : str
+            Kept in the history.
+
+        Raises
+        ------
+        ConflictError
+            Somebody moved it since `expected`; the message says who, where to.
+        CatalogError
+            It can't be written.
+        """
+        self._migrations.prepare_write()
+        for _ in range(_ATTEMPTS):
+            latest = self._latest(noun, name, field)
+            seen = latest.revision if latest else 0
+            if expected is not None and seen != expected:
+                raise _conflict(latest, field)
+            if latest is not None and latest.value == value:
+                return latest
+            if latest is None and value is None:
+                return Change(noun, name, field, None, 0)
+            change = Change(
+                noun, name, field, value, seen + 1, reason, self._user, datetime.now(UTC), self._site
+            )
+            if self._connection.insert_absent(CHANGES, [_row(change)]):
+                return change
+            # Another writer added this revision first: the next look sees it.
+        raise ConflictError(f"The {_said(field)} of {name!r} is moved by too many others.", "Try again.")
+
+    def update(
+        self, noun: str, name: str, field: str, change: Callable[[Any], Any], *, reason: str = ""
+    ) -> Change:
+        """Move a field to what `change` makes of its current value, again when others were first."""
+        while True:
+            latest = self._latest(noun, name, field)
+            seen, value = (latest.revision, latest.value) if latest else (0, None)
+            try:
+                return self.move(noun, name, field, change(value), expected=seen, reason=reason)
+            except ConflictError:
+                continue
+
+    def _latest(self, noun: str, name: str, field: str) -> Change | None:
+        found = (change for change in self._read(noun, name, field) if change.field == field)
+        return max(found, key=lambda change: change.revision, default=None)
+
+    def _read(self, noun: str, name: str | None, field: str) -> list[Change]:
+        conditions = [f"noun = {sql_text(noun)}"]
+        if name is not None:
+            conditions.append(f"name = {sql_text(name)}")
+        if field and not field.endswith(":"):
+            conditions.append(f"field = {sql_text(field)}")
+        rows = self._connection.read(CHANGES, _COLUMNS, where=" AND ".join(conditions))
+        found = [_change(row) for row in rows_of(rows)]
+        return [change for change in found if change.field.startswith(field)]
+
+
+def _said(field: str) -> str:
+    return field.replace("alias:", "alias ")
+
+
+def _conflict(latest: Change | None, field: str) -> ConflictError:
+    if latest is None:
+        return ConflictError(f"The {_said(field)} is not there any more.", "Look again, then repeat it.")
+    to = "away" if latest.value is None else f"to {latest.value}"
+    return ConflictError(
+        f"The {_said(field)} was moved {to} by {latest.created_by or 'somebody'} meanwhile; nothing was changed.",
+        "Look at it, then repeat the line if it still should move.",
+    )
+
+
+def _row(change: Change) -> dict[str, Any]:
+    entry = SEPARATOR.join((change.noun, change.name, change.field))
+    return {
+        "key": f"{entry}{SEPARATOR}{change.revision}",
+        "entry": entry,
+        **{name: getattr(change, name) for name in _COLUMNS},
+        "value": json.dumps(change.value, ensure_ascii=False, sort_keys=True),
+    }
+
+
+def _change(row: dict[str, Any]) -> Change:
+    return Change(**(row | {"value": json.loads(row["value"] or "null")}))
