@@ -7,6 +7,8 @@ import json
 import re
 from pathlib import Path
 
+from architecture.readme_tables import BEGIN, with_catalog_table
+
 
 def test_the_figures_come_from_the_benchmarks(repository: Path) -> None:
     spec = importlib.util.spec_from_file_location("benchmark_run", repository / "benchmarks" / "run.py")
@@ -18,6 +20,12 @@ def test_the_figures_come_from_the_benchmarks(repository: Path) -> None:
     assert set(results) >= {"load", "stamp", "hit", "decode"}
     readme = (repository / "README.md").read_text("utf-8")
     assert run.in_readme(readme, results) == readme, "type: make bench"
+
+
+def test_the_table_of_the_catalog_comes_from_the_code(repository: Path) -> None:
+    readme = (repository / "README.md").read_text("utf-8")
+    assert BEGIN in readme
+    assert with_catalog_table(readme) == readme, "type: python tests/architecture/readme_tables.py"
 
 
 def test_every_picture_and_page_it_links_to_is_there(repository: Path) -> None:
