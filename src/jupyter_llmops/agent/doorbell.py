@@ -13,7 +13,7 @@ import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
-TOPICS = ("runs", "prompts", "models", "gpus")
+TOPICS = ("runs", "prompts", "models", "collections", "gpus")
 
 _SECONDS_BETWEEN_RINGS = 0.05
 _SECONDS_AFTER_FAILURE = 10.0
@@ -62,7 +62,7 @@ class Doorbell:
 
         Parameters
         ----------
-        topic : {"runs", "prompts", "models", "gpus"}
+        topic : {"runs", "prompts", "models", "collections", "gpus"}
             What changed; anything else is ignored by the server.
         """
         if self._pid != os.getpid() or "JPY_PARENT_PID" not in os.environ:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CHANGED_SCHEMA = "https://schema.jupyter-llmops.org/changed/v1"
 CHANGED_FILE = Path(__file__).with_name("changed.yaml")
-TOPICS = ("runs", "prompts", "models", "gpus")
+TOPICS = ("runs", "prompts", "models", "collections", "gpus")
 
 
 class Bell:
@@ -45,7 +45,7 @@ class Bell:
 
         Parameters
         ----------
-        topic : {"runs", "prompts", "models", "gpus"}
+        topic : {"runs", "prompts", "models", "collections", "gpus"}
             What changed.
         """
         with self._lock:
