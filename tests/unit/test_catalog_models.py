@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,10 @@ def test_unknown_numbers_stay_unknown(catalog: Catalog) -> None:
 
 def test_the_same_digest_again_is_no_error_and_no_second_row(catalog: Catalog) -> None:
     first = catalog.models.add(SMOL)
-    assert Catalog(catalog.folder, site="x", user="bob").models.add(SMOL) == first
+    assert catalog.models.add(SMOL) == first
+    again = Catalog(catalog.folder, site="x", user="bob").models.add(SMOL)
+    assert again == replace(first, places=again.places)
+    assert [(place.site, place.created_by) for place in again.places] == [("lab", "ada"), ("x", "bob")]
     assert len(catalog.models.list()) == 1
 
 

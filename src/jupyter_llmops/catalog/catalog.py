@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jupyter_llmops.catalog.changes import Changes
 from jupyter_llmops.catalog.connection import Connection
+from jupyter_llmops.catalog.meanings import Meanings
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.models import Models
 from jupyter_llmops.catalog.prompts import Prompts
@@ -42,6 +43,8 @@ class Catalog:
         The tables.
     changes
         Where aliases point, what is retired, what is said of things.
+    meanings
+        Vectors of what things are about.
     """
 
     def __init__(self, folder: Path, *, site: str, user: str) -> None:
@@ -51,7 +54,8 @@ class Catalog:
         self._connection = Connection(self.folder)
         self._migrations = Migrations(self._connection, site, user)
         self.changes = Changes(self._connection, self._migrations, site, user)
-        self.models = Models(self._connection, self._migrations, site, user)
+        self.meanings = Meanings(self._connection, self._migrations, site, user)
+        self.models = Models(self._connection, self._migrations, self.changes, site, user)
         self.prompts = Prompts(self._connection, self._migrations, site, user)
         self.runs = Runs(self._connection, self._migrations, site)
 

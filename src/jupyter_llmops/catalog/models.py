@@ -1,26 +1,46 @@
-"""The models of the catalog."""
+"""The models of the catalog: immutable rows, with what changes about them joined in."""
 
 from __future__ import annotations
 
 import builtins
+import dataclasses
+import json
+import time
+import unicodedata
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from jupyter_llmops.catalog.changes import Changes
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.names import check_name
-from jupyter_llmops.catalog.schemas import MODELS, rows_of
+from jupyter_llmops.catalog.places import STORAGE_SITE, Places
+from jupyter_llmops.catalog.schemas import CHANGES, MODELS, PLACES, rows_of
+from jupyter_llmops.catalog.speeds import Speeds, read_speeds
 from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
-from jupyter_llmops.records.model import Model
+from jupyter_llmops.records.change import Change
+from jupyter_llmops.records.model import Model, ModelFile, Place
 
-_FIELDS = (
-    "name", "kind", "source", "digest", "family", "license", "parameters", "context_length", "size_bytes",
-    "site", "created_by", "created_at",
+NOUN = "model"
+ALIAS = "alias:"
+
+_TEXTS = (
+    "name", "kind", "source", "digest", "family", "license", "site", "created_by", "format", "base",
+    "base_digest", "data_digest", "signed_by", "credential",
 )  # fmt: skip
+_NUMBERS = ("parameters", "context_length", "size_bytes")
+_COLUMNS = (*_TEXTS, *_NUMBERS, "created_at", "quantizations", "files")
+# What a row may get later, when it was empty: it follows from the files and never changes again.
+_FROM_FILES = ("digest", "files", "size_bytes")
+
+# Two commits within one tick of the file system's clock (4 ms on ext4) leave the same mark, so a mark
+# that is younger than this proves nothing yet.
+_SETTLED_NS = 100_000_000
 
 
 class Models:
-    """Models that the team registered.
+    """Models that the team registered, and the aliases that point to them.
 
     Parameters
     ----------
@@ -28,40 +48,90 @@ class Models:
         The catalog.
     migrations : Migrations
         Its schema version.
+    changes : Changes
+        Where aliases, retirements, descriptions and tags move.
     site, user : str
         Recorded with every new row.
     """
 
-    def __init__(self, connection: Connection, migrations: Migrations, site: str, user: str) -> None:
+    def __init__(
+        self, connection: Connection, migrations: Migrations, changes: Changes, site: str, user: str
+    ) -> None:
         self._connection = connection
         self._migrations = migrations
+        self._changes = changes
         self._site = site
         self._user = user
+        self.places = Places(connection, migrations, site, user)
+        self._last: tuple[tuple[int, ...], builtins.list[Model]] | None = None
 
-    def list(self) -> builtins.list[Model]:
-        """Return every model, sorted by name."""
-        rows = self._connection.read(MODELS, _FIELDS)
-        found = [_model(row) for row in rows_of(rows)]
-        return sorted(found, key=lambda model: (model.name.casefold(), model.name))
+    # -- reading ------------------------------------------------------------------------------
+
+    def list(self, *, retired: bool = False) -> builtins.list[Model]:
+        """Return the models, sorted by name, as they are now.
+
+        Parameters
+        ----------
+        retired : bool
+            True lists what is retired too.
+        """
+        changes = self._changes.current(NOUN)
+        places = self.places.by_model()
+        rows = rows_of(self._connection.read(MODELS, _COLUMNS))
+        said: dict[str, dict[str, Change]] = {}
+        moves: dict[str, builtins.list[Change]] = {}
+        for change in changes:
+            if change.name:
+                said.setdefault(change.name, {})[change.field] = change
+            elif change.field.startswith(ALIAS) and change.value is not None:
+                moves.setdefault(str(change.value), []).append(change)
+        found = [_joined(_model(row), places, said, moves) for row in rows]
+        kept = [model for model in found if retired or not model.retired]
+        return sorted(kept, key=lambda model: (model.name.casefold(), model.name))
+
+    def current(self) -> builtins.list[Model]:
+        """Return every model, also the retired, as it is now; from memory where nothing was published since.
+
+        In a local folder that costs three file look-ups; elsewhere the catalog is read.
+        """
+        marks = tuple(self._connection.mark(table) for table in (MODELS, PLACES, CHANGES))
+        settled = all(0 <= mark < time.time_ns() - _SETTLED_NS for mark in marks) and marks[0] > 0
+        if self._last is not None and settled and self._last[0] == marks:
+            return self._last[1]
+        found = self.list(retired=True)
+        # Marked as of before the read: a commit during it leads to another read, never to an old answer.
+        self._last = (marks, found) if settled else None
+        return found
 
     def get(self, name: str) -> Model:
-        """Return the model of that name.
+        """Return the model of that name, or the one that the alias points to now.
 
         Raises
         ------
         UnknownNameError
             There is none; the nearest names are in the hint.
         """
-        found = self._find(check_name("model", name))
-        if found is None:
-            raise UnknownNameError("model", name, [model.name for model in self.list()])
-        return found
+        wanted = unicodedata.normalize("NFC", name)
+        listed = self.current()
+        for model in listed:
+            if model.name == wanted:
+                return model
+        for model in listed:
+            if wanted in model.aliases:
+                return model
+        raise UnknownNameError(NOUN, name, [word for m in listed for word in (m.name, *m.aliases)])
+
+    def speeds(self, *, model: str = "", host: str = "") -> Speeds:
+        """Return the measured tokens a second; see `read_speeds`."""
+        return read_speeds(self._connection, model=model, host=host)
+
+    # -- registering --------------------------------------------------------------------------
 
     def add(self, model: Model) -> Model:
-        """Register a model; the same digest under the same name again changes nothing.
+        """Register a model; the same files under the same name again only add the place.
 
-        A row without a digest gets it from the first add that knows it. Aliases are not kept here:
-        they move, rows don't.
+        A row without a digest gets it from the first add that knows it. A description and tags are
+        kept beside the row, where there are none yet; aliases are not taken: `point` moves them.
 
         Returns
         -------
@@ -71,48 +141,253 @@ class Models:
         Raises
         ------
         UsageError
-            The name is taken by other files, or not valid.
+            The name is taken by other files, by an alias or in another case, or is not valid.
         """
-        name = check_name("model", model.name)
+        name = check_name(NOUN, model.name)
         self._migrations.prepare_write()
-        row = {field: getattr(model, field) for field in _FIELDS} | {
-            "name": name,
-            "site": model.site or self._site,
-            "created_by": model.created_by or self._user,
-            "created_at": model.created_at or datetime.now(UTC),
-        }
-        # Looked up first: the same model is added far more often than a new one.
         known = self._find(name)
+        # Looked up first: the same model is added far more often than a new one.
         if known is None:
+            self._refuse_look_alike(name)
+            row = _row(model) | {
+                "name": name,
+                "site": model.site or self._site,
+                "created_by": model.created_by or self._user,
+                "created_at": model.created_at or datetime.now(UTC),
+            }
             self._connection.insert_absent(MODELS, [row])
             known = self._find(name)
         if known is None:
             raise CatalogError(
                 f"The model {name!r} was taken out of the catalog while it was added.", "Add it again."
             )
-        if model.digest and not known.digest and known.source == model.source:
-            known = self._set_digest(name, model.digest)
+        known = self._completed(known, model)
         if known.digest != model.digest and (model.digest or known.source != model.source):
             raise UsageError(
                 f"There is already a model named {name!r} with other files ({known.source}).",
                 f"Add it under another name, e.g. {name + '-2'!r}.",
             )
-        return known
+        self._keep_what_is_said(known, model)
+        return next(found for found in self.list(retired=True) if found.name == name)
 
-    def _set_digest(self, name: str, digest: str) -> Model:
-        # Only where it is still empty, so that of two writers with different files one is refused.
-        self._connection.update(MODELS, f"name = {sql_text(name)} AND digest = ''", {"digest": digest})
-        return self.get(name)
+    def add_place(self, name: str, source: str, *, site: str = "") -> Model:
+        """Say that a model's files lie at `source` of a site (this one by default) too."""
+        model = self.get(name)
+        self.places.add(model.name, model.digest, source, site=site)
+        return self.get(model.name)
+
+    # -- what moves ---------------------------------------------------------------------------
+
+    def point(self, alias: str, name: str | None, *, expected: int | None = None, reason: str = "") -> Change:
+        """Let an alias point to a model, or take it away; the model's row stays as it is.
+
+        Parameters
+        ----------
+        alias : str
+            A name that no model has.
+        name : str or None
+            The model's name; None takes the alias away.
+        expected : int, optional
+            The revision that the caller saw (0: none): where it moved since, nothing is changed.
+        reason : str
+            Kept in the history.
+
+        Raises
+        ------
+        UsageError
+            The alias is the name of a model, or no valid name.
+        UnknownNameError
+            There is no such model, or no such alias to take away.
+        ConflictError
+            Somebody moved it since `expected`.
+        """
+        alias = check_name("model alias", alias)
+        listed = self.list(retired=True)
+        pointed = {pointing for model in listed for pointing in model.aliases}
+        if name is None:
+            if alias not in pointed:
+                raise UnknownNameError("model alias", alias, pointed)
+            return self._changes.move(NOUN, "", ALIAS + alias, None, expected=expected, reason=reason)
+        for model in listed:
+            if model.name.casefold() == alias.casefold():
+                raise UsageError(
+                    f"{alias!r} can't be an alias: there is a model named {model.name!r}.",
+                    f"Choose another word, e.g. {alias + '-now'!r}.",
+                )
+        _refuse_other_case("model alias", alias, pointed)
+        target = _target(unicodedata.normalize("NFC", name), listed)
+        return self._changes.move(NOUN, "", ALIAS + alias, target, expected=expected, reason=reason)
+
+    def aliases(self) -> builtins.list[Change]:
+        """Return where every alias points now, with who moved it there; sorted."""
+        found = self._changes.current(NOUN, name="", field=ALIAS)
+        return [change for change in found if change.value is not None]
+
+    def history(self, name: str) -> builtins.list[Change]:
+        """Return every move of an alias, or all that changed about a model, oldest first.
+
+        Raises
+        ------
+        UnknownNameError
+            There is neither an alias nor a model of that name, nor was there such an alias.
+        """
+        wanted = unicodedata.normalize("NFC", name)
+        moves = self._changes.history(NOUN, "", ALIAS)
+        of_alias = [move for move in moves if move.field == ALIAS + wanted]
+        if of_alias:
+            return of_alias
+        model = self.get(wanted)
+        pointed_here = [move for move in moves if move.value == model.name]
+        found = [*self._changes.history(NOUN, model.name), *pointed_here]
+        return sorted(found, key=lambda change: change.created_at or datetime.min.replace(tzinfo=UTC))
+
+    def describe(self, name: str, text: str) -> Change:
+        """Say in words what a model is; an empty text takes it away."""
+        return self._changes.move(NOUN, self._row_name(name), "description", text or None)
+
+    def tag(self, name: str, tags: Iterable[str]) -> Change:
+        """Set the tags of a model."""
+        value = sorted({tag.strip() for tag in tags if tag.strip()})
+        return self._changes.move(NOUN, self._row_name(name), "tags", value or None)
+
+    def retire(self, name: str, reason: str = "") -> Change:
+        """Hide a model from lists; it stays usable by name, and `restore` undoes it."""
+        return self._changes.move(NOUN, self._row_name(name), "retired", value=True, reason=reason)
+
+    def restore(self, name: str) -> Change:
+        """Show a retired model in lists again."""
+        return self._changes.move(NOUN, self._row_name(name), "retired", value=None)
+
+    # -- within -------------------------------------------------------------------------------
+
+    def _row_name(self, name: str) -> str:
+        wanted = unicodedata.normalize("NFC", name)
+        listed = self.current()
+        if any(model.name == wanted for model in listed):
+            return wanted
+        return _target(wanted, listed)  # says that it is an alias, or which names are near
 
     def _find(self, name: str) -> Model | None:
-        rows = self._connection.read(MODELS, _FIELDS, where=f"name = {sql_text(name)}")
+        rows = self._connection.read(MODELS, _COLUMNS, where=f"name = {sql_text(name)}")
         return next((_model(row) for row in rows_of(rows)), None)
 
+    def _refuse_look_alike(self, name: str) -> None:
+        rows = self._connection.read(MODELS, ["name"])
+        _refuse_other_case(NOUN, name, () if rows is None else rows["name"].to_pylist())
+        for change in self.aliases():
+            alias = change.field.removeprefix(ALIAS)
+            if alias.casefold() == name.casefold():
+                raise UsageError(
+                    f"{alias!r} is an alias of the model {change.value!r}, so no model can be named that.",
+                    f"Choose another name, or type %models alias {alias} --remove first.",
+                )
 
-def _model(row: dict[str, Any]) -> Model:
-    optional = {"parameters", "context_length", "size_bytes", "created_at"}
-    values: dict[str, Any] = {}
-    for name in _FIELDS:
-        value = row.get(name)
-        values[name] = "" if value is None and name not in optional else value
+    def _completed(self, known: Model, model: Model) -> Model:
+        """Fill in what follows from the files and was not known when the row was written."""
+        same = known.digest == model.digest if known.digest else known.source == model.source
+        if not model.digest or not same:
+            return known
+        row = _row(model)
+        for column in _FROM_FILES:
+            empty = row[column] in (None, "", "[]")
+            if empty or getattr(known, column) not in (None, "", ()):
+                continue
+            unset = (
+                "size_bytes IS NULL"
+                if column == "size_bytes"
+                else f"({column} IS NULL OR {column} IN ('', '[]'))"
+            )
+            # Only where it is still empty, so that of two writers with different files one is refused.
+            digest = f"digest IN ('', {sql_text(model.digest)})"
+            where = f"name = {sql_text(known.name)} AND {unset} AND {digest}"
+            self._connection.update(MODELS, where, {column: row[column]})
+        return self._find(known.name) or known
+
+    def _keep_what_is_said(self, known: Model, model: Model) -> None:
+        site = model.site or self._site
+        there = (known.site, known.source) == (site, model.source)
+        if known.digest and not there:
+            self.places.add(known.name, known.digest, model.source, site=site)
+        if not (model.description or model.tags):
+            return
+        said = {change.field: change.value for change in self._changes.current(NOUN, name=known.name)}
+        if model.description and not said.get("description"):
+            self.describe(known.name, model.description)
+        if model.tags and not said.get("tags"):
+            self.tag(known.name, model.tags)
+
+
+def _target(name: str, listed: builtins.list[Model]) -> str:
+    for model in listed:
+        if model.name == name:
+            return name
+    for model in listed:
+        if name in model.aliases:
+            raise UsageError(
+                f"{name!r} is an alias itself; it points to {model.name!r} now.",
+                f"Type {model.name!r} in its place.",
+            )
+    raise UnknownNameError(NOUN, name, [model.name for model in listed])
+
+
+def _refuse_other_case(noun: str, name: str, known: Iterable[str]) -> None:
+    for other in known:
+        if other != name and other.casefold() == name.casefold():
+            raise UsageError(
+                f"There is already a {noun} named {other!r}, which differs from {name!r} only by case.",
+                f"Type {other!r}, or choose a name that can't be mixed up with it.",
+            )
+
+
+def _row(model: Model) -> dict[str, Any]:
+    return {column: getattr(model, column) for column in (*_TEXTS, *_NUMBERS, "created_at")} | {
+        "quantizations": [*model.quantizations],
+        "files": json.dumps([[f.path, f.size_bytes, f.sha256] for f in model.files], ensure_ascii=False),
+    }
+
+
+def _model(row: Mapping[str, Any]) -> Model:
+    values: dict[str, Any] = {column: row.get(column) or "" for column in _TEXTS}
+    values |= {column: row.get(column) for column in (*_NUMBERS, "created_at")}
+    values["quantizations"] = tuple(row.get("quantizations") or ())
+    values["files"] = _files(row.get("files"))
     return Model(**values)
+
+
+def _files(text: str | None) -> tuple[ModelFile, ...]:
+    try:
+        return tuple(
+            ModelFile(str(p), int(size), str(digest)) for p, size, digest in json.loads(text or "[]")
+        )
+    except (ValueError, TypeError):
+        return ()  # not of this package's making; the digest is what counts
+
+
+def _joined(
+    model: Model,
+    places: Mapping[tuple[str, str], builtins.list[Place]],
+    said: Mapping[str, Mapping[str, Change]],
+    moves: Mapping[str, builtins.list[Change]],
+) -> Model:
+    now = {field: change.value for field, change in said.get(model.name, {}).items()}
+    first = Place(model.site, model.source, model.created_by, model.created_at)
+    others = [
+        p
+        for p in places.get((model.name, model.digest), ())
+        if (p.site, p.source) != (first.site, first.source)
+    ]
+    pointing = moves.get(model.name, [])
+    return dataclasses.replace(
+        model,
+        aliases=tuple(sorted(move.field.removeprefix(ALIAS) for move in pointing)),
+        moves=tuple(sorted(pointing, key=lambda move: move.field)),
+        retired=bool(now.get("retired")),
+        description=str(now.get("description") or ""),
+        tags=tuple(str(tag) for tag in now.get("tags") or ()),
+        places=(first, *others),
+    )
+
+
+def in_storage(model: Model) -> bool:
+    """Return whether a model's files lie in the team's storage."""
+    return any(place.site == STORAGE_SITE for place in model.places)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from jupyter_llmops.records.change import Change
+
 ModelKind = Literal["llm", "encoder", "classic", "adapter"]
 ModelFormat = Literal["", "safetensors", "gguf", "adapter", "endpoint", "mlflow", "onnx", "skops", "joblib"]
 
@@ -122,6 +124,8 @@ class Model:
         Measured tokens a second by machine.
     private : bool
         In this user's own catalog, not in the team's.
+    moves : tuple of Change
+        How its `aliases` came to point to it: who, when, why.
     """
 
     name: str
@@ -151,3 +155,4 @@ class Model:
     places: tuple[Place, ...] = ()
     speeds: tuple[Speed, ...] = ()
     private: bool = False
+    moves: tuple[Change, ...] = ()
