@@ -1,0 +1,165 @@
+"""Keeping the catalog small and fast: joining pieces, dropping old versions, building indexes.
+
+Every commit leaves a piece and a list of all pieces, so an unmaintained table grows with the square
+of its commits. One process of all hosts does the upkeep, chosen by a lease when there is some to do.
+Neither readers nor writers wait for it, and two at once are harmless.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+
+from jupyter_llmops.catalog.connection import Connection
+from jupyter_llmops.catalog.indexes import ensure_indexes, needs_indexes
+from jupyter_llmops.catalog.leases import UPKEEP, UPKEEP_SECONDS, Leases, new_holder
+from jupyter_llmops.catalog.migrations import Migrations
+from jupyter_llmops.catalog.schemas import ITEMS_PREFIX
+from jupyter_llmops.catalog.snapshots import drop_orphans
+from jupyter_llmops.errors import CatalogError
+
+COMMITS_BETWEEN_UPKEEP = 200
+# A reader may still be busy with a version that upkeep has just replaced.
+RETENTION = timedelta(hours=1)
+# Looking into the tables that changed costs milliseconds on a disk, and money on a bucket.
+_LOOK_SECONDS = 3.0
+_REMOTE_LOOK_SECONDS = 30.0
+# While another has the lease.
+_RETRY_SECONDS = 60.0
+
+
+class Upkeep:
+    """The upkeep of one catalog.
+
+    Parameters
+    ----------
+    connection : Connection
+        The catalog.
+    migrations : Migrations
+        Its schema version.
+    leases : Leases
+        Elects the one that does it.
+    retention : timedelta
+        How long the old versions of a table stay for those that still read them.
+    """
+
+    def __init__(
+        self, connection: Connection, migrations: Migrations, leases: Leases, retention: timedelta = RETENTION
+    ) -> None:
+        self.retention = retention
+        self._connection = connection
+        self._migrations = migrations
+        self._leases = leases
+        self._holder = new_holder()
+        self._marks: dict[str, int] = {}
+        self._versions: dict[str, int] = {}
+        self._clean_at: dict[str, float] = {}
+        self._next_look = 0.0
+        self._first = True
+
+    def look(self, marks: Mapping[str, int], *, remote: bool = False) -> list[str]:
+        """Do what is due, if something is and this one is elected; what a watcher calls all the time.
+
+        Where no table changed it costs nothing and LanceDB is not loaded.
+
+        Parameters
+        ----------
+        marks : mapping
+            `Catalog.marks`, as they are now.
+        remote : bool
+            Look less often, as each look is a request.
+
+        Returns
+        -------
+        list of str
+            The tables that were maintained.
+
+        Raises
+        ------
+        CatalogError
+            The catalog can't be read or written.
+        """
+        now = time.monotonic()
+        if now < self._next_look:
+            return []
+        if self._first:
+            self._first = False
+            self._clean_at |= {table: now for table in marks if self._has_litter(table)}
+        changed = [table for table, mark in marks.items() if mark != self._marks.get(table, 0)]
+        stale = [table for table, due in self._clean_at.items() if due <= now]
+        if not changed and not stale:
+            return []
+        self._next_look = now + (_REMOTE_LOOK_SECONDS if remote else _LOOK_SECONDS)
+        due = sorted({table for table in changed if self._is_due(table)} | set(stale))
+        if due:
+            if not self._leases.acquire(UPKEEP, self._holder, UPKEEP_SECONDS):
+                self._next_look = now + _RETRY_SECONDS
+                return []
+            try:
+                self._maintain(due)
+            finally:
+                self._leases.release(UPKEEP, self._holder)
+        self._marks = dict(marks)
+        return due
+
+    def optimize(self, after: int = COMMITS_BETWEEN_UPKEEP) -> list[str]:
+        """Maintain now, whoever is elected, the tables that have at least `after` commits.
+
+        Unmaintained, a table of 5,000 commits reads 150 times slower.
+
+        Parameters
+        ----------
+        after : int
+            Number of pieces, about one a commit since the last time.
+
+        Returns
+        -------
+        list of str
+            The tables that were maintained.
+        """
+        due = [table for table in self._connection.tables() if self._is_due(table, after)]
+        if due:
+            self._migrations.prepare_write()
+        for table in due:
+            self._maintain_one(table)
+        return due
+
+    # -- within -------------------------------------------------------------------------------
+
+    def _is_due(self, table: str, after: int = COMMITS_BETWEEN_UPKEEP) -> bool:
+        if self._connection.fragments(table) >= after:
+            return True
+        # Rows that are replaced leave no pieces, but old versions.
+        version = self._connection.version(table)
+        if version - self._versions.setdefault(table, version) >= after:
+            return True
+        return table.startswith(ITEMS_PREFIX) and needs_indexes(self._connection, table)
+
+    def _maintain(self, tables: Collection[str]) -> None:
+        failure: CatalogError | None = None
+        for table in tables:
+            try:
+                self._maintain_one(table)
+            except CatalogError as error:  # one damaged table must not spoil the others
+                failure = error
+            if not self._leases.renew(UPKEEP, self._holder, UPKEEP_SECONDS):
+                break
+        if failure is not None:
+            raise failure
+
+    def _maintain_one(self, table: str) -> None:
+        self._clean_at.pop(table, None)
+        before = self._connection.version(table)
+        drop_orphans(self._connection, table)
+        if table.startswith(ITEMS_PREFIX):
+            ensure_indexes(self._connection, table)
+        self._connection.optimize(table, self.retention)
+        self._versions[table] = self._connection.version(table)
+        if self.retention and self._versions[table] != before:
+            # What was replaced just now can go when its readers have had their time.
+            self._clean_at[table] = time.monotonic() + self.retention.total_seconds() + 1
+
+    def _has_litter(self, table: str) -> bool:
+        """Return whether versions lie there that a former upkeep had to leave for a while."""
+        return self._connection.old_versions(table, self.retention) > COMMITS_BETWEEN_UPKEEP // 4
