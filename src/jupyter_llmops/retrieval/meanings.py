@@ -103,9 +103,11 @@ def find(
 def _cosines(vectors: Any, asked: Any, names: Iterable[str]) -> dict[str, float]:
     import numpy as np
 
-    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(asked)
-    # What a colleague stored is taken for what it says of its direction only; NaN says nothing.
-    cosines = np.nan_to_num(vectors @ asked / np.maximum(lengths, 1e-12), nan=0.0, posinf=0.0, neginf=0.0)
+    # What a colleague stored is taken for its direction only; what is no direction says nothing.
+    with np.errstate(invalid="ignore", over="ignore"):
+        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(asked)
+        cosines = vectors @ asked / np.maximum(lengths, 1e-12)
+    cosines = np.nan_to_num(cosines, nan=0.0, posinf=0.0, neginf=0.0)
     return dict(zip(names, cosines.tolist(), strict=True))
 
 

@@ -24,6 +24,12 @@ _ALIKE = 0.8
 # A text that holds less of what tells the texts apart ("a", "the" do not) is no find.
 _LEAST_COVERAGE = 1 / 3
 
+# In a small catalog these are rare and would count; Lucene's English list and the words of questions.
+_SAYS_NOTHING = frozenset(
+    "a an and are as at be but by do does for from how i if in into is it me my no not of on or such that the their "
+    "then there these they this to was what when where which who why will with you your".split()  # noqa: SIM905 - to be read
+)
+
 _WORD = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -54,7 +60,8 @@ class WordIndex:
 
     def search(self, query: str) -> list[tuple[int, float, tuple[str, ...]]]:
         """Return (number of the text, score, its words that matched), best first."""
-        wanted = dict.fromkeys(words_of(query))
+        asked_for = words_of(query)
+        wanted = dict.fromkeys([word for word in asked_for if word not in _SAYS_NOTHING] or asked_for)
         scores: dict[int, float] = defaultdict(float)
         coverage: dict[int, float] = defaultdict(float)
         matched: dict[int, list[str]] = defaultdict(list)
@@ -67,7 +74,7 @@ class WordIndex:
                     score = weight * self._rarity(len(self._postings[word])) * self._saturated(number, count)
                     if score > best.get(number, (0.0, ""))[0]:
                         best[number] = (score, word)
-            total += rarity
+            total += rarity if best else 0.0  # a word that no text has tells none from another
             for number, (score, word) in best.items():
                 scores[number] += score
                 coverage[number] += rarity
