@@ -113,12 +113,15 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         Is told the name and the value of every attribute and item that the template reads.
     budget : Budget
         What the rendering may still write.
+    mark : callable or None
+        Gets the value of every expression and returns what is written in its place.
     """
 
     intercepted_binops = frozenset({"*", "**", "+", "%"})
     code_generator_class = BoundedGenerator
     learn: Callable[[str, object], object] | None = None
     budget = limits.Budget()
+    mark: Callable[[Any], Any] | None = None
 
     def is_safe_callable(self, obj: Any) -> bool:
         """Return whether a template may call an object."""
@@ -203,6 +206,18 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         return markup_join(parts) if evaluation.autoescape else text
 
 
+@jinja2.pass_context
+def _write(context: Context, value: Any) -> Any:
+    """Return what is written for the value of an expression.
+
+    With the context, so that the code of a template is the same whoever renders it.
+    """
+    environment = context.environment
+    assert isinstance(environment, PromptEnvironment)
+    limits.text_size(value)
+    return environment.mark(value) if environment.mark else value
+
+
 @functools.cache
 def shared_environment() -> PromptEnvironment:
     """Return the environment of which every rendering has an overlay."""
@@ -212,6 +227,7 @@ def shared_environment() -> PromptEnvironment:
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,  # a prompt is text, not HTML
+        finalize=_write,
     )
     # lipsum draws at random and so would make a hidden input.
     environment.globals.pop("lipsum", None)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jupyter_llmops.errors import Interrupted, TemplateError
-from jupyter_llmops.prompting.rendering import Rendered, render
+from jupyter_llmops.errors import Interrupted
+from jupyter_llmops.prompting.messages import RenderedMessage, render_messages
 from jupyter_llmops.records.completion import Completion, Generation
 from jupyter_llmops.records.prompting import DryRun
 from jupyter_llmops.records.request import GenerationParameters, InferenceRequest, Message
@@ -18,8 +18,9 @@ from jupyter_llmops.records.request import GenerationParameters, InferenceReques
 if TYPE_CHECKING:
     from jupyter_llmops.cache.exact import CacheResult, ExactCache
     from jupyter_llmops.inference.engine import Engine
+    from jupyter_llmops.prompting.compilation import Load
     from jupyter_llmops.records.model import Model
-    from jupyter_llmops.records.prompt import Prompt
+    from jupyter_llmops.records.prompt import Prompt, Variable
 
 Progress = Callable[[str, float | None], None]
 
@@ -50,7 +51,7 @@ class PromptDraft:
     Parameters
     ----------
     template, system : str
-        Jinja2 sources of the user message and of the system message (empty: none).
+        Jinja2 sources of the user message, or of a chat, and of the system message (empty: none).
     variables : mapping
         Values by name; only those that the templates name are read.
     model : str
@@ -61,6 +62,12 @@ class PromptDraft:
         "auto", "nf4", "bf16" or "fp32".
     saved : Prompt or None
         The saved prompt that this is a run of.
+    alias : str
+        The alias by which it was found.
+    declarations : tuple of Variable
+        Types and defaults of variables.
+    load : callable or None
+        Finds the saved prompts that the templates include.
     """
 
     template: str
@@ -70,6 +77,9 @@ class PromptDraft:
     system: str = ""
     quantization: str = "auto"
     saved: Prompt | None = None
+    alias: str = ""
+    declarations: tuple[Variable, ...] = ()
+    load: Load | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +88,14 @@ class PreparedPrompt:
 
     Parameters
     ----------
+    rendered : tuple of RenderedMessage
+        The messages, and who wrote which part of each.
     secrets : tuple of str
         Kinds of secrets that the messages seem to hold; such an answer is never cached.
     """
 
     draft: PromptDraft
-    rendered: Rendered
+    rendered: tuple[RenderedMessage, ...]
     request: InferenceRequest
     model: Model
     secrets: tuple[str, ...]
@@ -136,13 +148,15 @@ class PromptPipeline:
         UnknownNameError
             There is no such model.
         """
-        rendered = render(draft.template, draft.variables, self._learn_secret)
-        if not rendered.text.strip():
-            raise TemplateError("The prompt is empty.", "Write it below the %%prompt line.")
-        system = render(draft.system, draft.variables, self._learn_secret)
-        messages: tuple[Message, ...] = (Message("user", rendered.text),)
-        if system.text:
-            messages = (Message("system", system.text), *messages)
+        rendered = render_messages(
+            draft.template,
+            draft.system,
+            draft.variables,
+            declarations=draft.declarations,
+            learn=self._learn_secret,
+            load=draft.load,
+        )
+        messages = tuple(Message(part.role, part.rendered.text) for part in rendered)
         model = self._resolve(draft.model)
         identity = self._engine.identify(model, draft.quantization)
         request = InferenceRequest(
@@ -164,7 +178,7 @@ class PromptPipeline:
         """Return what would be sent, how long it is and whether it would come from the cache."""
         return DryRun(
             request=prepared.request,
-            variables=prepared.rendered.variables,
+            variables=tuple(sorted({name for part in prepared.rendered for name in part.rendered.variables})),
             tokens_in=self._engine.count_tokens(prepared.model, prepared.request.messages),
             would_hit=use_cache and not prepared.secrets and self._cache.peek(prepared.request),
             secrets=prepared.secrets,
@@ -289,8 +303,15 @@ def _fields(prepared: PreparedPrompt) -> dict[str, Any]:
         "parameters": request.canonical()["parameters"],
     }
     if saved is not None:
-        fields["prompt"] = {"name": saved.name, "version": saved.version, "digest": saved.digest}
+        fields["prompt"] = _named(saved) | ({"alias": prepared.draft.alias} if prepared.draft.alias else {})
+    included = {(p.name, p.version): _named(p) for part in prepared.rendered for p in part.rendered.includes}
+    if included:
+        fields["includes"] = list(included.values())
     return fields
+
+
+def _named(prompt: Prompt) -> dict[str, Any]:
+    return {"name": prompt.name, "version": prompt.version, "digest": prompt.digest}
 
 
 def _completion_fields(completion: Completion) -> dict[str, Any]:

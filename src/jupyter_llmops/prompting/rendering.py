@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jupyter_llmops.errors import TemplateError, nearest
 from jupyter_llmops.prompting.sandbox import Learn, sandbox
+
+if TYPE_CHECKING:
+    from jupyter_llmops.prompting.compilation import Compiled, Load
+    from jupyter_llmops.records.prompt import Prompt
 
 Origin = Literal["template", "variable"]
 
@@ -41,49 +45,46 @@ class Rendered:
         Contiguous, covering the whole text.
     variables : tuple of str
         Names of the variables that the template read, sorted.
+    includes : tuple of Prompt
+        The saved prompts that the template includes, at whatever depth.
     """
 
     text: str
     spans: tuple[Span, ...]
     variables: tuple[str, ...]
+    includes: tuple[Prompt, ...] = ()
 
 
-def variables_of(template: str) -> tuple[str, ...]:
-    """Return the names that a template needs, sorted.
+def variables_of(template: str, load: Load | None = None) -> tuple[str, ...]:
+    """Return the names that a template needs, with what it includes, sorted.
+
+    Parameters
+    ----------
+    template : str
+        Jinja2 source.
+    load : callable, optional
+        Finds the saved prompts that it includes.
 
     Raises
     ------
     TemplateError
         The template is not valid Jinja2; the message names the line.
     """
-    return _names(template, ())
+    from jupyter_llmops.prompting.compilation import compiled
+
+    return tuple(sorted(compiled(template, load).names))
 
 
-def _names(template: str, variables: Container[str]) -> tuple[str, ...]:
-    """Return the names that a template needs, and those of Jinja2's own that `variables` has too.
+def includes_of(template: str, load: Load | None = None) -> tuple[Prompt, ...]:
+    """Return the saved prompts that a template includes, at whatever depth."""
+    from jupyter_llmops.prompting.compilation import compiled
 
-    ``namespace``, ``range``, ``dict`` and the like are Jinja2's functions where the template calls
-    them, and else a variable of that name.
-    """
-    import jinja2
-    from jinja2 import meta, nodes
-
-    environment = sandbox()
-    try:
-        tree = environment.parse(template)
-        names = meta.find_undeclared_variables(tree)
-    except jinja2.TemplateSyntaxError as error:
-        raise TemplateError(
-            f"Line {error.lineno} of the template is not valid Jinja2: {str(error.message).rstrip('.')}.",
-            "A variable is written {{ name }}; literal braces {{ '{{' }}.",
-        ) from None
-    called = {call.node.name for call in tree.find_all(nodes.Call) if isinstance(call.node, nodes.Name)}
-    read = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "load"}
-    shadowed = {name for name in (read - called) & set(environment.globals) if name in variables}
-    return tuple(sorted((names - set(environment.globals)) | shadowed))
+    return compiled(template, load).includes
 
 
-def render(template: str, variables: Mapping[str, Any], learn: Learn | None = None) -> Rendered:
+def render(
+    template: str, variables: Mapping[str, Any], learn: Learn | None = None, load: Load | None = None
+) -> Rendered:
     """Render a template with the variables that it names, and no others.
 
     Parameters
@@ -95,6 +96,8 @@ def render(template: str, variables: Mapping[str, Any], learn: Learn | None = No
     learn : callable, optional
         Is told the name and the value of each variable, attribute and item that the template
         reads, also when it can't be rendered afterwards.
+    load : callable, optional
+        Finds the saved prompts that it includes.
 
     Raises
     ------
@@ -102,32 +105,39 @@ def render(template: str, variables: Mapping[str, Any], learn: Learn | None = No
         A name is not defined (the error names it), the template is not valid, it asks for
         something that the sandbox does not allow, or it writes more than `limits` allows.
     """
-    names = _names(template, variables)
+    from jupyter_llmops.prompting.compilation import compiled
+
+    ready = compiled(template, load)
+    # ``range``, ``dict`` and the like are Jinja2's where the template calls them, else a variable.
+    shadowed = {name for name in ready.own_names if name in variables}
+    names = tuple(sorted(ready.names | shadowed))
     named = {name: variables[name] for name in names if name in variables}
     if learn is not None:
         for name, value in named.items():
             learn(name, value)
     missing = [name for name in names if name not in variables]
-    if missing and not _tolerated(template, missing):
+    if missing and not _tolerated(ready.text, missing):
         raise _undefined(missing[0], variables)
     for name in names:
         _refuse_code(name, variables.get(name))
 
-    text = _render_text(template, named, learn=learn)
-    return Rendered(text, _spans(template, named, text), names)
+    text = _render_text(ready, named, learn=learn)
+    return Rendered(text, _spans(ready, named, text), names, ready.includes)
 
 
 def _render_text(
-    template: str,
+    ready: Compiled,
     named: Mapping[str, Any],
     *,
     learn: Learn | None = None,
-    finalize: Callable[[Any], Any] | None = None,
+    mark: Callable[[Any], Any] | None = None,
 ) -> str:
     import jinja2
 
+    environment = sandbox(learn, mark)
     try:
-        return sandbox(learn, finalize).from_string(template).render(named)
+        template = jinja2.Template.from_code(environment, ready.code, environment.make_globals(None))
+        return template.render(named)
     except TemplateError:
         raise
     except jinja2.UndefinedError as error:
@@ -146,12 +156,12 @@ def _render_text(
         ) from None
 
 
-def _spans(template: str, named: Mapping[str, Any], text: str) -> tuple[Span, ...]:
+def _spans(ready: Compiled, named: Mapping[str, Any], text: str) -> tuple[Span, ...]:
     """Return who wrote which part of `text`, by rendering once more with every value marked."""
     nonce = "".join(secrets.choice(_DIGITS) for _ in range(4))
     opening, closing = _OPEN + nonce, _CLOSE + nonce
     try:
-        marked = _render_text(template, named, finalize=lambda value: f"{opening}{value}{closing}")
+        marked = _render_text(ready, named, mark=lambda value: f"{opening}{value}{closing}")
     except TemplateError:
         marked = ""
     unmarked, spans = _unmark(marked, opening, closing)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.prompting.limits import Budget, text_size
+from jupyter_llmops.prompting.limits import Budget
 
 if TYPE_CHECKING:
     from jupyter_llmops.prompting.environment import PromptEnvironment
@@ -32,11 +32,8 @@ def sandbox(learn: Learn | None = None, finalize: Callable[[Any], Any] | None = 
     """
     from jupyter_llmops.prompting.environment import shared_environment
 
-    def write(value: Any) -> Any:
-        text_size(value)
-        return finalize(value) if finalize else value
-
-    environment = shared_environment().overlay(finalize=write)
+    environment = shared_environment().overlay()
+    environment.mark = finalize
     environment.learn = learn
     environment.budget = Budget()
     return environment
