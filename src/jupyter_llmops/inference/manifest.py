@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from jupyter_llmops.records.model import ModelFile
+
 MANIFEST_SCHEMA = "llmops.model-manifest/1"
 _BLOCK = 1 << 20
 # Digests read by this process: also where the models folder can't be written, a file is read once.
@@ -40,11 +42,29 @@ def manifest_digest(
     OSError
         A file can't be read.
     """
-    entries = [
-        [path.relative_to(root).as_posix(), path.stat().st_size, file_digest(path, memory, on_bytes)]
+    return digest_of_files(model_files(root, files, memory, on_bytes))
+
+
+def model_files(
+    root: Path,
+    files: Iterable[Path],
+    memory: Path | None = None,
+    on_bytes: Callable[[int], None] | None = None,
+) -> tuple[ModelFile, ...]:
+    """Return the manifest of `files`, sorted by path; parameters and errors as in `manifest_digest`."""
+    entries = (
+        ModelFile(path.relative_to(root).as_posix(), path.stat().st_size, file_digest(path, memory, on_bytes))
         for path in files
-    ]
-    manifest = {"files": sorted(entries), "schema": MANIFEST_SCHEMA}
+    )
+    return tuple(sorted(entries, key=lambda file: file.path))
+
+
+def digest_of_files(files: Iterable[ModelFile]) -> str:
+    """Return ``sha256:…`` of a manifest, as `manifest_digest` does of the files themselves."""
+    manifest = {
+        "files": sorted([file.path, file.size_bytes, file.sha256] for file in files),
+        "schema": MANIFEST_SCHEMA,
+    }
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 

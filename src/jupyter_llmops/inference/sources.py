@@ -22,6 +22,8 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?")
 # Only what loads without running code: no pickle, no Python.
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model", "*.spm"]
 _MODEL_SUFFIXES = {".json", ".safetensors", ".jinja", ".txt", ".model", ".spm"}
+CLASSIC_SUFFIXES = {".onnx", ".skops", ".joblib", ".pkl", ".pickle"}
+_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 _PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
 
@@ -41,22 +43,23 @@ class ModelFiles:
 
     Parameters
     ----------
-    kind : {"gguf", "folder"}
-        One GGUF file, or a folder in the layout of transformers.
+    kind : {"gguf", "folder", "file"}
+        A GGUF file (and its other parts), a folder in the layout of transformers or PEFT, or a file of a
+        classic model.
     path : Path
         That file or folder.
     files : tuple of Path
         Every file that decides an answer.
     """
 
-    kind: Literal["gguf", "folder"]
+    kind: Literal["gguf", "folder", "file"]
     path: Path
     files: tuple[Path, ...]
 
     @property
     def root(self) -> Path:
         """The folder that holds the files."""
-        return self.path.parent if self.kind == "gguf" else self.path
+        return self.path if self.kind == "folder" else self.path.parent
 
 
 _PACKAGED = (
@@ -94,6 +97,16 @@ _PACKAGED = (
 def known_models() -> list[Model]:
     """Return the default models, each from its Python package where that is installed, else the hub."""
     return [_with_source(packaged) for packaged in _PACKAGED]
+
+
+def packaged_name(package: str) -> str:
+    """Return the name of the default model that a Python package carries; empty for any other package."""
+    return next((packaged.model.name for packaged in _PACKAGED if packaged.package == package), "")
+
+
+def packaged_hub_ids(package: str) -> list[str]:
+    """Return the hub ids of the default model that a Python package carries."""
+    return [packaged.hub_id for packaged in _PACKAGED if packaged.package == package]
 
 
 def resolve(name: str, catalog_models: Callable[[], Iterable[Model]] = tuple) -> Model:
@@ -217,7 +230,9 @@ def files_in(path: Path) -> ModelFiles:
         There is no config.json, or the weights are only a pickle.
     """
     if path.is_file() and path.suffix == ".gguf":
-        return ModelFiles("gguf", path, (path,))
+        return ModelFiles("gguf", path, _parts(path))
+    if path.is_file() and path.suffix in CLASSIC_SUFFIXES:
+        return ModelFiles("file", path, (path, *_beside(path)))
     here = sorted(item for item in path.rglob("*") if item.is_file() and not _hidden(item, path))
     suffixes = {item.suffix for item in here}
     if ".safetensors" not in suffixes:
@@ -231,7 +246,8 @@ def files_in(path: Path) -> ModelFiles:
                 "it is loaded; it is refused.",
                 "Ask for the model as safetensors, or convert it on a machine that may run that code.",
             )
-    if not (path / "config.json").is_file() or ".safetensors" not in suffixes:
+    adapter = (path / "adapter_config.json").is_file() and (path / "adapter_model.safetensors").is_file()
+    if not adapter and (not (path / "config.json").is_file() or ".safetensors" not in suffixes):
         raise InferenceError(
             f"The folder {path} is not a model.",
             "It needs config.json and *.safetensors (or one .gguf file).",
@@ -256,6 +272,30 @@ def read_config(files: ModelFiles) -> dict[str, Any]:
             f"The file {files.path / 'config.json'} can't be read: {error}", "Fetch the model again."
         ) from error
     return config if isinstance(config, dict) else {}
+
+
+def _parts(path: Path) -> tuple[Path, ...]:
+    """Return every part of a GGUF file that is split; the file alone where it is whole."""
+    found = _PART.search(path.name)
+    if not found:
+        return (path,)
+    stem = path.name[: found.start()]
+    parts = [
+        path.with_name(f"{stem}-{number:05d}-of-{found[2]}.gguf") for number in range(1, int(found[2]) + 1)
+    ]
+    missing = [part.name for part in parts if not part.is_file()]
+    if missing:
+        raise InferenceError(f"A part of the model {path} is missing: {missing[0]}.", "Fetch it again.")
+    return tuple(parts)
+
+
+def _beside(path: Path) -> tuple[Path, ...]:
+    """Return the files that a classic model keeps beside it: an ONNX graph's large tensors."""
+    if path.suffix != ".onnx":
+        return ()
+    from jupyter_llmops.inference.scan.onnx_file import external_files
+
+    return tuple(external_files(path))
 
 
 def _expanded(name: str) -> Path:
@@ -296,6 +336,7 @@ def _package_folder(package: str) -> Path | None:
 
 
 def _in_package(model: Model, package: str) -> ModelFiles:
+    package, _, inside = package.partition("/")
     place = _package_folder(package)
     if place is None:
         install = _install_hint(model)
@@ -303,11 +344,17 @@ def _in_package(model: Model, package: str) -> ModelFiles:
             f"The Python package {package!r}, which holds the model {model.name!r}, is not installed.",
             f"Type: {install}" if install else f"Install {package}.",
         )
-    for candidate in (place, place / "model"):
+    if inside:
+        chosen = place / inside
+        # The source may come from a shared catalog: it names a place inside of the package, or none.
+        if chosen.exists() and chosen.resolve().is_relative_to(place.resolve()):
+            return files_in(chosen)
+    for candidate in () if inside else (place, place / "model"):
         if any(candidate.glob("*.gguf")) or (candidate / "config.json").is_file():
             return files_in(candidate)
     raise ModelNotAvailableError(
-        f"The Python package {package!r} holds no model files.", f"Type: {_install_hint(model)}"
+        f"The Python package {package!r} does not hold the files of the model {model.name!r}.",
+        f"Type: {_install_hint(model)}" if _install_hint(model) else f"Install {package} again.",
     )
 
 
