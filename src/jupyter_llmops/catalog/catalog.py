@@ -4,38 +4,44 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 
 from jupyter_llmops.catalog.changes import Changes
 from jupyter_llmops.catalog.connection import Connection
+from jupyter_llmops.catalog.leases import Leases
 from jupyter_llmops.catalog.meanings import Meanings
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.models import Models
+from jupyter_llmops.catalog.objects import Objects, open_objects
 from jupyter_llmops.catalog.prompts import Prompts
 from jupyter_llmops.catalog.runs import Runs
-from jupyter_llmops.catalog.schemas import KEYS, MIGRATIONS, SCHEMA_VERSION
+from jupyter_llmops.catalog.schemas import KEYS, LEASES, MIGRATIONS, SCHEMA_VERSION
+from jupyter_llmops.catalog.snapshots import SnapshotConnection, Snapshots
+from jupyter_llmops.catalog.upkeep import COMMITS_BETWEEN_UPKEEP, RETENTION, Upkeep
 from jupyter_llmops.errors import CatalogError
+from jupyter_llmops.location import Location
 from jupyter_llmops.records.catalog import CatalogState, TableState
-
-# A reader may still be busy with a version that upkeep has just replaced.
-KEEP_OLD_VERSIONS = timedelta(hours=1)
-COMMITS_BETWEEN_UPKEEP = 200
 
 
 class Catalog:
-    """The shared catalog of a team in one folder.
+    """The shared catalog of a team in one folder or bucket.
 
     Nothing is imported, opened or created before the first read or write; only a write creates
     the folder.
 
     Parameters
     ----------
-    folder : Path
+    location : Location, Path or str
         Where it lies; `settings.find_catalog` finds it.
     site : str
         Host or site, recorded in every row.
     user : str
         Who publishes, recorded in every row.
+    snapshot : str
+        Name of a snapshot: everything is read as it was then, and nothing can be written.
+    retention : timedelta
+        How long upkeep leaves old versions for those that still read them.
 
     Attributes
     ----------
@@ -47,17 +53,49 @@ class Catalog:
         Vectors of what things are about.
     """
 
-    def __init__(self, folder: Path, *, site: str, user: str) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self,
+        location: Location | Path | str,
+        *,
+        site: str,
+        user: str,
+        snapshot: str = "",
+        retention: timedelta = RETENTION,
+    ) -> None:
+        self.location = Location.parse(location)
         self.site = site
         self.user = user
-        self._connection = Connection(self.folder)
+        self.snapshot = snapshot
+        self._connection = (
+            SnapshotConnection(self.location, snapshot) if snapshot else Connection(self.location)
+        )
         self._migrations = Migrations(self._connection, site, user)
         self.changes = Changes(self._connection, self._migrations, site, user)
         self.meanings = Meanings(self._connection, self._migrations, site, user)
         self.models = Models(self._connection, self._migrations, self.changes, site, user)
         self.prompts = Prompts(self._connection, self._migrations, site, user)
         self.runs = Runs(self._connection, self._migrations, site)
+        leases = Leases(self._connection, self._migrations, site)
+        self.upkeep = Upkeep(self._connection, self._migrations, leases, retention)
+        self.snapshots = Snapshots(self._connection, self._migrations, leases, site, user)
+
+    @property
+    def folder(self) -> Path:
+        """The catalog's folder.
+
+        Raises
+        ------
+        CatalogError
+            It lies in a bucket.
+        """
+        if self.location.folder is None:
+            raise CatalogError(f"The catalog {self.location} lies in a bucket, not in a folder.")
+        return self.location.folder
+
+    @cached_property
+    def objects(self) -> Objects:
+        """The files beside the tables, e.g. those of models, by plain relative names."""
+        return open_objects(self.location)
 
     def migrate(self) -> int:
         """Create the catalog or bring it to this package's schema; return the schema version.
@@ -76,14 +114,16 @@ class Catalog:
 
         They only grow, so two equal answers mean that nothing was published in between.
         """
-        return {table: self._connection.version(table) for table in KEYS if table != MIGRATIONS}
+        return {
+            table: self._connection.version(table) for table in KEYS if table not in (MIGRATIONS, LEASES)
+        }
 
     def marks(self) -> dict[str, int]:
-        """Return a number for every table that differs after each commit; costs a file look-up each.
+        """Return a number for every table that differs after each commit, those of collections included.
 
-        Unlike `revisions` it needs no LanceDB, so a watcher can ask every second.
+        Of a folder it costs a file look-up each and needs no LanceDB, so a watcher can ask all the time.
         """
-        return {table: self._connection.mark(table) for table in KEYS}
+        return {table: self._connection.mark(table) for table in (*KEYS, *self._connection.items())}
 
     def describe(self) -> CatalogState:
         """Return its state without changing it; a problem is said in the answer, never raised."""
@@ -103,14 +143,15 @@ class Catalog:
                 f"A newer version of jupyter_llmops wrote it (schema {version}), so it is read only. "
                 "Type: %pip install --upgrade jupyter-llmops"
             )
-        permitted = _may_write(self.folder)
+        # Whether a bucket can be written is only known by writing: the doctor does, a status does not.
+        permitted = self.location.folder is None or _may_write(self.location.folder)
         if not permitted and not problem:
             problem = (
-                f"{self.folder} can't be written. "
+                f"{self.location} can't be written. "
                 "Ask its owner for write access, or set LLMOPS_CATALOG to a folder of your own."
             )
         return CatalogState(
-            path=str(self.folder),
+            path=str(self.location),
             exists=exists,
             writable=permitted and not problem,
             problem=problem,
@@ -119,28 +160,8 @@ class Catalog:
         )
 
     def optimize(self, after: int = COMMITS_BETWEEN_UPKEEP) -> list[str]:
-        """Join the small pieces that commits leave, in tables that have at least `after` of them.
-
-        Unmaintained, a table of 5,000 commits reads 150 times slower. Neither readers nor writers
-        wait for it; two at once are harmless.
-
-        Parameters
-        ----------
-        after : int
-            Number of pieces, about one a commit since the last time.
-
-        Returns
-        -------
-        list of str
-            The tables that were optimized.
-        """
-        done = []
-        for table in KEYS:
-            if self._connection.fragments(table) >= after:
-                self._migrations.prepare_write()
-                self._connection.optimize(table, KEEP_OLD_VERSIONS)
-                done.append(table)
-        return done
+        """Maintain now the tables that have at least `after` commits; see `Upkeep.optimize`."""
+        return self.upkeep.optimize(after)
 
 
 def _may_write(folder: Path) -> bool:

@@ -30,10 +30,13 @@ MOST_SEGMENTS = 8
 
 
 def text_index() -> Any:
-    """Return the full-text index's settings: words with stems, no positions, which triple its size."""
+    """Return the full-text index's settings: words of any script, without their positions.
+
+    Stop words stay, as a query may be made of them alone.
+    """
     from lancedb.index import FTS
 
-    return FTS(with_position=False, language="English", stem=True, remove_stop_words=False)
+    return FTS(base_tokenizer="icu", remove_stop_words=False, with_position=False)
 
 
 def vector_index(rows: int) -> Any:

@@ -90,9 +90,12 @@ class Migrations:
 
         Raises
         ------
+        CatalogError
+            It is a snapshot.
         CatalogNewerError
             A newer version of the package wrote it.
         """
+        self._connection.check_writable()
         # Another process may migrate it while this one is open; a step more is a row more.
         if self._rows_when_ready is None or self._connection.count(MIGRATIONS) != self._rows_when_ready:
             self.migrate()
@@ -105,13 +108,14 @@ class Migrations:
         CatalogNewerError
             A newer version of the package wrote it.
         """
+        self._connection.check_writable()
         found = self.version()
         if found is None:
             self._connection.create(MIGRATIONS)
             found = self.version() or 0
         if found > SCHEMA_VERSION:
             raise CatalogNewerError(
-                f"The catalog in {self._connection.folder} was written by a newer version of "
+                f"The catalog in {self._connection.location} was written by a newer version of "
                 f"jupyter_llmops (schema {found}, this one knows {SCHEMA_VERSION}), so it is read only.",
                 "Type: %pip install --upgrade jupyter-llmops",
             )

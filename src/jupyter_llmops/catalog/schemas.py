@@ -55,7 +55,7 @@ PURPOSES = {
 
 # Lance reads the primary key from the field's metadata; a table created with it has it from its
 # first version on, so no writer can ever see the table without its key.
-_PRIMARY_KEY = {b"lance-schema:unenforced-primary-key:position": b"1"}
+PRIMARY_KEY = {b"lance-schema:unenforced-primary-key:position": b"1"}
 
 
 def schema_of(table: str) -> pa.Schema:
@@ -175,6 +175,7 @@ def schema_of(table: str) -> pa.Schema:
         SNAPSHOTS: {
             "name": text,
             "versions": text,  # JSON object: table to version
+            "branch": text,  # the Lance branch of each table
             "description": text,
             "created_by": text,
             "created_at": instant,
@@ -199,7 +200,7 @@ def schema_of(table: str) -> pa.Schema:
     key = KEYS[table]
     return pa.schema(
         [
-            pa.field(name, kind, nullable=name != key, metadata=_PRIMARY_KEY if name == key else None)
+            pa.field(name, kind, nullable=name != key, metadata=PRIMARY_KEY if name == key else None)
             for name, kind in columns[table].items()
         ]
     )
