@@ -5,7 +5,7 @@ import type { LiveState } from './models/live';
 /** The server's state as this page knows it. */
 export const ILiveState = new Token<LiveState>(
   'jupyter-llmops:ILiveState',
-  'The LLMOps state of the server: GPUs, models, prompts and runs, kept fresh.'
+  'The LLMOps state of the server: GPUs, models, prompts, collections and runs, kept fresh.'
 );
 
 /** Ids of the commands. */

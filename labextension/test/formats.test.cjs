@@ -84,11 +84,14 @@ test('every word of a filter must be found', () => {
 
 test('snippets are what a user would type', () => {
   assert.equal(
-    promptSnippet({ name: 'greet', variables: ['topic', 'tone'] }),
+    promptSnippet({ name: 'greet', variables: ['topic', 'tone'], declarations: [] }),
     '%prompt greet topic= tone='
   );
-  assert.equal(promptSnippet({ name: 'plain', variables: [] }), '%prompt plain');
-  assert.equal(promptSnippet({ name: "ada's one", variables: [] }), `%prompt 'ada'"'"'s one'`);
+  assert.equal(promptSnippet({ name: 'plain', variables: [], declarations: [] }), '%prompt plain');
+  assert.equal(
+    promptSnippet({ name: "ada's one", variables: [], declarations: [] }),
+    `%prompt 'ada'"'"'s one'`
+  );
   assert.equal(runSnippet({ id: '0123', kind: 'prompt' }), '%reproduce 0123');
   assert.equal(runSnippet({ id: '0123', kind: 'cell' }), '%runs show 0123');
 });

@@ -4,12 +4,17 @@
  * The names are those of the Python records in `jupyter_llmops.records`.
  */
 
-export type Topic = 'gpus' | 'models' | 'prompts' | 'runs';
+export type Topic = 'gpus' | 'models' | 'prompts' | 'collections' | 'runs';
 
-export const TOPICS: readonly Topic[] = ['gpus', 'models', 'prompts', 'runs'];
+export const TOPICS: readonly Topic[] = ['gpus', 'models', 'prompts', 'collections', 'runs'];
 
 export interface ICatalog {
   path: string;
+  kind: 'folder' | 's3';
+  /** Where the user's own catalog lies; the same place when there is no team's. */
+  own: string;
+  /** How long a change that another host made may take to show. */
+  fresh_within_seconds: number;
   writable: boolean;
   problem: string;
 }
@@ -50,9 +55,36 @@ export interface IGpus {
   devices: IDevice[];
 }
 
-export interface IModel {
+export type ModelKind = 'llm' | 'encoder' | 'classic' | 'adapter';
+
+/** What every row of the shared catalog can be. */
+export interface IShared {
   name: string;
-  kind: 'llm' | 'encoder' | 'classic';
+  description: string;
+  tags: string[];
+  site: string;
+  created_by: string;
+  created_at: string | null;
+  /** Out of the lists, but still usable by name. */
+  retired: boolean;
+  /** In the user's own catalog, not in the team's. */
+  private: boolean;
+}
+
+export interface IPlace {
+  site: string;
+  source: string;
+}
+
+export interface ISpeed {
+  host: string;
+  quantization: string;
+  tokens_per_second: number;
+  runs: number;
+}
+
+export interface IModel extends IShared {
+  kind: ModelKind;
   source: string;
   digest: string;
   family: string;
@@ -60,23 +92,72 @@ export interface IModel {
   parameters: number | null;
   context_length: number | null;
   size_bytes: number | null;
-  site: string;
-  created_by: string;
-  created_at: string | null;
+  aliases: string[];
+  format: string;
+  quantizations: string[];
+  base: string;
+  signed_by: string;
+  places: IPlace[];
+  speeds: ISpeed[];
 }
 
-export interface IPrompt {
+/** A name that points to one version of a prompt, and moves. */
+export interface IAlias {
   name: string;
+  version: number;
+}
+
+export interface IVariable {
+  name: string;
+  type: string;
+  default: string | number | boolean | null;
+  has_default: boolean;
+  description: string;
+}
+
+export interface IPrompt extends IShared {
   version: number;
   digest: string;
   template: string;
   system: string;
+  /** Whether the texts were cut because they are long. */
+  shortened: boolean;
   variables: string[];
+  declarations: IVariable[];
+  includes: string[];
   model: string;
-  description: string;
+  parameters: Record<string, string | number | boolean | null>;
+  /** Of all versions. */
+  aliases: IAlias[];
+}
+
+export interface IVersion {
+  version: number;
+  digest: string;
   created_by: string;
   created_at: string | null;
-  site: string;
+  aliases: string[];
+}
+
+export interface IVersions {
+  name: string;
+  private: boolean;
+  versions: IVersion[];
+}
+
+export interface ISpace {
+  encoder: string;
+  dimension: number;
+  pooling: string;
+  normalized: boolean;
+}
+
+export interface ICollection extends IShared {
+  items: number;
+  documents: number;
+  index: string;
+  space: ISpace;
+  metadata: string[];
 }
 
 export type RunKind = 'session' | 'cell' | 'prompt' | 'cascade' | 'reproduction';
@@ -109,6 +190,10 @@ export interface IModels {
 
 export interface IPrompts {
   prompts: IPrompt[];
+}
+
+export interface ICollections {
+  collections: ICollection[];
 }
 
 export interface IRuns {

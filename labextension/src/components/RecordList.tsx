@@ -8,6 +8,8 @@ export interface IRecordListProps<T> {
   reading: IReading<T[]>;
   /** Those of the records that the filter lets pass. */
   shown: readonly T[];
+  /** Those of them that were taken out of the lists; shown on request, after the others. */
+  retired?: readonly T[];
   /** How many are shown before "Show all". */
   limit: number;
   /** Plural noun, for "Show all 12 prompts". */
@@ -24,6 +26,7 @@ export interface IRecordListProps<T> {
 /** A list of records and its other states: loading, failed, empty, filtered to nothing. */
 export function RecordList<T>(props: IRecordListProps<T>): React.JSX.Element {
   const [all, setAll] = React.useState(false);
+  const [withRetired, setWithRetired] = React.useState(false);
   const isFresh = useFresh(props.reading.value, props.keyOf);
   const { value, problem } = props.reading;
   if (value === null) {
@@ -35,7 +38,9 @@ export function RecordList<T>(props: IRecordListProps<T>): React.JSX.Element {
       <Skeleton rows={3} lines={props.lines} />
     );
   }
-  const visible = all ? props.shown : props.shown.slice(0, props.limit);
+  const retired = props.retired ?? [];
+  const listed = all ? props.shown : props.shown.slice(0, props.limit);
+  const visible = withRetired ? [...listed, ...retired] : listed;
   const hidden = props.shown.length - props.limit;
   return (
     <>
@@ -45,8 +50,12 @@ export function RecordList<T>(props: IRecordListProps<T>): React.JSX.Element {
         </Notice>
       )}
       {value.length === 0 && <div className="jp-LLMOps-empty">{props.empty}</div>}
-      {value.length > 0 && props.shown.length === 0 && (
-        <div className="jp-LLMOps-empty">No {props.noun} match the filter.</div>
+      {value.length > 0 && visible.length === 0 && (
+        <div className="jp-LLMOps-empty">
+          {retired.length > 0
+            ? `No ${props.noun} but retired ones.`
+            : `No ${props.noun} match the filter.`}
+        </div>
       )}
       <ul className="jp-LLMOps-list">
         {visible.map(record => {
@@ -57,6 +66,16 @@ export function RecordList<T>(props: IRecordListProps<T>): React.JSX.Element {
       {hidden > 0 && (
         <button type="button" className="jp-LLMOps-more" onClick={() => setAll(!all)}>
           {all ? 'Show fewer' : `Show all ${props.shown.length} ${props.noun}`}
+        </button>
+      )}
+      {retired.length > 0 && (
+        <button
+          type="button"
+          className="jp-LLMOps-more"
+          aria-pressed={withRetired}
+          onClick={() => setWithRetired(!withRetired)}
+        >
+          {withRetired ? 'Hide retired' : `Show ${retired.length} retired`}
         </button>
       )}
     </>

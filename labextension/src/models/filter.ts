@@ -1,4 +1,4 @@
-import type { IModel, IPrompt, IRun } from '../api/types';
+import type { ICollection, IModel, IPrompt, IRun, IShared } from '../api/types';
 
 /** Return whether every word of the filter stands in one of the texts; an empty filter lets all pass. */
 export function matches(filter: string, texts: readonly (string | null | undefined)[]): boolean {
@@ -9,19 +9,41 @@ export function matches(filter: string, texts: readonly (string | null | undefin
 
 /** The texts of a model that a filter looks at. */
 export function modelTexts(model: IModel): string[] {
-  return [model.name, model.kind, model.family, model.license, model.source, model.site];
+  return [
+    ...sharedTexts(model),
+    model.kind,
+    model.family,
+    model.license,
+    model.source,
+    model.format,
+    model.base,
+    model.signed_by,
+    ...model.aliases,
+    ...model.quantizations,
+    ...model.places.flatMap(place => [place.site, place.source])
+  ];
 }
 
 /** The texts of a prompt that a filter looks at. */
 export function promptTexts(prompt: IPrompt): string[] {
   return [
-    prompt.name,
+    ...sharedTexts(prompt),
     prompt.template,
     prompt.system,
     prompt.model,
-    prompt.description,
-    prompt.created_by,
-    ...prompt.variables
+    ...prompt.variables,
+    ...prompt.includes,
+    ...prompt.aliases.map(alias => alias.name)
+  ];
+}
+
+/** The texts of a collection that a filter looks at. */
+export function collectionTexts(collection: ICollection): string[] {
+  return [
+    ...sharedTexts(collection),
+    collection.space.encoder,
+    collection.index,
+    ...collection.metadata
   ];
 }
 
@@ -38,5 +60,17 @@ export function runTexts(run: IRun): string[] {
     run.preview,
     run.source === 'cache' ? 'cache' : '',
     run.execution_count === null ? '' : `In[${run.execution_count}]`
+  ];
+}
+
+function sharedTexts(record: IShared): string[] {
+  return [
+    record.name,
+    record.description,
+    record.site,
+    record.created_by,
+    ...record.tags,
+    record.private ? 'yours private' : '',
+    record.retired ? 'retired' : ''
   ];
 }

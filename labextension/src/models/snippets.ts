@@ -1,14 +1,74 @@
 import type { IPrompt, IRun } from '../api/types';
 
-/** `%prompt greet topic= tone=`: what runs a saved prompt, ready to be completed. */
-export function promptSnippet(prompt: Pick<IPrompt, 'name' | 'variables'>): string {
-  const blanks = prompt.variables.map(name => `${name}=`);
-  return ['%prompt', quoted(prompt.name), ...blanks].join(' ');
+type Saved = Pick<IPrompt, 'name' | 'variables' | 'declarations'>;
+
+/**
+ * `%prompt greet@prod topic= tone=`: what runs a saved prompt, ready to be completed.
+ *
+ * @param reference - an alias or a version; the newest version without one.
+ */
+export function promptSnippet(prompt: Saved, reference: string | number = ''): string {
+  const settled = new Set(
+    prompt.declarations.filter(one => one.has_default).map(variable => variable.name)
+  );
+  const blanks = prompt.variables.filter(name => !settled.has(name)).map(name => `${name}=`);
+  const name = reference === '' ? prompt.name : `${prompt.name}@${reference}`;
+  return ['%prompt', quoted(name), ...blanks].join(' ');
+}
+
+/** A cell that asks a saved prompt's text again and saves what becomes of it as its next version. */
+export function editSnippet(
+  prompt: Pick<IPrompt, 'name' | 'template' | 'system' | 'model' | 'parameters'>
+): string {
+  const { name, template, system, model, parameters } = prompt;
+  // A line of a magic can't hold a line break, but a template can hold a system message.
+  const inLine = system !== '' && !system.includes('\n');
+  const options = [
+    ['-s', name],
+    ...(model ? [['-m', model]] : []),
+    ...Object.entries(parameters).map(([key, value]) => parameterOption(key, value)),
+    ...(inLine ? [['--system', system]] : [])
+  ].map(([option, value]) => `${option} ${quoted(value)}`);
+  const body = system && !inLine ? `system:\n${system}\nuser:\n${template}` : template;
+  return `%%prompt ${options.join(' ')}\n${body}`;
+}
+
+/** `%search docs ""`: what searches a collection, ready for the question. */
+export function searchSnippet(name: string): string {
+  return `%search ${quoted(name)} ""`;
+}
+
+/** A cell that asks a model with passages of a collection. */
+export function contextSnippet(name: string): string {
+  return `%%prompt --context ${quoted(name)}\n`;
 }
 
 /** What takes a run up again: a prompt can be inferred once more, anything else be looked at. */
 export function runSnippet(run: Pick<IRun, 'id' | 'kind'>): string {
   return run.kind === 'prompt' ? `%reproduce ${run.id}` : `%runs show ${run.id}`;
+}
+
+/** Where the reader goes on typing: in the first blank, between empty quotes, or at the end. */
+export function blankOf(source: string): { line: number; column: number } {
+  const lines = source.split('\n');
+  const [first = ''] = lines;
+  if (lines.length > 1) {
+    return { line: lines.length - 1, column: lines[lines.length - 1].length };
+  }
+  const value = /=(?=\s|$)/.exec(first);
+  const column = value ? value.index + 1 : first.endsWith('""') ? first.length - 1 : first.length;
+  return { line: 0, column };
+}
+
+const OPTIONS: Record<string, string> = {
+  max_new_tokens: '-n',
+  temperature: '-t',
+  seed: '--seed'
+};
+
+function parameterOption(name: string, value: unknown): [string, string] {
+  const option = OPTIONS[name];
+  return option ? [option, String(value)] : ['--param', `${name}=${String(value)}`];
 }
 
 /** Quote a word as the magics split their line: like a shell. */

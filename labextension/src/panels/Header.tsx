@@ -2,7 +2,8 @@ import { refreshIcon } from '@jupyterlab/ui-components';
 import * as React from 'react';
 
 import { IconButton } from '../components/IconButton';
-import { shortPath } from '../models/formats';
+import { duration, shortPath } from '../models/formats';
+import type { ICatalog } from '../api/types';
 import type { Connection, ISnapshot } from '../models/live';
 
 const CONNECTIONS: Record<Connection, { word: string; explained: string }> = {
@@ -19,7 +20,7 @@ export interface IHeaderProps {
   onRefresh: () => void;
 }
 
-/** Which catalog this is, whether it is live, and the filter over models, prompts and runs. */
+/** Which catalog this is, whether it is live, and the filter over all that is listed. */
 export function Header(props: IHeaderProps): React.JSX.Element {
   const { connection, status } = props.snapshot;
   const { word, explained } = CONNECTIONS[connection];
@@ -38,9 +39,9 @@ export function Header(props: IHeaderProps): React.JSX.Element {
         </span>
         <IconButton icon={refreshIcon} label="Read everything now" onClick={props.onRefresh} />
       </div>
-      <div className="jp-LLMOps-catalog" title={catalog ? `Catalog: ${catalog.path}` : undefined}>
+      <div className="jp-LLMOps-catalog" title={catalog ? explain(catalog) : undefined}>
         {catalog && <span className="jp-LLMOps-catalogLabel">Catalog</span>}
-        <span className="jp-LLMOps-catalogPath">{catalog ? shortPath(catalog.path) : ''}</span>
+        <bdi className="jp-LLMOps-catalogPath">{catalog ? shortPath(catalog.path) : ''}</bdi>
         {catalog && !catalog.writable && !catalog.problem && (
           <span className="jp-LLMOps-tag" title="Prompts can be used, not saved.">
             read-only
@@ -50,9 +51,9 @@ export function Header(props: IHeaderProps): React.JSX.Element {
       <input
         type="search"
         className="jp-LLMOps-filter"
-        placeholder="Filter models, prompts, runs"
-        aria-label="Filter models, prompts and runs"
-        title="Every word must be found: a name, a kind, a status, a notebook, a text"
+        placeholder="Filter models, prompts, collections, runs"
+        aria-label="Filter models, prompts, collections and runs"
+        title="Every word must be found: a name, an alias, a tag, a kind, a status, a notebook, a text"
         spellCheck={false}
         value={props.filter}
         onChange={event => props.onFilter(event.target.value)}
@@ -65,4 +66,14 @@ export function Header(props: IHeaderProps): React.JSX.Element {
       />
     </header>
   );
+}
+
+/** The whole address of the catalog, where the user's own is, and how soon others' changes show. */
+function explain(catalog: ICatalog): string {
+  const lines = [
+    `Catalog: ${catalog.path}`,
+    catalog.own === catalog.path ? 'Nobody else sees it.' : `Your own: ${catalog.own}`,
+    `What others change shows within ${duration(catalog.fresh_within_seconds)}.`
+  ];
+  return lines.join('\n');
 }

@@ -3,6 +3,7 @@ import * as React from 'react';
 import { Notice, Snippet } from '../components/Notice';
 import type { IActions } from '../models/actions';
 import type { ISnapshot, LiveState } from '../models/live';
+import { CollectionsSection } from './CollectionsSection';
 import { GpusSection } from './GpusSection';
 import { Header } from './Header';
 import { ModelsSection } from './ModelsSection';
@@ -31,8 +32,14 @@ export function Sidebar({ live, actions }: ISidebarProps): React.JSX.Element {
         {hasContent(snapshot) && (
           <>
             <GpusSection reading={snapshot.gpus} onRetry={actions.refresh} />
-            <ModelsSection reading={snapshot.models} filter={filter} onRetry={actions.refresh} />
+            <ModelsSection
+              reading={snapshot.models}
+              filter={filter}
+              site={snapshot.status.value?.site ?? ''}
+              onRetry={actions.refresh}
+            />
             <PromptsSection reading={snapshot.prompts} filter={filter} actions={actions} />
+            <CollectionsSection reading={snapshot.collections} filter={filter} actions={actions} />
             <RunsSection reading={snapshot.runs} filter={filter} onRetry={actions.refresh} />
           </>
         )}
@@ -41,7 +48,7 @@ export function Sidebar({ live, actions }: ISidebarProps): React.JSX.Element {
   );
 }
 
-/** Without an answer of the server there is nothing to list, and four empty lists would say less. */
+/** Without an answer of the server there is nothing to list, and empty lists would say less. */
 function hasContent(snapshot: ISnapshot): boolean {
   if (snapshot.connection === 'missing') {
     return false;

@@ -18,7 +18,7 @@ export class SidebarWidget extends ReactWidget {
     this.id = SIDEBAR_ID;
     this.addClass('jp-LLMOps');
     this.title.icon = sidebarIcon;
-    this.title.caption = 'LLMOps: GPUs, models, prompts, runs';
+    this.title.caption = 'LLMOps: GPUs, models, prompts, collections, runs';
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', 'LLMOps');
   }

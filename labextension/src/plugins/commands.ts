@@ -5,6 +5,7 @@ import { refreshIcon } from '@jupyterlab/ui-components';
 
 import { sidebarIcon } from '../components/icons';
 import type { LiveState } from '../models/live';
+import { blankOf } from '../models/snippets';
 import { CommandIDs, ILiveState, SIDEBAR_ID } from '../tokens';
 
 const CATEGORY = 'LLMOps';
@@ -24,7 +25,7 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
   ) => {
     app.commands.addCommand(CommandIDs.open, {
       label: 'Show the LLMOps sidebar',
-      caption: 'GPUs, models, prompts and runs',
+      caption: 'GPUs, models, prompts, collections and runs',
       icon: sidebarIcon,
       execute: () => app.shell.activateById(SIDEBAR_ID)
     });
@@ -51,7 +52,7 @@ export const commandsPlugin: JupyterFrontEndPlugin<void> = {
   }
 };
 
-/** Put a cell under the active one, with the cursor behind the first `=`; nothing is run. */
+/** Put a cell under the active one, with the cursor where something is missing; nothing is run. */
 async function insertCell(notebooks: INotebookTracker | null, source: string): Promise<void> {
   const panel = notebooks?.currentWidget;
   if (!panel) {
@@ -69,6 +70,5 @@ async function insertCell(notebooks: INotebookTracker | null, source: string): P
   await cell.ready;
   panel.content.activate();
   panel.content.mode = 'edit';
-  const blank = source.indexOf('=') + 1;
-  cell.editor?.setCursorPosition({ line: 0, column: blank || source.length });
+  cell.editor?.setCursorPosition(blankOf(source));
 }

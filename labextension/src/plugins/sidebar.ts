@@ -19,7 +19,7 @@ const RANK = 350;
 /** Puts the sidebar into the shell and follows its settings. */
 export const sidebarPlugin: JupyterFrontEndPlugin<void> = {
   id: ID,
-  description: 'The LLMOps sidebar: GPUs, models, prompts and runs.',
+  description: 'The LLMOps sidebar: GPUs, models, prompts, collections and runs.',
   autoStart: true,
   requires: [ILiveState],
   optional: [ILabShell, ILayoutRestorer, ISettingRegistry, INotebookTracker],
@@ -37,7 +37,8 @@ export const sidebarPlugin: JupyterFrontEndPlugin<void> = {
             await app.commands.execute(CommandIDs.insert, { source });
           }
         : null,
-      refresh: () => void app.commands.execute(CommandIDs.refresh)
+      refresh: () => void app.commands.execute(CommandIDs.refresh),
+      versions: prompt => live.versions(prompt)
     });
     // Before the first await: the restorer knows only what is added before it restores.
     restorer?.add(widget, SIDEBAR_ID);
