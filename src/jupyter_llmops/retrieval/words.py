@@ -24,14 +24,15 @@ _ALIKE = 0.8
 # A text that holds less of what tells the texts apart ("a", "the" do not) is no find.
 _LEAST_COVERAGE = 1 / 3
 
-# In a small catalog these are rare and would count; Lucene's English list and the words of questions.
-_SAYS_NOTHING = frozenset(
-    "a an and are as at be but by do does for from how i if in into is it me my no not of on or such that the their "
-    "then there these they this to was what when where which who why will with you your".split()  # noqa: SIM905 - to be read
-)
-
 _WORD = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+# In a small catalog these are rare and would count; Lucene's English list and the words of questions.
+_SAYS_NOTHING = frozenset(
+    _WORD.findall(
+        "a an and are as at be but by do does for from how i if in into is it me my no not of on or such that "
+        "the their then there these they this to was what when where which who why will with you your"
+    )
+)
 
 
 class WordIndex:
