@@ -16,15 +16,13 @@ from jupyter_llmops.display.elements import (
     duration,
     html,
     moment,
-    quantity,
     shorten,
-    size,
     status,
     table,
     text_table,
 )
+from jupyter_llmops.display.model import ALIAS_COLUMNS, MODEL_CHANGE_COLUMNS, MODEL_COLUMNS
 from jupyter_llmops.records.listing import Listing
-from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.prompt import Prompt
 from jupyter_llmops.records.run import Run
 
@@ -46,17 +44,6 @@ def _when(heading: str, value: Callable[[Any], datetime | None]) -> Column:
     )
 
 
-MODEL_COLUMNS: tuple[Column, ...] = (
-    ("name", lambda m: m.name, lambda m: code(m.name), False),
-    _same("kind", lambda m: m.kind),
-    _same("family", lambda m: m.family or ABSENT),
-    _same("parameters", lambda m: quantity(m.parameters), numeric=True),
-    _same("context", lambda m: f"{m.context_length:,}" if m.context_length else ABSENT, numeric=True),
-    _same("size", lambda m: size(m.size_bytes), numeric=True),
-    _same("licence", lambda m: m.license or ABSENT),
-    _same("source", lambda m: m.source),
-    _same("site", lambda m: m.site or ABSENT),
-)
 PROMPT_COLUMNS: tuple[Column, ...] = (
     ("name", lambda p: p.name, lambda p: code(p.name), False),
     _same("version", lambda p: p.version, numeric=True),
@@ -108,6 +95,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "cascade": CASCADE_COLUMNS,
     "cascade answer": CASCADE_ANSWER_COLUMNS,
     "model": MODEL_COLUMNS,
+    "model alias": ALIAS_COLUMNS,
+    "model change": MODEL_CHANGE_COLUMNS,
     "prompt": PROMPT_COLUMNS,
     "run": RUN_COLUMNS,
 }
@@ -136,16 +125,6 @@ def _numeric(columns: Sequence[Column]) -> list[int]:
     return [index for index, column in enumerate(columns) if column[3]]
 
 
-def model_text(model: Model) -> str:
-    """Return one model as lines of facts."""
-    return _facts_text(model.name, _model_facts(model))
-
-
-def model_html(model: Model) -> str:
-    """Return one model as a card."""
-    return _facts_html(model.name, _model_facts(model))
-
-
 def prompt_text(prompt: Prompt) -> str:
     """Return one version of a prompt: what it needs, then its template."""
     return _facts_text(f"{prompt.name}@{prompt.version}", _prompt_facts(prompt)) + f"\n\n{prompt.template}"
@@ -165,12 +144,6 @@ def run_text(run: Run) -> str:
 def run_html(run: Run) -> str:
     """Return one run as a card."""
     return _facts_html(f"{run.kind} {run.id}", _run_facts(run))
-
-
-def _model_facts(model: Model) -> list[tuple[str, object]]:
-    return [(heading, text(model)) for heading, text, _, _ in MODEL_COLUMNS[1:]] + [
-        ("digest", model.digest or "not read yet"),
-    ]
 
 
 def _prompt_facts(prompt: Prompt) -> list[tuple[str, object]]:
