@@ -88,7 +88,6 @@ def test_names_that_look_like_filters_or_paths_are_just_names(catalog: Catalog) 
         "%_%",
         "; DROP TABLE prompts",
         "Name",
-        "name",
     ]
     for name in names:
         catalog.prompts.publish(name, f"of {name}")

@@ -73,7 +73,7 @@ class Catalog:
         self.changes = Changes(self._connection, self._migrations, site, user)
         self.meanings = Meanings(self._connection, self._migrations, site, user)
         self.models = Models(self._connection, self._migrations, self.changes, site, user)
-        self.prompts = Prompts(self._connection, self._migrations, site, user)
+        self.prompts = Prompts(self._connection, self._migrations, self.changes, site, user)
         self.runs = Runs(self._connection, self._migrations, site)
         leases = Leases(self._connection, self._migrations, site)
         self.upkeep = Upkeep(self._connection, self._migrations, leases, retention)

@@ -1,29 +1,37 @@
-"""The saved prompts of the catalog: immutable versions, addressed by content."""
+"""The saved prompts of the catalog: immutable versions, addressed by content, and what is said of them."""
 
 from __future__ import annotations
 
 import builtins
-import dataclasses
-import hashlib
-import json
+import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
+from jupyter_llmops.catalog.changes import Changes
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.names import check_name
+from jupyter_llmops.catalog.prompt_content import (
+    FIELDS,
+    check_size,
+    content_digest,
+    examples_from_json,
+    examples_to_json,
+    prompt_of,
+    row_of,
+)
 from jupyter_llmops.catalog.schemas import PROMPTS, rows_of
 from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
-from jupyter_llmops.records.prompt import Prompt
+from jupyter_llmops.records.change import Change
+from jupyter_llmops.records.prompt import Example, Prompt, Variable
 from jupyter_llmops.records.request import Scalar
 
-PROMPT_SCHEMA = "llmops.prompt/1"
+NOUN = "prompt"
+LATEST = "latest"
+"""What always means the newest version, and so is no alias."""
 
-_FIELDS = (
-    "name", "version", "digest", "template", "system", "variables", "model", "parameters", "description",
-    "created_by", "created_at", "site",
-)  # fmt: skip
+_ALIAS = "alias:"
 # A version is lost to another writer at most once per version that was published meanwhile.
 _ATTEMPTS = 10_000
 
@@ -37,19 +45,24 @@ class Prompts:
         The catalog.
     migrations : Migrations
         Its schema version.
+    changes : Changes
+        What moves.
     site, user : str
         Recorded with every new row.
     """
 
-    def __init__(self, connection: Connection, migrations: Migrations, site: str, user: str) -> None:
+    def __init__(
+        self, connection: Connection, migrations: Migrations, changes: Changes, site: str, user: str
+    ) -> None:
         self._connection = connection
         self._migrations = migrations
+        self._changes = changes
         self._site = site
         self._user = user
 
-    def list(self) -> builtins.list[Prompt]:
-        """Return the newest version of every prompt, sorted by name."""
-        rows = self._connection.read(PROMPTS, _FIELDS)
+    def list(self, *, retired: bool = False) -> builtins.list[Prompt]:
+        """Return the newest version of every prompt, sorted by name; the retired ones only when asked for."""
+        rows = self._connection.read(PROMPTS, FIELDS)
         if rows is None:
             return []
         newest: dict[str, tuple[int, int]] = {}
@@ -60,8 +73,9 @@ class Prompts:
             return []
         # Only the newest become Python objects: there may be many more versions than prompts.
         chosen = rows.take([position for _, position in newest.values()])
-        found = [_prompt(row) for row in rows_of(chosen)]
-        return sorted(found, key=lambda prompt: (prompt.name.casefold(), prompt.name))
+        found = self._joined([prompt_of(row) for row in rows_of(chosen)])
+        kept = [prompt for prompt in found if retired or not prompt.retired]
+        return sorted(kept, key=lambda prompt: (prompt.name.casefold(), prompt.name))
 
     def versions(self, name: str) -> builtins.list[Prompt]:
         """Return every version of a prompt, oldest first.
@@ -71,32 +85,39 @@ class Prompts:
         UnknownNameError
             There is no prompt of that name; the nearest names are in the hint.
         """
-        rows = self._connection.read(PROMPTS, _FIELDS, where=f"name = {sql_text(check_name('prompt', name))}")
-        found = [_prompt(row) for row in rows_of(rows)]
+        found = self._read(name)
         if not found:
-            raise UnknownNameError("prompt", name, self._names())
-        return sorted(found, key=lambda prompt: prompt.version)
+            raise UnknownNameError(NOUN, name, self.names())
+        return sorted(self._joined(found, name), key=lambda prompt: prompt.version)
 
-    def get(self, name: str, version: int | None = None) -> Prompt:
+    def get(self, name: str, version: int | str | None = None) -> Prompt:
         """Return one version of a prompt, the newest by default.
+
+        Parameters
+        ----------
+        name : str
+            What the prompt is called.
+        version : int or str, optional
+            A number, an alias, or "latest".
 
         Raises
         ------
         UnknownNameError
-            There is no such prompt or version; what there is, is in the hint.
+            There is no such prompt, version or alias; what there is, is in the hint.
         """
-        versions = self.versions(name)
-        if version is None:
-            return versions[-1]
-        for prompt in versions:
-            if prompt.version == version:
-                return prompt
-        last = versions[-1].version
-        raise UnknownNameError(
-            "version",
-            f"{name}@{version}",
-            hint=f"{name!r} has version 1 only." if last == 1 else f"{name!r} has versions 1 to {last}.",
-        )
+        if version in (None, "", LATEST):
+            newest = self._connection.read(
+                PROMPTS, FIELDS, where=_named(name), newest_by=["version"], limit=1
+            )
+            found = [prompt_of(row) for row in rows_of(newest)]
+            if not found:
+                raise UnknownNameError(NOUN, name, self.names())
+            return self._joined(found, name)[0]
+        number = self._pointed(name, version) if isinstance(version, str) else version
+        found = [] if number is None else self._read(name, number)
+        if found:
+            return self._joined(found, name)[0]
+        raise self._unknown_version(name, str(version), alias=isinstance(version, str))
 
     def publish(
         self,
@@ -108,6 +129,9 @@ class Prompts:
         parameters: Mapping[str, Scalar] | Iterable[tuple[str, Scalar]] = (),
         variables: Iterable[str] = (),
         description: str = "",
+        declarations: Iterable[Variable] = (),
+        includes: Mapping[str, str] | None = None,
+        version: int | None = None,
     ) -> Prompt:
         """Save a prompt; content that was saved under this name before keeps its version.
 
@@ -125,6 +149,13 @@ class Prompts:
             Names that the two templates need.
         description : str
             For people; no part of the content.
+        declarations : iterable of Variable
+            Types and defaults.
+        includes : mapping, optional
+            From ``NAME@VERSION`` to the digest of what the templates include.
+        version : int, optional
+            The number that it should get where it is above all others: that of the catalog which it
+            comes from.
 
         Returns
         -------
@@ -134,17 +165,19 @@ class Prompts:
         Raises
         ------
         UsageError
-            The name or a value is not valid.
+            The name or a value is not valid, or another name differs by case only.
         CatalogError
             It can't be written.
         """
-        name = check_name("prompt", name)
+        name = unicodedata.normalize("NFC", name)
         settled = tuple(sorted(dict(parameters).items()))
-        digest = content_digest(template, system, model, settled)
+        declared = tuple(sorted(declarations, key=lambda variable: variable.name))
+        included = dict(sorted((includes or {}).items()))
+        check_size(template, system)
         prompt = Prompt(
             name=name,
             version=0,
-            digest=digest,
+            digest=content_digest(template, system, model, settled, declared, included),
             template=template,
             system=system,
             variables=tuple(variables),
@@ -153,71 +186,198 @@ class Prompts:
             description=description,
             created_by=self._user,
             site=self._site,
+            declarations=declared,
+            includes=tuple(included),
         )
         self._migrations.prepare_write()
         for _ in range(_ATTEMPTS):
             known = self._digests(name)
-            same = min((version for version, other in known.items() if other == digest), default=None)
+            same = min((number for number, other in known.items() if other == prompt.digest), default=None)
             if same is not None:
                 return self.get(name, same)
-            prompt = dataclasses.replace(
-                prompt, version=max(known, default=0) + 1, created_at=datetime.now(UTC)
-            )
-            if self._connection.insert_absent(PROMPTS, [_row(prompt)]):
-                return prompt
+            following = max(known, default=0) + 1
+            prompt = replace(prompt, version=max(version or 0, following), created_at=datetime.now(UTC))
+            if self._connection.insert_absent(PROMPTS, [row_of(prompt)]):
+                return self._joined([prompt], name)[0]
             # Another writer took this number first: look what it saved, then try the next.
         raise CatalogError(f"The prompt {name!r} could not be saved: too many others do.", "Try again.")
 
-    def _digests(self, name: str) -> dict[int, str]:
-        rows = self._connection.read(PROMPTS, ["version", "digest"], where=f"name = {sql_text(name)}")
-        if rows is None:
-            return {}
-        return dict(zip(rows["version"].to_pylist(), rows["digest"].to_pylist(), strict=True))
-
-    def _names(self) -> set[str]:
+    def names(self) -> set[str]:
+        """Return the name of every prompt, the retired ones too."""
         rows = self._connection.read(PROMPTS, ["name"])
         return set() if rows is None else set(rows["name"].to_pylist())
 
+    # -- what moves ---------------------------------------------------------------------------
 
-def content_digest(template: str, system: str, model: str, parameters: Iterable[tuple[str, Scalar]]) -> str:
-    """Return ``sha256:…`` of a prompt's content in the canonical form of RFC 8785.
+    def aliases(self, name: str) -> dict[str, Change]:
+        """Return where the aliases of a prompt point; those that were taken away are left out."""
+        moved = self._changes.current(NOUN, name=_composed(name), field=_ALIAS)
+        return {change.field.removeprefix(_ALIAS): change for change in moved if change.value is not None}
 
-    Raises
-    ------
-    UsageError
-        A value has no such form: not a number, an integer of more than 53 bits, broken Unicode.
-    """
-    import rfc8785
+    def promote(
+        self, name: str, alias: str, version: int | str | None = None, *, expected: int | None = None
+    ) -> Change:
+        """Let an alias point to a version, unless somebody else has moved it since it was looked at.
 
-    content: Any = {
-        "schema": PROMPT_SCHEMA,
-        "template": template,
-        "system": system,
-        "model": model,
-        "parameters": dict(parameters),
-    }
-    try:
-        canonical = rfc8785.dumps(content)
-    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+        Parameters
+        ----------
+        name : str
+            Of a prompt.
+        alias : str
+            Neither a number nor "latest".
+        version : int or str, optional
+            A version, or another alias; the newest by default.
+        expected : int, optional
+            The revision of the alias that the caller saw (0: there was none); by default it is
+            looked at first.
+
+        Raises
+        ------
+        ConflictError
+            Somebody moved it meanwhile; the message says who, where to.
+        UsageError
+            The alias has not a valid name, or there is no such prompt or version.
+        """
+        alias = _checked_alias(alias)
+        name = _composed(name)
+        moved = {
+            c.field.removeprefix(_ALIAS): c for c in self._changes.current(NOUN, name=name, field=_ALIAS)
+        }
+        for other, change in moved.items():
+            if change.value is not None and other != alias and other.casefold() == alias.casefold():
+                raise UsageError(
+                    f"{name!r} has an alias {other!r}, which differs from {alias!r} by case only.",
+                    f"Type %prompts promote {name} {other}.",
+                )
+        if expected is None:
+            expected = moved[alias].revision if alias in moved else 0
+        target = self.get(name, version)
+        return self._changes.move(NOUN, target.name, _ALIAS + alias, target.version, expected=expected)
+
+    def demote(self, name: str, alias: str) -> Change:
+        """Take an alias away.
+
+        Raises
+        ------
+        UnknownNameError
+            There is none.
+        """
+        known = self.aliases(name)
+        if alias not in known:
+            raise UnknownNameError("alias", f"{name}@{alias}", (f"{name}@{other}" for other in known))
+        return self._changes.move(NOUN, _composed(name), _ALIAS + alias, None, expected=known[alias].revision)
+
+    def describe(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        examples: Iterable[Example] | None = None,
+    ) -> Prompt:
+        """Say something of a prompt, all its versions; what is None stays; return the newest version."""
+        prompt = self.get(name)
+        said = {
+            "description": description,
+            "tags": None if tags is None else sorted(set(tags)),
+            "examples": None if examples is None else examples_to_json(examples),
+        }
+        for field, value in said.items():
+            if value is not None:
+                self._changes.move(NOUN, prompt.name, field, value)
+        return self.get(name)
+
+    def retire(self, name: str, reason: str = "") -> Prompt:
+        """Hide a prompt from lists; it stays usable by name."""
+        prompt = self.get(name)
+        self._changes.move(NOUN, prompt.name, "retired", True, reason=reason)
+        return replace(prompt, retired=True)
+
+    def restore(self, name: str) -> Prompt:
+        """Show a retired prompt in lists again."""
+        prompt = self.get(name)
+        self._changes.move(NOUN, prompt.name, "retired", None)
+        return replace(prompt, retired=False)
+
+    # -- within -------------------------------------------------------------------------------
+
+    def _read(self, name: str, version: int | None = None) -> builtins.list[Prompt]:
+        where = _named(name) + (f" AND version = {int(version)}" if version is not None else "")
+        return [prompt_of(row) for row in rows_of(self._connection.read(PROMPTS, FIELDS, where=where))]
+
+    def _digests(self, name: str) -> dict[int, str]:
+        """Return the versions of a name that may be published to."""
+        # One read for both: the versions, and names that differ by case.
+        lower = f"lower(name) = {sql_text(name.lower())}"
+        rows = rows_of(
+            self._connection.read(PROMPTS, ["name", "version", "digest"], where=f"{_named(name)} OR {lower}")
+        )
+        found = {row["version"]: row["digest"] for row in rows if row["name"] == name}
+        if not found:
+            check_name(NOUN, name)  # an old name may have become a sub-command since
+            if rows:
+                other = rows[0]["name"]
+                raise UsageError(
+                    f"There is a prompt {other!r}, which differs from {name!r} by case only.",
+                    f"Type -s {other} for its next version, or use another name.",
+                )
+        return found
+
+    def _pointed(self, name: str, alias: str) -> int | None:
+        change = self.aliases(name).get(_composed(alias))
+        return int(change.value) if change else None
+
+    def _joined(self, prompts: builtins.list[Prompt], name: str | None = None) -> builtins.list[Prompt]:
+        """Return prompts with what is said of them now."""
+        said: dict[str, builtins.list[Change]] = {}
+        for change in self._changes.current(NOUN, name=None if name is None else _composed(name)):
+            said.setdefault(change.name, []).append(change)
+        return [_with_changes(prompt, said.get(prompt.name, [])) for prompt in prompts]
+
+    def _unknown_version(self, name: str, version: str, *, alias: bool) -> UnknownNameError:
+        numbers = [prompt.version for prompt in self.versions(name)]
+        aliases = sorted(self.aliases(name))
+        if numbers == [1]:
+            hint = f"{name!r} has version 1 only"
+        elif numbers == [*range(1, len(numbers) + 1)]:
+            hint = f"{name!r} has versions 1 to {numbers[-1]}"
+        else:
+            hint = f"{name!r} has the versions {', '.join(map(str, numbers[-10:]))}"
+        hint += f" and the aliases {', '.join(aliases)}." if aliases else "."
+        if alias and not aliases:
+            hint += f" Type %prompts promote {name} {version} to give it this alias."
+        return UnknownNameError("alias" if alias else "version", f"{name}@{version}", hint=hint)
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _named(name: str) -> str:
+    return f"name = {sql_text(_composed(name))}"
+
+
+def _checked_alias(alias: str) -> str:
+    alias = check_name("alias", alias)
+    if alias.casefold() == LATEST or alias.isnumeric():
         raise UsageError(
-            f"This prompt can't be saved: {error}.",
-            "Parameters are text, true, false, null or finite numbers; text is valid Unicode.",
-        ) from error
-    return "sha256:" + hashlib.sha256(canonical).hexdigest()
+            f"{alias!r} always means a version, so it can't be an alias.", "Type for example prod or review."
+        )
+    return alias
 
 
-def _row(prompt: Prompt) -> dict[str, Any]:
-    row = {name: getattr(prompt, name) for name in _FIELDS}
-    row["key"] = f"{prompt.name}\x1f{prompt.version}"
-    row["variables"] = list(prompt.variables)
-    row["parameters"] = json.dumps(dict(prompt.parameters))
-    return row
-
-
-def _prompt(row: dict[str, Any]) -> Prompt:
-    values: dict[str, Any] = {name: row.get(name) for name in _FIELDS}
-    texts = ("system", "model", "description", "created_by", "site")
-    values |= {name: values[name] or "" for name in texts}
-    values["variables"] = tuple(values["variables"] or ())
-    values["parameters"] = tuple(sorted(json.loads(values["parameters"] or "{}").items()))
-    return Prompt(**values)
+def _with_changes(prompt: Prompt, changes: Iterable[Change]) -> Prompt:
+    values = {change.field: change.value for change in changes}
+    aliases = sorted(
+        field.removeprefix(_ALIAS)
+        for field, value in values.items()
+        if field.startswith(_ALIAS) and value == prompt.version
+    )
+    return replace(
+        prompt,
+        description=prompt.description if values.get("description") is None else values["description"],
+        tags=tuple(values.get("tags") or ()),
+        examples=examples_from_json(values.get("examples")),
+        aliases=tuple(aliases),
+        retired=bool(values.get("retired")),
+    )
