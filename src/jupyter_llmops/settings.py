@@ -23,6 +23,7 @@ USER_FOLDER_VARIABLE = "LLMOPS_HOME"
 MARKER_FOLDER = ".llmops"
 CONFIG_NAME = "jupyter_llmops_config"
 DEFAULT_MODEL = "smollm2-135m-instruct"
+DEFAULT_ENCODER = "all-minilm-l6-v2"
 
 
 class LLMOps(Configurable):
@@ -32,6 +33,7 @@ class LLMOps(Configurable):
         "", help="Folder of the shared catalog; empty searches for a .llmops folder upward."
     ).tag(config=True)
     model = Unicode(DEFAULT_MODEL, help="Model of a prompt that names none.").tag(config=True)
+    encoder = Unicode(DEFAULT_ENCODER, help="Embedding model of a collection that names none.").tag(config=True)
     quantization = Enum(
         ["auto", "nf4", "bf16", "fp32"],
         default_value="auto",

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from jupyter_llmops.catalog.changes import Changes
+from jupyter_llmops.catalog.collections import Collections
 from jupyter_llmops.catalog.connection import Connection
 from jupyter_llmops.catalog.leases import Leases
 from jupyter_llmops.catalog.meanings import Meanings
@@ -45,7 +46,7 @@ class Catalog:
 
     Attributes
     ----------
-    models, prompts, runs
+    models, prompts, collections, runs
         The tables.
     changes
         Where aliases point, what is retired, what is said of things.
@@ -74,6 +75,7 @@ class Catalog:
         self.meanings = Meanings(self._connection, self._migrations, site, user)
         self.models = Models(self._connection, self._migrations, self.changes, site, user)
         self.prompts = Prompts(self._connection, self._migrations, self.changes, site, user)
+        self.collections = Collections(self._connection, self._migrations, self.changes, site, user)
         self.runs = Runs(self._connection, self._migrations, site)
         leases = Leases(self._connection, self._migrations, site)
         self.upkeep = Upkeep(self._connection, self._migrations, leases, retention)

@@ -147,15 +147,31 @@ class Connection:
         count = self._reading(table, lambda handle: handle.stats()["fragment_stats"]["num_fragments"])
         return count or 0
 
-    def create(self, table: str) -> None:
-        """Create `table` empty where it does not exist; safe when several processes do it at once."""
+    def reading(self, table: str, read: Callable[[Table], T]) -> T | None:
+        """Return what `read` makes of a handle of `table` as it is now; None when it does not exist yet."""
+        return self._reading(table, read)
+
+    def writing(self, table: str, write: Callable[[Table], T]) -> T:
+        """Return what `write` did with a handle of `table`; it must do no harm when it is repeated."""
+        return self._writing(table, lambda: write(self._table(table)))
+
+    def create(self, table: str, schema: pa.Schema | None = None) -> None:
+        """Create `table` empty where it does not exist; safe when several processes do it at once.
+
+        Parameters
+        ----------
+        table : str
+            One of the keys of `KEYS`, or any other name with a `schema`.
+        """
         self._make_folder()
 
         def make() -> None:
             if self.has(table):
                 return
             # "create" commits the first version only where there is none.
-            self._connect().create_table(table, schema=schema_of(table), mode="create")
+            self._connect().create_table(
+                table, schema=schema_of(table) if schema is None else schema, mode="create"
+            )
 
         try:
             self._writing(table, make)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,11 +165,8 @@ def open_encoder(model: Model, models_folder: Path, offline: bool = False) -> En
 
 
 def space_digest(space: EmbeddingSpace) -> str:
-    """Return ``sha256:…`` over what makes two spaces different; the encoder's name does not."""
-    facts = asdict(space)
-    del facts["encoder"]
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    """Return the identity of a space, ``sha256:…``."""
+    return space.digest
 
 
 def _load(model: Model, files: ModelFiles) -> Any:

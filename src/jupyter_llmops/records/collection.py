@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Scalar = str | int | float | bool | None
+Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,14 @@ class EmbeddingSpace:
     normalized: bool
     dimension: int
     max_tokens: int
+
+    @property
+    def digest(self) -> str:
+        """``sha256:…`` over what makes two spaces different; the encoder's name does not."""
+        facts = asdict(self)
+        del facts["encoder"]
+        text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +104,89 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a document that no chunk leaves, e.g. one cell of a notebook.
+
+    Parameters
+    ----------
+    start, end : int
+        Its characters in the document, half open.
+    metadata : dict
+        Columns of its chunks beside the document's own.
+    """
+
+    start: int
+    end: int
+    metadata: dict[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text of a collection before it is cut.
+
+    Parameters
+    ----------
+    name : str
+        Unique in its collection: a file's name, a row's id.
+    text : str
+        All of it; the spans of chunks count its characters.
+    metadata : dict
+        Columns that filters can name; a section's chunks get the section's beside them.
+    sections : tuple of Section
+        Its parts in order, apart from each other; none means that the whole is one.
+    """
+
+    name: str
+    text: str
+    metadata: dict[str, Scalar]
+    sections: tuple[Section, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document, as it is embedded; ``document.text[start:end] == text``.
+
+    Parameters
+    ----------
+    document : str
+        The document's name.
+    ordinal : int
+        Its number in the document, from 0.
+    digest : str
+        ``sha256:…`` of the text.
+    metadata : dict
+        The document's and the section's columns.
+    """
+
+    document: str
+    ordinal: int
+    start: int
+    end: int
+    text: str
+    digest: str
+    metadata: dict[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition on one column of a collection.
+
+    Parameters
+    ----------
+    column : str
+        A metadata column, or "document".
+    operator : {"=", "!=", "<", "<=", ">", ">="}
+        "!=" also fits passages that have no value there.
+    value : str, int, float or bool
+        Compared with as a value, never read as SQL.
+    """
+
+    column: str
+    operator: Operator
+    value: str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """One chunk that a search found, or that a model was shown.
 
@@ -140,6 +239,18 @@ class SearchResult:
     how: Literal["hybrid", "vector", "text"] = "hybrid"
     seconds: float = 0.0
 
+    @property
+    def df(self) -> DataFrame:
+        """The passages as a pandas data frame, one row each, metadata in columns of their own."""
+        import pandas as pd
+
+        rows = []
+        for passage in self.passages:
+            row = asdict(passage)
+            metadata = row.pop("metadata") or {}
+            rows.append(row | {f"metadata.{name}": value for name, value in metadata.items()})
+        return pd.DataFrame(rows)
+
 
 @dataclass(frozen=True, slots=True)
 class AddReport:
@@ -153,6 +264,8 @@ class AddReport:
         Chunks that were embedded, and chunks whose vector was there already.
     seconds : float
         How long it took.
+    skipped : tuple of (str, str)
+        What was not added, and why: a text without words, a file that is no text.
     """
 
     collection: str
@@ -162,3 +275,5 @@ class AddReport:
     embedded: int
     reused: int
     seconds: float
+    skipped: tuple[tuple[str, str], ...] = ()
+    private: bool = False

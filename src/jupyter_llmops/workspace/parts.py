@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jupyter_llmops.cache.exact import ExactCache
     from jupyter_llmops.catalog import Catalog
     from jupyter_llmops.guard.redaction import Redactor
+    from jupyter_llmops.inference.encoder import Encoder
     from jupyter_llmops.inference.transformers_engine import TransformersEngine
     from jupyter_llmops.prompting.pipeline import PromptPipeline
     from jupyter_llmops.records.model import Model
@@ -131,6 +132,21 @@ class Parts:
     def models_folder(self) -> Path:
         """Where converted models lie."""
         return user_folder() / "models"
+
+    def encoder(self, name: str = "") -> Encoder:
+        """Return an embedding model in memory, the one of the settings by default; loaded once a process.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such model.
+        InferenceError
+            It is no embedding model.
+        """
+        from jupyter_llmops.inference.encoder import open_encoder
+
+        model = self.model(name or self.settings.encoder)
+        return open_encoder(model, self.models_folder, self.settings.stay_offline())
 
     def stamp(
         self,

@@ -1,0 +1,269 @@
+"""The collections of the catalog: which there are, what their vectors mean, which table holds them now."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from jupyter_llmops.catalog.changes import Changes
+from jupyter_llmops.catalog.connection import Connection, sql_text
+from jupyter_llmops.catalog.items import Items, items_table
+from jupyter_llmops.catalog.migrations import Migrations
+from jupyter_llmops.catalog.names import check_name
+from jupyter_llmops.catalog.schemas import COLLECTIONS, rows_of
+from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
+from jupyter_llmops.records.change import Change
+from jupyter_llmops.records.collection import Chunking, Collection, EmbeddingSpace
+
+NOUN = "collection"
+_FIELDS = ("name", "space", "chunking", "created_by", "created_at", "site")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the passages of a collection are now; moved by compare-and-set, as one change.
+
+    Parameters
+    ----------
+    table : str
+        Their table.
+    space : EmbeddingSpace
+        What its vectors mean.
+    revision : int
+        Of this change; 0 until the collection was migrated for the first time.
+    closing : str
+        The encoder that a migration is about to switch to; nothing may be added meanwhile. Empty else.
+    closed_by : str
+        Who migrates.
+    """
+
+    table: str
+    space: EmbeddingSpace
+    revision: int = 0
+    closing: str = ""
+    closed_by: str = ""
+
+
+class Collections:
+    """Vector stores that the team shares.
+
+    Parameters
+    ----------
+    connection : Connection
+        The catalog.
+    migrations : Migrations
+        Its schema version.
+    changes : Changes
+        Which table counts, what is retired, what is said of it.
+    site, user : str
+        Recorded with every new row.
+    """
+
+    def __init__(
+        self, connection: Connection, migrations: Migrations, changes: Changes, site: str, user: str
+    ) -> None:
+        self._connection = connection
+        self._migrations = migrations
+        self._changes = changes
+        self._site = site
+        self._user = user
+
+    def list(self) -> builtins.list[Collection]:
+        """Return every collection sorted by name, retired ones too."""
+        rows = rows_of(self._connection.read(COLLECTIONS, _FIELDS))
+        changes = _by_name(self._changes.current(NOUN)) if rows else {}
+        found = [self._described(row, changes.get(row["name"], {})) for row in rows]
+        return sorted(found, key=lambda collection: (collection.name.casefold(), collection.name))
+
+    def names(self) -> builtins.list[str]:
+        """Return the names of all collections, retired ones too, without opening any."""
+        rows = self._connection.read(COLLECTIONS, ["name"])
+        return [] if rows is None else sorted(rows["name"].to_pylist())
+
+    def get(self, name: str) -> Collection:
+        """Return the collection of that name.
+
+        Raises
+        ------
+        UnknownNameError
+            There is none; the nearest names are in the hint.
+        """
+        row = self._row(name)
+        changes = _by_name(self._changes.current(NOUN, name=row["name"]))
+        return self._described(row, changes.get(row["name"], {}))
+
+    def create(self, name: str, space: EmbeddingSpace, chunking: Chunking) -> Collection:
+        """Create a collection where there is none of that name; the one that is there stays as it is.
+
+        Parameters
+        ----------
+        name : str
+            Anything printable; it never becomes the name of a file.
+        space : EmbeddingSpace
+            What its vectors mean.
+        chunking : Chunking
+            How its documents are cut, from now on.
+
+        Raises
+        ------
+        UsageError
+            The name is not valid, or another one differs from it by case only.
+        """
+        name = check_name(NOUN, name)
+        for known in self.names():
+            if known != name and known.casefold() == name.casefold():
+                raise UsageError(
+                    f"There is a collection {known!r}, which differs from {name!r} by case only.",
+                    f"Type {known!r}, or choose another name.",
+                )
+        self._migrations.prepare_write()
+        # The table first: a collection that is listed can be searched.
+        self._items(items_table(name, space.digest), space).create()
+        row = {
+            "name": name,
+            "space": json.dumps(asdict(space), ensure_ascii=False, sort_keys=True),
+            "chunking": json.dumps(asdict(chunking), sort_keys=True),
+            "created_by": self._user,
+            "created_at": datetime.now(UTC),
+            "site": self._site,
+        }
+        self._connection.insert_absent(COLLECTIONS, [row])
+        return self.get(name)
+
+    def standing(self, name: str) -> Standing:
+        """Return where the passages of a collection are now."""
+        row = self._row(name)
+        changes = _by_name(self._changes.current(NOUN, name=row["name"], field="table"))
+        return _standing(row, changes.get(row["name"], {}))
+
+    def items(self, name: str) -> Items:
+        """Return the passages of a collection as they are searched now."""
+        standing = self.standing(name)
+        return self.items_at(standing)
+
+    def items_at(self, standing: Standing) -> Items:
+        """Return the passages that a standing names."""
+        return self._items(standing.table, standing.space)
+
+    def prepare(self, name: str, space: EmbeddingSpace) -> Items:
+        """Return the table of a collection in another space, made where it is not there yet."""
+        self._migrations.prepare_write()
+        items = self._items(items_table(self._row(name)["name"], space.digest), space)
+        items.create()
+        return items
+
+    def move(self, name: str, standing: Standing, *, reason: str = "") -> Standing:
+        """Let another table count, or close the one that does for a moment.
+
+        Parameters
+        ----------
+        standing : Standing
+            What is to be; its revision is the one that the caller saw.
+
+        Raises
+        ------
+        ConflictError
+            Somebody moved it meanwhile.
+        """
+        row = self._row(name)
+        value = {"table": standing.table, "space": asdict(standing.space)}
+        if standing.closing:
+            value["closing"] = {"to": standing.closing, "by": self._user}
+        change = self._changes.move(
+            NOUN, row["name"], "table", value, expected=standing.revision, reason=reason
+        )
+        return replace(standing, revision=change.revision, closed_by=self._user if standing.closing else "")
+
+    def retire(self, name: str, reason: str = "") -> Collection:
+        """Hide a collection from lists; it can still be searched by name."""
+        self._changes.move(NOUN, self._row(name)["name"], "retired", True, reason=reason)
+        return self.get(name)
+
+    def restore(self, name: str) -> Collection:
+        """Show a retired collection again."""
+        self._changes.move(NOUN, self._row(name)["name"], "retired", None)
+        return self.get(name)
+
+    def describe(
+        self, name: str, description: str | None = None, tags: Sequence[str] | None = None
+    ) -> Collection:
+        """Say what a collection is about; what is None stays as it is."""
+        name = self._row(name)["name"]
+        if description is not None:
+            self._changes.move(NOUN, name, "description", description or None)
+        if tags is not None:
+            self._changes.move(NOUN, name, "tags", sorted(set(tags)) or None)
+        return self.get(name)
+
+    def history(self, name: str) -> builtins.list[Change]:
+        """Return every migration, retirement and description of a collection, oldest first."""
+        return self._changes.history(NOUN, self._row(name)["name"])
+
+    # -- within -------------------------------------------------------------------------------
+
+    def _row(self, name: str) -> dict[str, Any]:
+        composed = unicodedata.normalize("NFC", name)
+        rows = self._connection.read(COLLECTIONS, _FIELDS, where=f"name = {sql_text(composed)}")
+        for row in rows_of(rows):
+            return row
+        raise UnknownNameError(NOUN, name, self.names())
+
+    def _items(self, table: str, space: EmbeddingSpace) -> Items:
+        return Items(self._connection, table, space.dimension, self._site, self._user)
+
+    def _described(self, row: Mapping[str, Any], changes: Mapping[str, Change]) -> Collection:
+        standing = _standing(row, changes)
+        items = self.items_at(standing)
+        chunks, documents = items.count()
+
+        def said(field: str) -> Any:
+            return changes[field].value if field in changes else None
+
+        return Collection(
+            name=row["name"],
+            space=standing.space,
+            chunking=Chunking(**json.loads(row["chunking"])),
+            items=chunks,
+            documents=documents,
+            index=items.index(),
+            metadata=tuple(items.columns()),
+            description=said("description") or "",
+            tags=tuple(said("tags") or ()),
+            created_by=row["created_by"] or "",
+            created_at=row["created_at"],
+            site=row["site"] or "",
+            retired=bool(said("retired")),
+        )
+
+
+def _by_name(changes: Sequence[Change]) -> dict[str, dict[str, Change]]:
+    found: dict[str, dict[str, Change]] = {}
+    for change in changes:
+        found.setdefault(change.name, {})[change.field] = change
+    return found
+
+
+def _standing(row: Mapping[str, Any], changes: Mapping[str, Change]) -> Standing:
+    try:
+        moved = changes.get("table")
+        value = (moved.value if moved else None) or {"space": json.loads(row["space"])}
+        space = EmbeddingSpace(**value["space"])
+        closing = value.get("closing") or {}
+        return Standing(
+            # Computed, never taken from the row: nothing that others wrote becomes the name of a file.
+            items_table(row["name"], space.digest),
+            space,
+            moved.revision if moved else 0,
+            str(closing.get("to", "")),
+            str(closing.get("by", "")),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise CatalogError(
+            f"The catalog's row of the collection {row['name']!r} can't be understood ({error}).",
+            "Nothing was changed. A newer version of jupyter_llmops may have written it.",
+        ) from error
