@@ -8,7 +8,7 @@ Neither readers nor writers wait for it, and two at once are harmless.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
 from jupyter_llmops.catalog.connection import Connection
@@ -22,9 +22,11 @@ from jupyter_llmops.errors import CatalogError
 COMMITS_BETWEEN_UPKEEP = 200
 # A reader may still be busy with a version that upkeep has just replaced.
 RETENTION = timedelta(hours=1)
+# So many versions that a former upkeep had to leave for a while are worth cleaning.
+_LITTER = COMMITS_BETWEEN_UPKEEP // 4
 # Looking into the tables that changed costs milliseconds on a disk, and money on a bucket.
 _LOOK_SECONDS = 3.0
-_REMOTE_LOOK_SECONDS = 30.0
+_BUCKET_LOOK_SECONDS = 30.0
 # While another has the lease.
 _RETRY_SECONDS = 60.0
 
@@ -52,13 +54,12 @@ class Upkeep:
         self._migrations = migrations
         self._leases = leases
         self._holder = new_holder()
-        self._marks: dict[str, int] = {}
+        self._marks: dict[str, int] | None = None
         self._versions: dict[str, int] = {}
         self._clean_at: dict[str, float] = {}
         self._next_look = 0.0
-        self._first = True
 
-    def look(self, marks: Mapping[str, int], *, remote: bool = False) -> list[str]:
+    def look(self, marks: Mapping[str, int]) -> list[str]:
         """Do what is due, if something is and this one is elected; what a watcher calls all the time.
 
         Where no table changed it costs nothing and LanceDB is not loaded.
@@ -67,8 +68,6 @@ class Upkeep:
         ----------
         marks : mapping
             `Catalog.marks`, as they are now.
-        remote : bool
-            Look less often, as each look is a request.
 
         Returns
         -------
@@ -78,30 +77,36 @@ class Upkeep:
         Raises
         ------
         CatalogError
-            The catalog can't be read or written.
+            A table can't be read or written; the others were maintained.
         """
         now = time.monotonic()
         if now < self._next_look:
             return []
-        if self._first:
-            self._first = False
-            self._clean_at |= {table: now for table in marks if self._has_litter(table)}
-        changed = [table for table, mark in marks.items() if mark != self._marks.get(table, 0)]
-        stale = [table for table, due in self._clean_at.items() if due <= now]
-        if not changed and not stale:
+        if self._marks is None:
+            self._marks = self._seen_before(marks)
+        stale = {table for table, since in self._clean_at.items() if since <= now and table in marks}
+        changed = {table for table, mark in marks.items() if mark != self._marks.get(table, 0)}
+        if not changed | stale:
             return []
-        self._next_look = now + (_REMOTE_LOOK_SECONDS if remote else _LOOK_SECONDS)
-        due = sorted({table for table in changed if self._is_due(table)} | set(stale))
+        self._next_look = now + (
+            _LOOK_SECONDS if self._connection.location.is_local else _BUCKET_LOOK_SECONDS
+        )
+        due, failures = self._each(sorted(changed - stale), self._is_due)
+        due = sorted({*due, *stale})
+        done: list[str] = []
         if due:
             if not self._leases.acquire(UPKEEP, self._holder, UPKEEP_SECONDS):
                 self._next_look = now + _RETRY_SECONDS
                 return []
             try:
-                self._maintain(due)
+                done, failed = self._each(due, self._maintain_while_elected)
             finally:
                 self._leases.release(UPKEEP, self._holder)
-        self._marks = dict(marks)
-        return due
+            failures |= failed
+        self._marks |= {table: marks[table] for table in changed - set(failures)}
+        for failure in failures.values():
+            raise failure
+        return done
 
     def optimize(self, after: int = COMMITS_BETWEEN_UPKEEP) -> list[str]:
         """Maintain now, whoever is elected, the tables that have at least `after` commits.
@@ -122,7 +127,7 @@ class Upkeep:
         if due:
             self._migrations.prepare_write()
         for table in due:
-            self._maintain_one(table)
+            self._maintain(table)
         return due
 
     # -- within -------------------------------------------------------------------------------
@@ -136,19 +141,26 @@ class Upkeep:
             return True
         return table.startswith(ITEMS_PREFIX) and needs_indexes(self._connection, table)
 
-    def _maintain(self, tables: Collection[str]) -> None:
-        failure: CatalogError | None = None
+    def _each(
+        self, tables: Iterable[str], work: Callable[[str], bool]
+    ) -> tuple[list[str], dict[str, CatalogError]]:
+        """Return for which tables `work` was true, and which failed: a damaged one must not spoil the others."""
+        done, failures = [], {}
         for table in tables:
             try:
-                self._maintain_one(table)
-            except CatalogError as error:  # one damaged table must not spoil the others
-                failure = error
-            if not self._leases.renew(UPKEEP, self._holder, UPKEEP_SECONDS):
-                break
-        if failure is not None:
-            raise failure
+                if work(table):
+                    done.append(table)
+            except CatalogError as error:
+                failures[table] = error
+        return done, failures
 
-    def _maintain_one(self, table: str) -> None:
+    def _maintain_while_elected(self, table: str) -> bool:
+        if not self._leases.renew(UPKEEP, self._holder, UPKEEP_SECONDS):
+            return False
+        self._maintain(table)
+        return True
+
+    def _maintain(self, table: str) -> None:
         self._clean_at.pop(table, None)
         before = self._connection.version(table)
         drop_orphans(self._connection, table)
@@ -160,6 +172,15 @@ class Upkeep:
             # What was replaced just now can go when its readers have had their time.
             self._clean_at[table] = time.monotonic() + self.retention.total_seconds() + 1
 
-    def _has_litter(self, table: str) -> bool:
-        """Return whether versions lie there that a former upkeep had to leave for a while."""
-        return self._connection.old_versions(table, self.retention) > COMMITS_BETWEEN_UPKEEP // 4
+    def _seen_before(self, marks: Mapping[str, int]) -> dict[str, int]:
+        """Return which tables need no look for now, at the first look of this process.
+
+        Their lists of versions are counted, which needs no LanceDB: an idle server never loads it.
+        """
+        now, seen = time.monotonic(), {}
+        for table, mark in marks.items():
+            if self._connection.old_versions(table, self.retention) > _LITTER:
+                self._clean_at[table] = now
+            if self._connection.old_versions(table, timedelta(0)) <= _LITTER:
+                seen[table] = mark
+        return seen
