@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jupyter_llmops.errors import Interrupted
+from jupyter_llmops.prompting.context import VARIABLE, ContextSource, ShownContext, add_context
 from jupyter_llmops.prompting.messages import RenderedMessage, render_messages
+from jupyter_llmops.prompting.rendering import render
 from jupyter_llmops.records.completion import Completion, Generation
 from jupyter_llmops.records.prompting import DryRun
 from jupyter_llmops.records.request import GenerationParameters, InferenceRequest, Message
@@ -68,6 +71,8 @@ class PromptDraft:
         Types and defaults of variables.
     load : callable or None
         Finds the saved prompts that the templates include.
+    context : ContextSource or None
+        Finds the passages that the model is shown.
     """
 
     template: str
@@ -80,6 +85,7 @@ class PromptDraft:
     alias: str = ""
     declarations: tuple[Variable, ...] = ()
     load: Load | None = None
+    context: ContextSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,8 @@ class PreparedPrompt:
         The messages, and who wrote which part of each.
     secrets : tuple of str
         Kinds of secrets that the messages seem to hold; such an answer is never cached.
+    context : ShownContext or None
+        The passages in them.
     """
 
     draft: PromptDraft
@@ -99,6 +107,7 @@ class PreparedPrompt:
     request: InferenceRequest
     model: Model
     secrets: tuple[str, ...]
+    context: ShownContext | None = None
 
 
 class PromptPipeline:
@@ -148,16 +157,13 @@ class PromptPipeline:
         UnknownNameError
             There is no such model.
         """
-        rendered = render_messages(
-            draft.template,
-            draft.system,
-            draft.variables,
-            declarations=draft.declarations,
-            learn=self._learn_secret,
-            load=draft.load,
-        )
+        if draft.context is None:
+            rendered, shown = self._rendered(draft), None
+            model = self._resolve(draft.model)
+        else:
+            model = self._resolve(draft.model)
+            rendered, shown = self._with_context(draft, draft.context, model)
         messages = tuple(Message(part.role, part.rendered.text) for part in rendered)
-        model = self._resolve(draft.model)
         identity = self._engine.identify(model, draft.quantization)
         request = InferenceRequest(
             model=model.name,
@@ -172,7 +178,33 @@ class PromptPipeline:
         kinds: list[str] = []
         for message in messages:
             kinds += [kind for kind in self._find_secrets(message.content) if kind not in kinds]
-        return PreparedPrompt(draft, rendered, request, model, tuple(kinds))
+        return PreparedPrompt(draft, rendered, request, model, tuple(kinds), shown)
+
+    def _rendered(self, draft: PromptDraft) -> tuple[RenderedMessage, ...]:
+        return render_messages(
+            draft.template,
+            draft.system,
+            draft.variables,
+            declarations=draft.declarations,
+            learn=self._learn_secret,
+            load=draft.load,
+        )
+
+    def _with_context(
+        self, draft: PromptDraft, source: ContextSource, model: Model
+    ) -> tuple[tuple[RenderedMessage, ...], ShownContext]:
+        window = model.context_length
+
+        def fits(messages: Sequence[Message]) -> bool:
+            if window is None:
+                return True
+            return self._engine.count_tokens(model, messages) + draft.parameters.max_new_tokens <= window
+
+        def with_block(block: str) -> tuple[RenderedMessage, ...]:
+            return self._rendered(replace(draft, variables=ChainMap({VARIABLE: block}, draft.variables)))  # type: ignore[arg-type] # never written to
+
+        query = render(source.query, draft.variables, self._learn_secret, draft.load).text
+        return add_context(source, query=query, render=with_block, fits=fits, window=window)
 
     def dry_run(self, prepared: PreparedPrompt, *, use_cache: bool = True) -> DryRun:
         """Return what would be sent, how long it is and whether it would come from the cache."""
@@ -182,7 +214,14 @@ class PromptPipeline:
             tokens_in=self._engine.count_tokens(prepared.model, prepared.request.messages),
             would_hit=use_cache and not prepared.secrets and self._cache.peek(prepared.request),
             secrets=prepared.secrets,
+            **self._told(prepared),
         )
+
+    def _told(self, prepared: PreparedPrompt) -> dict[str, Any]:
+        if prepared.context is None:
+            return {}
+        find = self._find_secrets if prepared.secrets else None
+        return {"passages": prepared.context.for_people(find), "note": prepared.context.note}
 
     def run(
         self,
@@ -251,7 +290,7 @@ class PromptPipeline:
             fields=_fields(prepared) | _completion_fields(completion),
             content=_request_content(prepared) | _response_content(result.generation, secrets),
         )
-        completion = replace(completion, run_id=run_id)
+        completion = replace(completion, run_id=run_id, **self._told(prepared))
         if interrupted:
             raise Interrupted(
                 f"Stopped after {completion.tokens_out} tokens; what came is in run {run_id}.",
@@ -307,6 +346,8 @@ def _fields(prepared: PreparedPrompt) -> dict[str, Any]:
     included = {(p.name, p.version): _named(p) for part in prepared.rendered for p in part.rendered.includes}
     if included:
         fields["includes"] = list(included.values())
+    if prepared.context is not None:
+        fields["context"] = prepared.context.fields()
     return fields
 
 
@@ -334,7 +375,8 @@ def _request_content(prepared: PreparedPrompt) -> dict[str, str]:
         message_key(index, message.role): message.content
         for index, message in enumerate(prepared.request.messages)
     }
-    return {"template": prepared.draft.template, **messages}
+    query = {"context_query": prepared.context.query} if prepared.context else {}
+    return {"template": prepared.draft.template, **query, **messages}
 
 
 def message_key(index: int, role: str) -> str:

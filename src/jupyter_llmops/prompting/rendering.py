@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jupyter_llmops.prompting.compilation import Compiled, Load
     from jupyter_llmops.records.prompt import Prompt
 
-Origin = Literal["template", "variable"]
+Origin = Literal["template", "variable", "context"]
 
 # Marks around the value of an expression while a template renders. Private-use characters pass
 # Jinja2's filters unchanged; the random part keeps a value from forging a mark.
@@ -183,6 +183,8 @@ def _tolerated(template: str, missing: Iterable[str]) -> bool:
 def _undefined(name: str, variables: Mapping[str, Any]) -> TemplateError:
     near = nearest(name, (key for key in variables if not key.startswith("_")))
     suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
+    if name == "context":
+        suggestion = " For passages of a collection, add --context COLLECTION."
     return TemplateError(
         f"The template needs the variable {name!r}, which is not defined.",
         f"Define it in a cell or add --var {name}=value.{suggestion}",

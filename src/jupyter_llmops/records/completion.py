@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from jupyter_llmops.records.collection import Passage
+
 FinishReason = Literal["stop", "length", "interrupted"]
 Source = Literal["model", "cache"]
 
@@ -58,6 +60,10 @@ class Completion:
         What computing the answer took when it was computed.
     quantization : str
         Precision of the weights.
+    passages : tuple of Passage
+        What the model was shown of collections, in the order of their numbers.
+    note : str
+        What it was not shown, one sentence; empty when nothing was left out.
     """
 
     text: str
@@ -70,6 +76,8 @@ class Completion:
     finish_reason: FinishReason = "stop"
     computed_seconds: float = 0.0
     quantization: str = ""
+    passages: tuple[Passage, ...] = ()
+    note: str = ""
 
     @property
     def tokens_per_second(self) -> float | None:

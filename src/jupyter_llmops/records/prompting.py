@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jupyter_llmops.records.collection import Passage
 from jupyter_llmops.records.request import InferenceRequest
 
 
@@ -23,6 +24,10 @@ class DryRun:
         Whether the cache holds the answer.
     secrets : tuple of str
         Kinds of secrets that the messages seem to hold.
+    passages : tuple of Passage
+        What the model would be shown of collections.
+    note : str
+        What it would not be shown, one sentence; empty when nothing was left out.
     """
 
     request: InferenceRequest
@@ -30,3 +35,5 @@ class DryRun:
     tokens_in: int
     would_hit: bool
     secrets: tuple[str, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    note: str = ""
