@@ -38,7 +38,9 @@ class Location:
         """
         if isinstance(place, Location):
             return place
-        text = str(place).strip()
+        # A blank around a typed URI is a slip; in a path it is part of the name.
+        text = str(place)
+        text = text if text.startswith("/") else text.strip()
         scheme = _SCHEME.match(text)
         if isinstance(place, Path) or scheme is None:
             return cls(str(_absolute(text)))

@@ -17,6 +17,7 @@ from traitlets.config.loader import (
 )
 
 from jupyter_llmops.errors import SettingsError
+from jupyter_llmops.location import Location
 
 CATALOG_VARIABLE = "LLMOPS_CATALOG"
 USER_FOLDER_VARIABLE = "LLMOPS_HOME"
@@ -30,7 +31,8 @@ class LLMOps(Configurable):
     """What a user can set, in ``jupyter_llmops_config.py`` or with ``%config LLMOps.name = value``."""
 
     catalog = Unicode(
-        "", help="Folder of the shared catalog; empty searches for a .llmops folder upward."
+        "",
+        help="The shared catalog: a folder, or s3://bucket/prefix; empty searches for a .llmops folder upward.",
     ).tag(config=True)
     model = Unicode(DEFAULT_MODEL, help="Model of a prompt that names none.").tag(config=True)
     encoder = Unicode(DEFAULT_ENCODER, help="Embedding model of a collection that names none.").tag(config=True)
@@ -156,11 +158,11 @@ def expand(text: str) -> Path:
         raise SettingsError(f"The path {text!r} can't be used: {error}", "Write it out in full.") from None
 
 
-def find_catalog(settings: LLMOps, start: Path | None = None) -> Path:
-    """Return the folder of the catalog.
+def find_catalog(settings: LLMOps, start: Path | None = None) -> Location:
+    """Return where the catalog lies: a folder, or a prefix of an S3 bucket.
 
     The order is ``LLMOPS_CATALOG``, the Jupyter configuration, the nearest ``.llmops`` folder
-    from `start` upward, the user's Jupyter data folder.
+    from `start` upward, the user's Jupyter data folder. The first two may name ``s3://bucket/prefix``.
 
     Parameters
     ----------
@@ -168,14 +170,24 @@ def find_catalog(settings: LLMOps, start: Path | None = None) -> Path:
         The settings in force.
     start : Path, optional
         Where the search upward begins; the working folder by default.
+
+    Raises
+    ------
+    SettingsError
+        What was chosen is neither a path nor the URI of a bucket.
     """
     chosen = os.environ.get(CATALOG_VARIABLE) or settings.catalog
     if chosen:
-        return expand(chosen).resolve()
+        return Location.parse(chosen)
     here = (start or Path.cwd()).resolve()
     private = user_folder().resolve()
     for folder in (here, *here.parents):
         marker = folder / MARKER_FOLDER
         if marker.is_dir() and marker != private:
-            return marker
-    return private / "catalog"
+            return Location.parse(marker)
+    return private_catalog()
+
+
+def private_catalog() -> Location:
+    """Return where the user's own catalog lies, which nobody else reads."""
+    return Location.parse(user_folder() / "catalog")

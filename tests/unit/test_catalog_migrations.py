@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+import catalog_v1
+from catalog_processes import write_at_once
 from catalog_writer import a_run
 from jupyter_llmops.catalog import Catalog, migrations
 from jupyter_llmops.catalog.connection import Connection
-from jupyter_llmops.catalog.schemas import MIGRATIONS, SCHEMA_VERSION
+from jupyter_llmops.catalog.schemas import KEYS, MIGRATIONS, SCHEMA_VERSION, rows_of, schema_of
 from jupyter_llmops.errors import CatalogNewerError
 from jupyter_llmops.records.model import Model
 
@@ -27,6 +29,12 @@ def record_newer(catalog: Catalog) -> None:
     table.add([row])
 
 
+def recorded(catalog: Catalog) -> list[tuple[int, str, str]]:
+    """Return who took which step."""
+    rows = rows_of(Connection(catalog.location).read(MIGRATIONS))
+    return sorted((row["version"], row["applied_by"], row["site"]) for row in rows)
+
+
 def test_the_steps_are_numbered_without_gaps_up_to_the_schema_version() -> None:
     assert [step.version for step in migrations.STEPS] == list(range(1, SCHEMA_VERSION + 1))
 
@@ -36,9 +44,8 @@ def test_migrate_creates_every_table_and_records_who_did_it(catalog: Catalog) ->
     state = catalog.describe()
     assert (state.exists, state.writable, state.problem) == (True, True, "")
     assert state.schema_version == SCHEMA_VERSION
-    assert {table.name for table in state.tables} == {"models", "prompts", "runs", "migrations"}
-    (row,) = Connection(catalog.folder).read(MIGRATIONS).to_pylist()  # type: ignore[union-attr]
-    assert (row["version"], row["applied_by"], row["site"]) == (1, "ada", "lab")
+    assert {table.name for table in state.tables} == set(KEYS)
+    assert recorded(catalog) == [(version, "ada", "lab") for version in range(1, SCHEMA_VERSION + 1)]
 
 
 def test_migrating_again_changes_nothing(catalog: Catalog) -> None:
@@ -61,6 +68,8 @@ def test_a_newer_catalog_can_be_read_and_not_written(catalog: Catalog) -> None:
             lambda reader=reader: reader.prompts.publish("p", "y"),
             lambda reader=reader: reader.models.add(Model("m", "llm", "folder:/m")),
             lambda reader=reader: reader.runs.append([a_run("s", 0)]),
+            lambda reader=reader: reader.changes.move("prompt", "p", "alias:prod", 1),
+            lambda reader=reader: reader.snapshots.create("v1"),
             reader.migrate,
         ):
             with pytest.raises(CatalogNewerError, match=r"newer version.*pip install --upgrade"):
@@ -92,6 +101,7 @@ def test_a_step_that_was_killed_before_it_was_recorded_runs_again(
         with pytest.raises(KeyboardInterrupt):
             catalog.migrate()
     assert catalog.describe().schema_version == 0
+    assert recorded(catalog) == []
     assert catalog.prompts.publish("p", "x").version == 1
     assert catalog.describe().schema_version == SCHEMA_VERSION
 
@@ -101,8 +111,67 @@ def test_every_table_has_its_primary_key(catalog: Catalog) -> None:
 
     catalog.migrate()
     database = lancedb.connect(str(catalog.folder))
-    for name, key in {"models": "name", "prompts": "key", "runs": "id", "migrations": "version"}.items():
+    for name, key in KEYS.items():
         field = database.open_table(name).schema.field(key)
         assert field.metadata == {b"lance-schema:unenforced-primary-key:position": b"1"}
         with pytest.raises(ValueError, match="already set"):
             database.open_table(name).set_unenforced_primary_key(key)
+
+
+def test_six_processes_migrate_a_catalog_of_the_first_release_at_once(catalog: Catalog) -> None:
+    catalog_v1.build(catalog.folder)
+    # Reading needs no migration.
+    assert catalog.prompts.get("greeting").template == "Hello {{ name }}"
+    assert catalog.changes.current("prompt") == []
+    assert catalog.describe().schema_version == 1
+
+    writers = [f"writer{number}" for number in range(6)]
+    answers = write_at_once(catalog.folder, "migrate", writers, 1)
+
+    assert [answer for _, _, answer in answers] == [[SCHEMA_VERSION, 1]] * 6
+    steps = recorded(catalog)
+    assert [version for version, _, _ in steps] == [1, 2]
+    assert steps[0][1] == "grace"
+    assert steps[1][1] in writers
+    assert {change.name for change in catalog.changes.current("prompt")} == {f"{w} 0" for w in writers}
+    check_first_release(catalog)
+
+
+def check_first_release(catalog: Catalog) -> None:
+    """Find what the first release wrote, in tables that have every column and their primary key."""
+    import lancedb
+
+    prompt = catalog.prompts.get("greeting")
+    assert (prompt.version, prompt.template, prompt.variables) == (1, "Hello {{ name }}", ("name",))
+    assert (prompt.created_by, prompt.created_at) == ("grace", catalog_v1.WRITTEN_AT)
+    assert catalog.models.get("old").size_bytes == 270
+    assert [run.id for run in catalog.runs.list()] == ["0" * 16]
+    database = lancedb.connect(str(catalog.folder))
+    for table, key in KEYS.items():
+        schema = database.open_table(table).schema
+        assert set(schema.names) == set(schema_of(table).names)
+        assert schema.field(key).metadata == {b"lance-schema:unenforced-primary-key:position": b"1"}
+    assert catalog.prompts.publish("greeting", "something new").version == 2
+
+
+@pytest.mark.parametrize(
+    ("step", "table"), [("create", "places"), ("create", "leases"), ("add_missing_columns", "prompts")]
+)
+def test_a_migration_that_was_killed_midway_is_done_again(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, step: str, table: str
+) -> None:
+    catalog_v1.build(catalog.folder)
+    whole = getattr(Connection, step)
+
+    def killed_at(self: Connection, name: str) -> None:
+        if name == table:
+            raise KeyboardInterrupt
+        whole(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, step, killed_at)
+        with pytest.raises(KeyboardInterrupt):
+            catalog.migrate()
+    assert recorded(catalog) == [(1, "grace", "lab")]
+    assert catalog.migrate() == SCHEMA_VERSION
+    check_first_release(catalog)

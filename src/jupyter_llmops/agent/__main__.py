@@ -1,4 +1,4 @@
-"""``python -m jupyter_llmops.agent --catalog PATH --journals PATH``."""
+"""``python -m jupyter_llmops.agent --catalog PLACE --journals PATH``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m jupyter_llmops.agent",
         description="Carries the journals of this user into a catalog, keeps it small, leaves when idle.",
     )
-    parser.add_argument("--catalog", type=Path, required=True, help="folder of the catalog")
+    parser.add_argument("--catalog", required=True, help="folder of the catalog, or s3://bucket/prefix")
     parser.add_argument("--journals", type=Path, required=True, help="folder of this user's audit trail")
     parser.add_argument("--site", default="", help="name of this host or site")
     parser.add_argument(

@@ -6,6 +6,8 @@ import hashlib
 import socket
 from pathlib import Path
 
+from jupyter_llmops.location import Location
+
 
 class Election:
     """The lock that the one agent holds; the system releases it when its process ends.
@@ -14,14 +16,14 @@ class Election:
     ----------
     folder : Path
         The audit folder of this user.
-    catalog : Path
-        Folder of the catalog.
+    catalog : Location, Path or str
+        Where the catalog lies.
     """
 
-    def __init__(self, folder: Path, catalog: Path) -> None:
+    def __init__(self, folder: Path, catalog: Location | Path | str) -> None:
         from filelock import FileLock
 
-        digest = hashlib.sha256(str(Path(catalog).resolve()).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(str(Location.parse(catalog)).encode()).hexdigest()[:16]
         # The host is in the name because a home folder may be shared by many.
         self.path = Path(folder) / "agent" / f"{socket.gethostname()}-{digest}.lock"
         # Not bound to a thread: the server acquires it in one and lets go in another.

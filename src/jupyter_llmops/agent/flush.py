@@ -9,7 +9,8 @@ from pathlib import Path
 from jupyter_llmops.audit.files import JOURNAL_SUFFIX
 from jupyter_llmops.audit.reading import list_journals, read_runs
 from jupyter_llmops.catalog import Catalog
-from jupyter_llmops.errors import AuditError
+from jupyter_llmops.errors import AuditError, SettingsError
+from jupyter_llmops.location import Location
 from jupyter_llmops.records.run import Run
 
 # 100 rows a commit cost a hundredth of 100 commits; above 1,000 nothing more is won.
@@ -126,7 +127,10 @@ class Flusher:
         named = (first.leaf or {}).get("catalog")
         if first.seq != 0 or not isinstance(named, str) or not named:
             return False
-        return Path(named).resolve() == self._catalog.folder.resolve()
+        try:
+            return Location.parse(named) == self._catalog.location
+        except SettingsError:  # a leaf that this package did not write
+            return False
 
 
 def _readable(path: Path, after: int) -> Iterator[Run]:

@@ -44,7 +44,7 @@ class AgentLoop:
         on_flush: Callable[[int], None] | None = None,
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
-        self.election = Election(folder, catalog.folder)
+        self.election = Election(folder, catalog.location)
         self._flusher = Flusher(folder, catalog)
         self._catalog = catalog
         self._on_flush = on_flush
@@ -55,7 +55,6 @@ class AgentLoop:
         self._pause = POLL_SECONDS
         self._active_at = time.monotonic()
         self._flushed_at = 0.0
-        self._marks = catalog.marks()
 
     def wake(self) -> None:
         """Look at the journals now; any thread may call it."""
@@ -113,11 +112,7 @@ class AgentLoop:
             self._on_flush(added)
 
     def _maintain(self) -> None:
-        # Where nothing was committed there is nothing to do, and LanceDB need not be loaded.
-        marks = self._catalog.marks()
-        if marks != self._marks:
-            self._catalog.optimize()
-            self._marks = self._catalog.marks()
+        self._catalog.upkeep.look(self._catalog.marks())
 
     def _elected(self) -> bool:
         try:

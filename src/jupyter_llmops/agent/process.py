@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from jupyter_llmops.agent.election import Election
+from jupyter_llmops.location import Location
 from jupyter_llmops.settings import user_name
 
 IDLE_SECONDS = 120.0
@@ -23,13 +24,19 @@ _START_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
-def run_agent(catalog: Path, journals: Path, *, site: str = "", idle_seconds: float = IDLE_SECONDS) -> None:
+def run_agent(
+    catalog: Location | Path | str,
+    journals: Path,
+    *,
+    site: str = "",
+    idle_seconds: float = IDLE_SECONDS,
+) -> None:
     """Be the agent until idle, until another one is, or until SIGTERM.
 
     Parameters
     ----------
-    catalog : Path
-        Folder of the catalog.
+    catalog : Location, Path or str
+        Where the catalog lies.
     journals : Path
         The audit folder of this user.
     site : str
@@ -51,7 +58,11 @@ def run_agent(catalog: Path, journals: Path, *, site: str = "", idle_seconds: fl
 
 
 def start_if_absent(
-    catalog: Path, journals: Path, *, site: str = "", idle_seconds: float = IDLE_SECONDS
+    catalog: Location | Path | str,
+    journals: Path,
+    *,
+    site: str = "",
+    idle_seconds: float = IDLE_SECONDS,
 ) -> bool:
     """Start an agent process, detached, unless this host has an agent for the catalog; return whether it did.
 
@@ -77,7 +88,7 @@ def start_if_absent(
         "-m",
         "jupyter_llmops.agent",
         "--detach",
-        f"--catalog={Path(catalog).resolve()}",
+        f"--catalog={Location.parse(catalog)}",
         f"--journals={Path(journals).resolve()}",
         f"--site={site}",
         f"--idle-seconds={idle_seconds}",
@@ -111,7 +122,7 @@ class AgentStarter:
         As for `run_agent`.
     """
 
-    def __init__(self, catalog: Path, journals: Path, *, site: str = "") -> None:
+    def __init__(self, catalog: Location | Path | str, journals: Path, *, site: str = "") -> None:
         self._catalog = catalog
         self._journals = journals
         self._site = site

@@ -116,9 +116,7 @@ class Catalog:
 
         They only grow, so two equal answers mean that nothing was published in between.
         """
-        return {
-            table: self._connection.version(table) for table in KEYS if table not in (MIGRATIONS, LEASES)
-        }
+        return {table: self._connection.version(table) for table in KEYS if table not in (MIGRATIONS, LEASES)}
 
     def marks(self) -> dict[str, int]:
         """Return a number for every table that differs after each commit, those of collections included.

@@ -1,27 +1,30 @@
-"""The one place that talks to LanceDB: opening, reading and writing the tables of a folder."""
+"""The one place that talks to LanceDB: opening, reading and writing the tables of a folder or bucket."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import random
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jupyter_llmops.catalog.failures import (
-    damaged,
-    is_contention,
-    read_failure,
-    unwritable,
-    write_failure,
+from jupyter_llmops.catalog.failures import is_contention, read_failure, write_failure
+from jupyter_llmops.catalog.schemas import ITEMS_PREFIX, KEYS, schema_of
+from jupyter_llmops.catalog.storage import (
+    check_endpoint,
+    folder_has_table,
+    folder_items,
+    folder_mark,
+    lance_options,
+    make_folder,
+    writers_queue,
 )
-from jupyter_llmops.catalog.schemas import KEYS, schema_of
-from jupyter_llmops.errors import CatalogError
+from jupyter_llmops.errors import CatalogError, LLMOpsError
+from jupyter_llmops.location import Location
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,24 +36,28 @@ Row = dict[str, Any]
 
 # LanceDB already retries a commit; this is for what it gives up on.
 RETRY_SECONDS = 30.0
-# How long a writer queues behind others of the same host before it competes with them.
-QUEUE_SECONDS = 5.0
+# On a bucket LanceDB itself gives up after these seconds, and then deserves another try.
+BUCKET_RETRY_SECONDS = 90.0
+# Each look at a bucket costs requests: a watcher that asks twice a second gets the last answer.
+BUCKET_MARK_SECONDS = 5.0
 
 
 class Connection:
-    """A folder of LanceDB tables, opened at the first read or write.
+    """The LanceDB tables of a catalog, opened at the first read or write.
 
     Parameters
     ----------
-    folder : Path
-        It need not exist; only a write creates it.
+    location : Location, Path or str
+        A folder, which need not exist as only a write creates it; or a prefix of a bucket.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, location: Location | Path | str) -> None:
+        self.location = Location.parse(location)
         self._lock = threading.RLock()
         self._database: DBConnection | None = None
         self._tables: dict[str, Table] = {}
+        self._marks: dict[str, tuple[float, int]] = {}
+        self._items: tuple[float, list[str]] = (float("-inf"), [])
         self._pid = os.getpid()
 
     def has(self, table: str) -> bool:
@@ -59,24 +66,18 @@ class Connection:
         Raises
         ------
         CatalogError
-            Something is there that is not a table, e.g. a file, or rows without a list of versions.
+            It can't be looked for, or something is there that is not a table.
         """
-        path = self.folder / f"{table}.lance"
         try:
-            if self.folder.exists() and not self.folder.is_dir():
-                raise damaged(self.folder, "it is a file where a folder should be")
-            if not path.exists():
+            if self.location.folder is not None:
+                return folder_has_table(self.location.folder, table)
+            self._forget(table)
+            self._table(table)
+        except Exception as error:  # noqa: BLE001 - LanceDB raises RuntimeError, ValueError and OSError alike
+            if str(error) == f"Table '{table}' was not found":
                 return False
-            if not path.is_dir():
-                raise damaged(path, "it is a file where a folder should be")
-            if any((path / "_versions").glob("*.manifest")):
-                return True
-            # Lance would take this for a free name and begin anew above the rows.
-            if any((path / "data").glob("*")):
-                raise damaged(path, "it holds rows, but the list of its versions is gone")
-        except OSError as error:
-            raise read_failure(error, self.folder, table) from error
-        return False
+            raise _said(error, read_failure(error, self.location, table)) from self._cause(error)
+        return True
 
     def read(
         self,
@@ -136,11 +137,18 @@ class Connection:
         return self._reading(table, lambda handle: handle.version) or 0
 
     def mark(self, table: str) -> int:
-        """Return when the list of the versions of `table` last changed, in ns; 0 where there is none."""
-        try:
-            return (self.folder / f"{table}.lance" / "_versions").stat().st_mtime_ns
-        except OSError:
-            return 0
+        """Return a number that differs after each commit to `table`, 0 where there is none; never raises.
+
+        Of a folder it costs a file look-up; of a bucket a request, at most every five seconds.
+        """
+        if self.location.folder is not None:
+            return folder_mark(self.location.folder, table)
+        asked, mark = self._marks.get(table, (float("-inf"), 0))
+        if time.monotonic() - asked > BUCKET_MARK_SECONDS:
+            with contextlib.suppress(CatalogError):  # whoever reads or writes is told
+                mark = self.version(table)
+            self._marks[table] = (time.monotonic(), mark)
+        return mark
 
     def fragments(self, table: str) -> int:
         """Return in how many pieces `table` lies on disk; each commit of new rows adds one."""
@@ -163,7 +171,7 @@ class Connection:
         table : str
             One of the keys of `KEYS`, or any other name with a `schema`.
         """
-        self._make_folder()
+        make_folder(self.location)
 
         def make() -> None:
             if self.has(table):
@@ -223,7 +231,82 @@ class Connection:
 
     def optimize(self, table: str, keep: timedelta) -> None:
         """Join the pieces of `table` and drop versions that are older than `keep`."""
+        # LanceDB warns of 0 as of something that nobody should do.
+        keep = max(keep, timedelta(milliseconds=1))
         self._attempt(table, lambda: self._table(table).optimize(cleanup_older_than=keep))
+
+    def tables(self) -> list[str]:
+        """Return the names of all tables that are there, those of collections included, sorted."""
+        if self.location.folder is not None and not self.location.folder.exists():
+            return []  # connecting would create it
+        names: list[str] = []
+        token = None
+        while True:
+            try:
+                page = self._connect().list_tables(page_token=token, limit=1000)
+            except Exception as error:  # noqa: BLE001 - LanceDB raises RuntimeError, ValueError and OSError alike
+                raise _said(error, read_failure(error, self.location)) from self._cause(error)
+            names += page.tables
+            token = page.page_token
+            if not token:
+                return sorted(names)
+
+    def items(self) -> list[str]:
+        """Return the names of the collections' tables, as cheaply and as calmly as `mark`."""
+        if self.location.folder is not None:
+            return folder_items(self.location.folder)
+        asked, names = self._items
+        if time.monotonic() - asked > BUCKET_MARK_SECONDS:
+            with contextlib.suppress(CatalogError):
+                names = [name for name in self.tables() if name.startswith(ITEMS_PREFIX)]
+            self._items = (time.monotonic(), names)
+        return names
+
+    def branch(self, table: str, name: str) -> int:
+        """Give the rows of `table` as they are now a name, which upkeep then keeps; return their version."""
+        return self._writing(table, lambda: int(self._table(table).branches.create(name).version))
+
+    def branches(self, table: str) -> list[str]:
+        """Return the names of what `branch` named, of a table that is there."""
+        return list(self._reading(table, lambda handle: handle.branches.list()) or ())
+
+    def drop_branch(self, table: str, name: str) -> None:
+        """Let upkeep clean what only the branch `name` still kept."""
+        self._attempt(table, lambda: self._table(table).branches.delete(name))
+
+    def old_versions(self, table: str, age: timedelta) -> int:
+        """Return how many lists of versions of `table` are older than `age`; needs no LanceDB.
+
+        Of a bucket 0 is said: there the answer would cost a request.
+        """
+        if self.location.folder is None:
+            return 0
+        until = time.time() - age.total_seconds()
+        try:
+            with os.scandir(self.location.folder / f"{table}.lance" / "_versions") as found:
+                return sum(
+                    entry.name.endswith(".manifest") and entry.stat().st_mtime < until for entry in found
+                )
+        except OSError:
+            return 0
+
+    def check_writable(self) -> None:
+        """Refuse what can only be read; a catalog itself never does."""
+
+    def beside(self, table: str, write: Callable[[Table], T]) -> T:
+        """Do with the open table what takes long and never makes this host's writers wait.
+
+        Parameters
+        ----------
+        write : callable
+            Repeated when others were in the way, so doing it twice must do no harm.
+
+        Raises
+        ------
+        CatalogError
+            It can't be written.
+        """
+        return self._attempt(table, lambda: write(self._table(table)))
 
     # -- within -------------------------------------------------------------------------------
 
@@ -233,10 +316,12 @@ class Connection:
                 self._database, self._tables, self._pid = None, {}, os.getpid()
             if self._database is None:
                 os.environ.setdefault("LANCEDB_LOG", "error")  # else it warns on stderr
+                check_endpoint(self.location)
                 import lancedb
 
                 self._database = lancedb.connect(
-                    str(self.folder),
+                    str(self.location),
+                    storage_options=lance_options(self.location) or None,
                     # A default handle never sees the commits of other processes.
                     read_consistency_interval=timedelta(0),
                 )
@@ -246,8 +331,11 @@ class Connection:
         database = self._connect()
         with self._lock:
             if table not in self._tables:
-                self._tables[table] = database.open_table(table)
+                self._tables[table] = self._open(database, table)
             return self._tables[table]
+
+    def _open(self, database: DBConnection, table: str) -> Table:
+        return database.open_table(table)
 
     def _forget(self, table: str) -> None:
         with self._lock:
@@ -260,11 +348,11 @@ class Connection:
                 return None
             try:
                 return read(self._table(table))
-            except Exception as error:  # LanceDB raises RuntimeError, ValueError and OSError alike
+            except Exception as error:  # noqa: BLE001 - LanceDB raises RuntimeError, ValueError and OSError alike
                 # A handle may be older than an upkeep or than the folder itself: once more, afresh.
                 self._forget(table)
                 if last:
-                    raise read_failure(error, self.folder, table) from error
+                    raise _said(error, read_failure(error, self.location, table)) from self._cause(error)
         return None
 
     def _writing(self, table: str, write: Callable[[], T]) -> T:
@@ -276,54 +364,31 @@ class Connection:
 
         `write` must do no harm when it is repeated after a commit whose success was not reported.
         """
-        deadline = time.monotonic() + RETRY_SECONDS
+        patience = RETRY_SECONDS if self.location.is_local else BUCKET_RETRY_SECONDS
+        deadline = time.monotonic() + patience
         pause = 0.05
         while True:
             try:
                 return write()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - LanceDB raises RuntimeError, ValueError and OSError alike
                 self._forget(table)
                 if not is_contention(error) or time.monotonic() > deadline:
-                    raise write_failure(error, self.folder, table) from error
+                    raise _said(error, write_failure(error, self.location, table)) from self._cause(error)
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
             pause = min(pause * 2, 2.0)
 
-    @contextlib.contextmanager
-    def queue(self) -> Iterator[None]:
-        """Wait for this host's other writers, but never for long.
+    def queue(self) -> contextlib.AbstractContextManager[None]:
+        """Wait for this host's other writers, but never for long."""
+        return writers_queue(self.location)
 
-        Correctness does not rest on it: with it the worst wait of 8 concurrent writers is a fifth.
-        """
-        from filelock import FileLock, Timeout
+    def _cause(self, error: Exception) -> Exception | None:
+        """Return what a traceback may show: what S3 said may hold the id of an access key."""
+        return error if self.location.is_local else None
 
-        lock = FileLock(
-            self.folder / ".writers.lock",
-            timeout=QUEUE_SECONDS,
-            poll_interval=0.01,
-            mode=self._shared_mode(),
-        )
-        # A stopped writer, someone else's lock file, a file system without locks: go on without it.
-        with contextlib.suppress(Timeout, OSError, NotImplementedError):
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
 
-    def _shared_mode(self) -> int:
-        """Return the permissions for a file that everyone who may write here must be able to write."""
-        try:
-            return stat.S_IMODE(self.folder.stat().st_mode) & 0o666 | 0o600
-        except OSError:
-            return 0o600
-
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            if self.folder.exists() and not self.folder.is_dir():
-                raise damaged(self.folder, "it is a file where a folder should be") from error
-            raise unwritable(self.folder, error.strerror or str(error)) from error
+def _said(error: Exception, failure: LLMOpsError | None) -> Exception:
+    """Return what `error` means to a user; what means nothing to one is a bug of ours, and stays itself."""
+    return error if failure is None else failure
 
 
 def sql_text(value: str) -> str:

@@ -1,71 +1,194 @@
-"""What LanceDB and the file system say, as sentences that a user can act on."""
+"""What LanceDB, the file system and S3 say, as sentences that a user can act on.
+
+What they do not say is a bug of this package, and stays what it is.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from jupyter_llmops.errors import CatalogError, LLMOpsError
+from jupyter_llmops.location import Location
 
 _REFUSED = ("permission denied", "operation not permitted", "read-only file system")
-_FULL = ("no space left", "disk quota exceeded")
+_FULL = ("no space left", "disk quota exceeded", "quotaexceeded", "xminiostoragefull")
 _CONTENDED = ("too many concurrent writers", "commit conflict", "conflict", "concurrent")
+# How LanceDB and Arrow begin what comes from the storage or from a file's content.
+_FROM_STORAGE = re.compile(
+    r"lance ?error|lanceerror|external error|failed to connect to namespace|was not found"
+    r"|\bio error|corrupt|objectstore|object store|generic (s3|localfilesystem) error|aws error",
+    re.IGNORECASE,
+)
+_ASKED_WRONGLY = ("invalid user input", "schema error", "sql parser error", "lanceerror(schema)")
+
+# What S3 answers, the code in an error's body or Arrow's words for it: the first that fits counts.
+_NO_BUCKET = ("nosuchbucket", "no_such_bucket", "bucket does not exist")
+_NO_CREDENTIALS = (
+    "failed to get aws credentials",
+    "credentialsnotloaded",
+    "no providers in chain",
+    "no credentials",
+    "could not load credentials",
+)
+_WRONG_CREDENTIALS = (
+    "invalidaccesskeyid",
+    "signaturedoesnotmatch",
+    "expiredtoken",
+    "tokenrefreshrequired",
+    "invalidtoken",
+    "invalid_access_key_id",
+    "signature_does_not_match",
+)
+_DENIED = (
+    "accessdenied",
+    "access_denied",
+    "access denied",
+    "status: 403",
+    "403 forbidden",
+    "http status 403",
+)
+_WRONG_REGION = ("permanentredirect", "authorizationheadermalformed", "illegallocationconstraint")
+_SLOW = (
+    "kind: timeout",
+    "timed out",
+    "timeout was reached",
+    "operation timed out",
+    "slowdown",
+    "requesttimeout",
+)
+_UNHEARD = (
+    "kind: connect",
+    "connection refused",
+    "dns error",
+    "error sending request",
+    "couldn't connect",
+    "network_connection",
+    "could not connect",
+    "curlcode",
+    "connection reset",
+    "connection closed",
+    "httperror",
+)
 
 
 def is_contention(error: BaseException) -> bool:
     """Return whether other writers were in the way, so that trying again can help."""
-    text = str(error).lower()
-    return any(phrase in text for phrase in _CONTENDED)
+    return not isinstance(error, LLMOpsError) and _says(error, _CONTENDED)
 
 
-def read_failure(error: Exception, folder: Path, table: str) -> LLMOpsError:
-    """Return what to raise when `table` of the catalog in `folder` can't be read."""
+def read_failure(error: Exception, location: Location, table: str = "") -> LLMOpsError | None:
+    """Return what to raise when `table` of a catalog can't be read; None when that is a bug of ours."""
     if isinstance(error, LLMOpsError):
         return error
+    if not location.is_local and (said := bucket_failure(error, location)) is not None:
+        return said
     if _says(error, _REFUSED):
         return CatalogError(
-            f"The catalog in {folder} can't be read: {_why(error)}.",
+            f"The catalog in {location} can't be read: {_why(error)}.",
             "Ask its owner for access, or set LLMOPS_CATALOG to a folder of your own.",
         )
-    return damaged(folder / f"{table}.lance", _why(error))
+    return _damage(error, location, table)
 
 
-def write_failure(error: Exception, folder: Path, table: str) -> LLMOpsError:
-    """Return what to raise when `table` of the catalog in `folder` can't be written."""
+def write_failure(error: Exception, location: Location, table: str = "") -> LLMOpsError | None:
+    """Return what to raise when `table` of a catalog can't be written; None when that is a bug of ours."""
     if isinstance(error, LLMOpsError):
         return error
-    if _says(error, _REFUSED) or isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
-        return unwritable(folder, _why(error))
-    if _says(error, _FULL):
-        return CatalogError(
-            f"The disk of the catalog in {folder} is full; nothing was written.",
-            "Free some space there and try again.",
-        )
     if is_contention(error):
         return CatalogError(
-            f"Too many others are writing to the catalog in {folder}; nothing was written.",
+            f"Too many others are writing to the catalog in {location}; nothing was written.",
             "Try again in a moment.",
         )
-    return damaged(folder / f"{table}.lance", _why(error))
+    if _says(error, _FULL):
+        return CatalogError(
+            f"The {'disk' if location.is_local else 'storage'} of the catalog in {location} is full; "
+            "nothing was written.",
+            "Free some space there and try again.",
+        )
+    if not location.is_local and (said := bucket_failure(error, location)) is not None:
+        return said
+    if _says(error, _REFUSED) or isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
+        return unwritable(location, _why(error))
+    return _damage(error, location, table)
 
 
-def unwritable(folder: Path, why: str) -> CatalogError:
-    """Return the error for a folder that refuses writes."""
+def bucket_failure(error: Exception, location: Location) -> CatalogError | None:
+    """Return what an S3 server, or its absence, means; None when it said something else.
+
+    The server's own words are not repeated: they may hold the id of the access key.
+    """
+    bucket = location.uri.removeprefix("s3://").partition("/")[0]
+    if _says(error, _NO_BUCKET):
+        return CatalogError(
+            f"There is no bucket {bucket!r} for the catalog {location}.",
+            "Correct LLMOPS_CATALOG or AWS_ENDPOINT_URL, or have the bucket created.",
+        )
+    if _says(error, _NO_CREDENTIALS):
+        return CatalogError(
+            f"There are no credentials for the catalog {location}.",
+            "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY before the kernel starts, or fill ~/.aws/credentials.",
+        )
+    if _says(error, _WRONG_CREDENTIALS):
+        return CatalogError(
+            f"The storage does not accept the credentials for the catalog {location}.",
+            "Correct AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, then restart the kernel.",
+        )
+    if _says(error, _DENIED):
+        return CatalogError(
+            f"The storage denies access to the catalog {location}.",
+            f"Ask the owner of the bucket {bucket!r} for the right to list, read, write and delete there, "
+            "or set LLMOPS_CATALOG to another place.",
+        )
+    if _says(error, _WRONG_REGION):
+        return CatalogError(
+            f"The bucket of the catalog {location} lies in another region.", "Set AWS_REGION to it."
+        )
+    if _says(error, _SLOW):
+        return CatalogError(
+            f"The storage of the catalog {location} does not answer in time.",
+            "Try again in a moment; type %llmops doctor to see how long it takes.",
+        )
+    if _says(error, _UNHEARD):
+        return unreachable(location, "")
+    return None
+
+
+def unreachable(location: Location, why: str) -> CatalogError:
+    """Return the error for a bucket whose server can't be connected to."""
     return CatalogError(
-        f"The catalog in {folder} can't be written: {why}.",
+        f"The storage of the catalog {location} can't be reached{': ' if why else ''}{why}.",
+        "Check the network and AWS_ENDPOINT_URL (http:// or https://, host and port).",
+    )
+
+
+def unwritable(location: Location | Path, why: str) -> CatalogError:
+    """Return the error for a place that refuses writes."""
+    return CatalogError(
+        f"The catalog in {location} can't be written: {why}.",
         "Ask its owner for write access, or set LLMOPS_CATALOG to a folder of your own.",
     )
 
 
-def damaged(path: Path, why: str) -> CatalogError:
+def damaged(place: Location | Path, why: str) -> CatalogError:
     """Return the error for a table or folder that is there but can't be understood."""
     return CatalogError(
-        f"The catalog is damaged at {path}: {why}.",
+        f"The catalog is damaged at {place}: {why}.",
         "Nothing was changed. Restore it from a backup, or move it away to begin with an empty one.",
     )
 
 
-def _says(error: Exception, phrases: tuple[str, ...]) -> bool:
+def _damage(error: Exception, location: Location, table: str) -> CatalogError | None:
+    """Return that the storage is damaged, if it is the storage that says so."""
+    if not isinstance(error, (RuntimeError, ValueError, OSError)) or _says(error, _ASKED_WRONGLY):
+        return None
+    if not isinstance(error, OSError) and not _FROM_STORAGE.search(str(error)):
+        return None
+    return damaged(location / f"{table}.lance" if table else location, _why(error))
+
+
+def _says(error: BaseException, phrases: Sequence[str]) -> bool:
     text = str(error).lower()
     return any(phrase in text for phrase in phrases)
 

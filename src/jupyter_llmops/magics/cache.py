@@ -54,8 +54,13 @@ class CacheMagics(WorkspaceMagics):
         cache = self.workspace.cache
         entries = cache.stats().entries
         if not confirmed:
+            whose = (
+                f"everyone who uses {self.workspace.location}"
+                if self.workspace.location.is_local
+                else "yours"
+            )
             raise UsageError(
-                f"This would delete {entries} answers of everyone who uses {self.workspace.folder}.",
+                f"This would delete {entries} answers of {whose}.",
                 "Type %cache clear --yes to do it.",
             )
         print(f"Deleted {cache.clear()} answers.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.errors import UnknownNameError
+from jupyter_llmops.location import Location
 from jupyter_llmops.settings import LLMOps
 from jupyter_llmops.workspace.parts import Parts, Progress
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 class Cascades(Parts):
     """What a workspace does with cascades."""
 
-    def __init__(self, settings: LLMOps, folder: Path) -> None:
-        super().__init__(settings, folder)
+    def __init__(self, settings: LLMOps, location: Location | Path | str) -> None:
+        super().__init__(settings, location)
         self._cascades: dict[str, tuple[Cascade, Mapping[str, Any]]] = {}
 
     def define_cascade(self, cascade: Cascade, classifiers: Mapping[str, Any]) -> Cascade:

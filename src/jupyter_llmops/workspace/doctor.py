@@ -94,7 +94,7 @@ def _cache(workspace: Workspace) -> Check:
     return Check(
         "cache",
         "ok",
-        f"{stats.entries} answer{'s' if stats.entries != 1 else ''} in {workspace.folder / 'cache'}.",
+        f"{stats.entries} answer{'s' if stats.entries != 1 else ''} in {workspace.cache_folder}.",
     )
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from jupyter_llmops.location import Location
 from jupyter_llmops.records.status import WorkspaceStatus
 from jupyter_llmops.settings import LLMOps, find_catalog, load_settings
 from jupyter_llmops.workspace.cascades import Cascades
 from jupyter_llmops.workspace.inventory import Inventory
+from jupyter_llmops.workspace.model_files import ModelFiles
 from jupyter_llmops.workspace.prompts import Prompts
 from jupyter_llmops.workspace.trail import Trail
 
 
-class Workspace(Prompts, Cascades, Inventory, Trail):
+class Workspace(Prompts, Cascades, ModelFiles, Inventory, Trail):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 
     def status(self) -> WorkspaceStatus:
@@ -24,7 +26,7 @@ class Workspace(Prompts, Cascades, Inventory, Trail):
         stats = self.cache.stats() if "cache" in loaded else None
         return WorkspaceStatus(
             version=__version__,
-            catalog=str(self.folder),
+            catalog=str(self.location),
             model=self.settings.model,
             quantization=self.settings.quantization,
             session=self.journal.session if self.settings.audit else "",
@@ -45,23 +47,30 @@ class Workspace(Prompts, Cascades, Inventory, Trail):
             journal.close()
 
 
-_open: dict[Path, Workspace] = {}
+_open: dict[Location, Workspace] = {}
 _open_lock = threading.Lock()
 
 
-def open_workspace(catalog: str | Path | None = None, *, settings: LLMOps | None = None) -> Workspace:
+def open_workspace(
+    catalog: str | Path | Location | None = None, *, settings: LLMOps | None = None
+) -> Workspace:
     """Return this process's workspace on a catalog; the same catalog gives the same workspace.
 
     Parameters
     ----------
-    catalog : path, optional
-        Folder of the catalog; found as the settings say by default.
+    catalog : str, Path or Location, optional
+        A folder, or ``s3://bucket/prefix``; found as the settings say by default.
     settings : LLMOps, optional
         The settings in force; read from the configuration files by default.
+
+    Raises
+    ------
+    SettingsError
+        `catalog` is neither a path nor the URI of a bucket.
     """
     settings = settings or load_settings()
-    folder = Path(catalog).expanduser().resolve() if catalog else find_catalog(settings)
+    location = Location.parse(catalog) if catalog else find_catalog(settings)
     with _open_lock:
-        if folder not in _open:
-            _open[folder] = Workspace(settings, folder)
-        return _open[folder]
+        if location not in _open:
+            _open[location] = Workspace(settings, location)
+        return _open[location]

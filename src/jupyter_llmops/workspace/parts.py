@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.settings import LLMOps, user_folder, user_name
+from jupyter_llmops.location import Location
+from jupyter_llmops.settings import LLMOps, private_catalog, user_folder, user_name
 
 if TYPE_CHECKING:
     from jupyter_llmops.agent.doorbell import Doorbell
@@ -38,22 +41,32 @@ class Parts:
     ----------
     settings : LLMOps
         The settings in force.
-    folder : Path
-        Folder of the shared catalog.
+    location : Location, Path or str
+        Where the shared catalog lies.
     """
 
-    def __init__(self, settings: LLMOps, folder: Path) -> None:
+    def __init__(self, settings: LLMOps, location: Location | Path | str) -> None:
         self.settings = settings
-        self.folder = folder
+        self.location = Location.parse(location)
         self.user = user_name()
         self.stamper: CellStamper | None = None
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The shared catalog."""
+        """The team's catalog."""
         from jupyter_llmops.catalog import Catalog
 
-        return Catalog(self.folder, site=self.settings.site, user=self.user)
+        return Catalog(self.location, site=self.settings.site, user=self.user)
+
+    @cached_property
+    def own(self) -> Catalog:
+        """The user's private catalog; the very same object where the team's is that one."""
+        from jupyter_llmops.catalog import Catalog
+
+        place = private_catalog()
+        if place == self.location:
+            return self.catalog
+        return Catalog(place, site=self.settings.site, user=self.user)
 
     @cached_property
     def redactor(self) -> Redactor:
@@ -69,7 +82,7 @@ class Parts:
 
         return Journal(
             self.audit_folder,
-            context={"user": self.user, "host": self.settings.site, "catalog": str(self.folder)},
+            context={"user": self.user, "host": self.settings.site, "catalog": str(self.location)},
             redact=self.redactor.redact,
             warn=lambda message: warnings.warn(message, TrailWarning, stacklevel=2),
         )
@@ -86,7 +99,7 @@ class Parts:
         """Starts the process that carries the journal into the catalog where no server does."""
         from jupyter_llmops.agent.process import AgentStarter
 
-        return AgentStarter(self.folder, self.audit_folder, site=self.settings.site)
+        return AgentStarter(self.location, self.audit_folder, site=self.settings.site)
 
     @cached_property
     def engine(self) -> TransformersEngine:
@@ -104,7 +117,7 @@ class Parts:
         """Answers of identical requests."""
         from jupyter_llmops.cache.exact import ExactCache
 
-        cache = ExactCache(self.folder / "cache")
+        cache = ExactCache(self.cache_folder)
         cache.enabled = self.settings.cache
         self.settings.observe(lambda change: setattr(cache, "enabled", change["new"]), "cache")
         return cache
@@ -122,6 +135,25 @@ class Parts:
             learn_secret=self.redactor.learn,
             stamp=self.stamp,
         )
+
+    @property
+    def folder(self) -> Path:
+        """The catalog's folder.
+
+        Raises
+        ------
+        CatalogError
+            It lies in a bucket.
+        """
+        return self.catalog.folder
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where answers are kept: in the catalog's folder for all, of a bucket's for this user alone."""
+        if self.location.folder is not None:
+            return self.location.folder / "cache"
+        digest = hashlib.sha256(self.location.uri.encode()).hexdigest()[:16]
+        return user_folder() / "cache" / digest
 
     @property
     def audit_folder(self) -> Path:
@@ -184,14 +216,25 @@ class Parts:
             self.agent.nudge()
 
     def model(self, name: str) -> Model:
-        """Return the model that a name means, with the digest of its files.
+        """Return the model that a name or an alias means now, with the digest of its files.
 
         Raises
         ------
         UnknownNameError
             There is none; the error names the nearest.
         """
-        from jupyter_llmops.inference.sources import digest_of, resolve
+        from jupyter_llmops.inference.at_hand import at_hand
+        from jupyter_llmops.inference.sources import resolve
 
-        found = resolve(name, self.catalog.models.list)
-        return digest_of(found, self.models_folder, offline=self.settings.stay_offline())
+        found = resolve(name, self.catalog_models)
+        offline = self.settings.stay_offline()
+        return at_hand(found, self.models_folder, site=self.settings.site, offline=offline)
+
+    def catalog_models(self) -> list[Model]:
+        """Return the models of the user's own catalog, then the team's, as they are now; also retired ones."""
+        team = self.catalog.models.current()
+        if self.own is self.catalog:
+            return team
+        known = {(model.name, model.digest) for model in team}
+        own = [model for model in self.own.models.current() if (model.name, model.digest) not in known]
+        return [*(replace(model, private=True) for model in own), *team]
