@@ -92,10 +92,9 @@ class Models:
     def current(self) -> builtins.list[Model]:
         """Return every model, also the retired, as it is now; from memory where nothing was published since.
 
-        In a local folder that costs three file look-ups; elsewhere the catalog is read.
+        In a local folder that costs three file look-ups, in a bucket a request for each table.
         """
-        marks = tuple(self._connection.mark(table) for table in (MODELS, PLACES, CHANGES))
-        settled = all(0 <= mark < time.time_ns() - _SETTLED_NS for mark in marks) and marks[0] > 0
+        marks, settled = self._marks()
         if self._last is not None and settled and self._last[0] == marks:
             return self._last[1]
         found = self.list(retired=True)
@@ -259,6 +258,16 @@ class Models:
         return self._changes.move(NOUN, self._row_name(name), "retired", value=None)
 
     # -- within -------------------------------------------------------------------------------
+
+    def _marks(self) -> tuple[tuple[int, ...], bool]:
+        """Return numbers that differ after each commit, and whether equal ones prove that there was none."""
+        tables = (MODELS, PLACES, CHANGES)
+        if not self._connection.location.is_local:
+            # A bucket's own marks are only asked for every few seconds; an alias must be fresh.
+            versions = tuple(self._connection.version(table) for table in tables)
+            return versions, versions[0] > 0
+        marks = tuple(self._connection.mark(table) for table in tables)
+        return marks, marks[0] > 0 and max(marks) < time.time_ns() - _SETTLED_NS
 
     def _row_name(self, name: str) -> str:
         wanted = unicodedata.normalize("NFC", name)

@@ -20,6 +20,13 @@ def pulled_folder(model: Model, folder: Path) -> Path:
     return folder / PULLED_FOLDER / model.digest.removeprefix("sha256:")
 
 
+def pulled_source(model: Model, folder: Path) -> str:
+    """Return the source of a model that was pulled: its folder, or the file that is all of it."""
+    pulled = pulled_folder(model, folder)
+    alone = model.files[0].path if len(model.files) == 1 else ""
+    return f"folder:{pulled / alone if alone else pulled}"
+
+
 def at_hand(
     model: Model, folder: Path, *, site: str, offline: bool = False, progress: Progress | None = None
 ) -> Model:
@@ -51,16 +58,19 @@ def at_hand(
             f"{model.name!r} is {what}; this version answers with local models.",
             "Choose a local one with -m; %models lists them.",
         )
-    if model.kind in ("adapter", "classic"):
-        return model  # nothing here answers a prompt with it, and the engine says so
     first: LLMOpsError | None = None
     for source in _sources(model, folder, site):
         try:
             return digest_of(replace(model, source=source), folder, offline=offline, progress=progress)
-        except (ModelNotAvailableError, InferenceError) as error:
-            # Files that were changed here are worse news than a folder that is elsewhere.
-            if first is None or isinstance(first, ModelNotAvailableError):
-                first = error
+        except OSError as error:  # somebody else's folder, which may not even be looked at
+            found: LLMOpsError = ModelNotAvailableError(
+                f"The files of the model {model.name!r} can't be read: {error}", "Check their permissions."
+            )
+        except InferenceError as error:
+            found = error
+        # Files that were changed here are worse news than a folder that is elsewhere.
+        if first is None or isinstance(first, ModelNotAvailableError):
+            first = found
     assert first is not None
     raise _said(model, first)
 
@@ -73,7 +83,7 @@ def _sources(model: Model, folder: Path, site: str) -> list[str]:
     candidates = [
         *([model.source] if model.site in ("", site) else []),
         *here,
-        *([f"folder:{pulled}"] if pulled is not None and pulled.is_dir() else []),
+        *([pulled_source(model, folder)] if pulled is not None and pulled.is_dir() else []),
         model.source,
         *elsewhere,
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,8 +133,12 @@ def resolve(name: str, catalog_models: Callable[[], Iterable[Model]] = tuple) ->
         if name.casefold() in (packaged.model.name, packaged.hub_id.casefold()):
             return _with_source(packaged)
     listed = list(catalog_models())
+    composed = unicodedata.normalize("NFC", name)
     for model in listed:
-        if name == model.name or name in model.aliases:
+        if model.name == composed:
+            return model
+    for model in listed:
+        if composed in model.aliases:
             return model
     path = _expanded(name)
     if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
@@ -141,7 +146,7 @@ def resolve(name: str, catalog_models: Callable[[], Iterable[Model]] = tuple) ->
     if _HUB_NAME.fullmatch(name):
         return Model(name=name, kind="llm", source=f"hub:{name}")
     known = [packaged.model.name for packaged in _PACKAGED] + [packaged.hub_id for packaged in _PACKAGED]
-    known += [model.name for model in listed]
+    known += [word for model in listed for word in (model.name, *model.aliases)]
     error = UnknownNameError("model", name, known)
     if not error.nearest:
         hint = f"Type {DEFAULT_LLM}, a hub id OWNER/NAME, or the path of a folder with config.json."

@@ -341,6 +341,8 @@ def _fields(prepared: PreparedPrompt) -> dict[str, Any]:
         "device": request.device,
         "parameters": request.canonical()["parameters"],
     }
+    if prepared.draft.model in prepared.model.aliases:
+        fields["alias"] = prepared.draft.model
     if saved is not None:
         fields["prompt"] = _named(saved) | ({"alias": prepared.draft.alias} if prepared.draft.alias else {})
     included = {(p.name, p.version): _named(p) for part in prepared.rendered for p in part.rendered.includes}
