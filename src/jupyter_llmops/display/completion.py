@@ -14,6 +14,7 @@ from jupyter_llmops.display.elements import (
     pre,
     status,
 )
+from jupyter_llmops.display.sources import sources_html, sources_text
 from jupyter_llmops.records.completion import Completion
 from jupyter_llmops.records.prompting import DryRun
 
@@ -28,10 +29,11 @@ def was_written_out(run_id: str) -> None:
 
 def completion_text(completion: Completion) -> str:
     """Return the answer and, below it, where it came from."""
+    sources = sources_text(completion.passages, completion.note)
     if completion.run_id in _written_out:
         _written_out.discard(completion.run_id)
-        return f"[{summary(completion)}]"
-    return f"{completion.text}\n\n[{summary(completion)}]"
+        return f"[{summary(completion)}]{sources}"
+    return f"{completion.text}\n\n[{summary(completion)}]{sources}"
 
 
 def completion_html(completion: Completion) -> str:
@@ -41,7 +43,8 @@ def completion_html(completion: Completion) -> str:
         accent = COLOR_OK
     if completion.finish_reason != "stop":
         accent = COLOR_WARN
-    return card(pre(completion.text), footer=summary(completion), accent=accent)
+    body = Html(pre(completion.text) + sources_html(completion.passages, completion.note))
+    return card(body, footer=summary(completion), accent=accent)
 
 
 def summary(completion: Completion) -> str:
@@ -70,7 +73,7 @@ def summary(completion: Completion) -> str:
 def dry_run_text(dry: DryRun) -> str:
     """Return the rendered messages, their length and whether the cache has the answer."""
     messages = "\n".join(f"{message.role}: {message.content}" for message in dry.request.messages)
-    return f"{messages}\n\n[{_plan(dry)}]"
+    return f"{messages}\n\n[{_plan(dry)}]{sources_text(dry.passages, dry.note)}"
 
 
 def dry_run_html(dry: DryRun) -> str:
@@ -84,7 +87,8 @@ def dry_run_html(dry: DryRun) -> str:
     warning = Html("")
     if dry.secrets:
         warning = Html(f"<div>{status('warn', _secrets(dry))}</div>")
-    return card(Html(body + warning), title="Dry run: nothing was sent", footer=_plan(dry))
+    sources = sources_html(dry.passages, dry.note)
+    return card(Html(body + warning + sources), title="Dry run: nothing was sent", footer=_plan(dry))
 
 
 def _plan(dry: DryRun) -> str:
