@@ -81,10 +81,17 @@ def models(catalog: Catalog, writer: str, number: int) -> object:
         return type(error).__name__
 
 
+def migrate(catalog: Catalog, writer: str, number: int) -> object:
+    """Bring the catalog to this package's schema, then write what only this schema can hold."""
+    version = catalog.migrate()
+    return [version, catalog.changes.move("prompt", f"{writer} {number}", "tags", ["new"]).revision]
+
+
 WRITES: dict[str, Callable[[Catalog, str, int], object]] = {
     "same_name": same_name,
     "runs": runs,
     "everything": everything,
+    "migrate": migrate,
 }
 
 
