@@ -9,13 +9,14 @@ from jupyter_llmops.location import Location
 from jupyter_llmops.records.status import WorkspaceStatus
 from jupyter_llmops.settings import LLMOps, find_catalog, load_settings
 from jupyter_llmops.workspace.cascades import Cascades
+from jupyter_llmops.workspace.finding import Finding
 from jupyter_llmops.workspace.inventory import Inventory
 from jupyter_llmops.workspace.model_files import ModelFiles
 from jupyter_llmops.workspace.prompts import Prompts
 from jupyter_llmops.workspace.trail import Trail
 
 
-class Workspace(Prompts, Cascades, ModelFiles, Inventory, Trail):
+class Workspace(Prompts, Cascades, ModelFiles, Inventory, Finding, Trail):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 
     def status(self) -> WorkspaceStatus:
