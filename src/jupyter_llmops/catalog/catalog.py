@@ -20,7 +20,7 @@ from jupyter_llmops.catalog.runs import Runs
 from jupyter_llmops.catalog.schemas import KEYS, LEASES, MIGRATIONS, SCHEMA_VERSION
 from jupyter_llmops.catalog.snapshots import SnapshotConnection, Snapshots
 from jupyter_llmops.catalog.upkeep import COMMITS_BETWEEN_UPKEEP, RETENTION, Upkeep
-from jupyter_llmops.errors import CatalogError
+from jupyter_llmops.errors import CatalogError, UnknownNameError
 from jupyter_llmops.location import Location
 from jupyter_llmops.records.catalog import CatalogState, TableState
 
@@ -135,7 +135,7 @@ class Catalog:
                 if rows is not None:
                     exists = True
                     tables.append(TableState(table, rows))
-        except CatalogError as error:
+        except (CatalogError, UnknownNameError) as error:
             exists, version, tables, problem = True, None, [], str(error)
         newer = version is not None and version > SCHEMA_VERSION
         if newer:
@@ -143,6 +143,8 @@ class Catalog:
                 f"A newer version of jupyter_llmops wrote it (schema {version}), so it is read only. "
                 "Type: %pip install --upgrade jupyter-llmops"
             )
+        if self.snapshot and not problem:
+            problem = f"{self.snapshot!r} is a snapshot: read only."
         # Whether a bucket can be written is only known by writing: the doctor does, a status does not.
         permitted = self.location.folder is None or _may_write(self.location.folder)
         if not permitted and not problem:
