@@ -7,7 +7,7 @@ import dataclasses
 import json
 import time
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -236,8 +236,7 @@ class Models:
         if of_alias:
             return of_alias
         model = self.get(wanted)
-        pointed_here = [move for move in moves if move.value == model.name]
-        found = [*self._changes.history(NOUN, model.name), *pointed_here]
+        found = [*self._changes.history(NOUN, model.name), *_to_and_from(model.name, moves)]
         return sorted(found, key=lambda change: change.created_at or datetime.min.replace(tzinfo=UTC))
 
     def describe(self, name: str, text: str) -> Change:
@@ -324,6 +323,15 @@ class Models:
             self.describe(known.name, model.description)
         if model.tags and not said.get("tags"):
             self.tag(known.name, model.tags)
+
+
+def _to_and_from(name: str, moves: Iterable[Change]) -> Iterator[Change]:
+    """Yield the moves of aliases to a model and away from it."""
+    before: dict[str, Any] = {}
+    for move in sorted(moves, key=lambda move: move.revision):
+        if name in (move.value, before.get(move.field)):
+            yield move
+        before[move.field] = move.value
 
 
 def _target(name: str, listed: builtins.list[Model]) -> str:

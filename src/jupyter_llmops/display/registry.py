@@ -105,7 +105,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 def listing_text(listing: Listing[Any]) -> str:
     """Return a registry as an aligned table, or what to type when it is empty."""
     if not listing:
-        return f"No {listing.noun}s yet. {listing.hint}".strip()
+        return f"No {_plural(listing.noun)} yet. {listing.hint}".strip()
     columns = COLUMNS[listing.noun]
     rows = [[text(record) for _, text, _, _ in columns] for record in listing]
     return text_table([c[0] for c in columns], rows, numeric=_numeric(columns))
@@ -114,11 +114,15 @@ def listing_text(listing: Listing[Any]) -> str:
 def listing_html(listing: Listing[Any]) -> str:
     """Return a registry as a table, or what to type when it is empty."""
     if not listing:
-        return card(f"No {listing.noun}s yet. {listing.hint}".strip())
+        return card(f"No {_plural(listing.noun)} yet. {listing.hint}".strip())
     columns = COLUMNS[listing.noun]
     rows = [[cell(record) for _, _, cell, _ in columns] for record in listing]
-    count = f"{len(listing)} {listing.noun}{'s' if len(listing) != 1 else ''}"
+    count = f"{len(listing)} {listing.noun if len(listing) == 1 else _plural(listing.noun)}"
     return table([c[0] for c in columns], rows, numeric=_numeric(columns), caption=count)
+
+
+def _plural(noun: str) -> str:
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
 
 
 def _numeric(columns: Sequence[Column]) -> list[int]:

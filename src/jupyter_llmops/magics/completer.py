@@ -11,9 +11,13 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from jupyter_llmops.workspace import Workspace
 
+MODEL_COMMANDS = (
+    "add", "alias", "aliases", "describe", "find", "history", "load", "publish", "pull", "push", "restore",
+    "retire", "scan", "show", "unload",
+)  # fmt: skip
 COMMANDS: dict[str, tuple[str, ...]] = {
     "prompts": ("show", "find"),
-    "models": ("show", "find", "add", "load", "unload"),
+    "models": MODEL_COMMANDS,
     "cache": ("why", "clear", "off", "on"),
     "runs": ("show",),
     "audit": ("verify",),
@@ -51,11 +55,11 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
     words = line.split()
     previous = words[-1] if line.endswith(" ") else words[-2] if len(words) > 1 else ""
     if previous in ("-m", "--model"):
-        return _names(workspace.models)
+        return _model_words(workspace)
     if previous == "--quant":
         return ("auto", "nf4", "bf16", "fp32")
-    if previous in ("show", "load", "unload") and magic == "models":
-        return _names(workspace.models)
+    if magic == "models" and (offered := _after_models(workspace, words, previous)) is not None:
+        return offered
     if previous == "show" and magic == "prompts":
         return _names(workspace.prompts)
     position = len(words) if line.endswith(" ") else len(words) - 1
@@ -64,6 +68,41 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
     if position in (1, 2) and magic == "cascade":
         return [*(COMMANDS["cascade"] if position == 1 else ()), *(c.name for c in workspace.cascades)]
     return [*(COMMANDS.get(magic, ()) if position == 1 else ()), *_options(shell, magic)]
+
+
+def _after_models(workspace: Workspace, words: list[str], previous: str) -> Iterable[str] | None:
+    """Return what may stand behind a sub-command of %models, None where only options may."""
+    command = words[1] if len(words) > 1 else ""
+    if previous == "alias":
+        return _aliases(workspace)
+    if previous == "restore":
+        return _names(lambda: [model for model in workspace.catalog_models() if model.retired])
+    if previous in ("history", "load", "pull", "show"):
+        return _model_words(workspace)
+    if previous == "scan":
+        return ["hf", "packages"]
+    named = ("unload", "push", "retire", "publish", "describe", "--was", "--base")
+    if previous in named or (command == "alias" and previous in _aliases(workspace)):
+        return _model_names(workspace)
+    return None
+
+
+def _model_words(workspace: Workspace) -> list[str]:
+    return [*_model_names(workspace), *_aliases(workspace)]
+
+
+def _model_names(workspace: Workspace) -> list[str]:
+    from jupyter_llmops.inference.sources import DEFAULT_ENCODER, DEFAULT_LLM
+
+    listed = _names(lambda: [model for model in workspace.catalog_models() if not model.retired])
+    return [DEFAULT_LLM, DEFAULT_ENCODER, *listed]
+
+
+def _aliases(workspace: Workspace) -> list[str]:
+    try:
+        return [alias for model in workspace.catalog_models() for alias in model.aliases]
+    except Exception:  # noqa: BLE001 - Tab must never fail
+        return []
 
 
 def _names(listing: Callable[[], Iterable[Any]]) -> list[str]:

@@ -1,84 +1,23 @@
-"""The inventory: models and devices."""
+"""The inventory of devices."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from jupyter_llmops.errors import UsageError
-from jupyter_llmops.records.listing import Listing
-from jupyter_llmops.workspace.parts import Parts, Progress
+from jupyter_llmops.workspace.parts import Parts
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.gpu import Device, DeviceInventory
-    from jupyter_llmops.records.model import Model
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?$", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
 class Inventory(Parts):
-    """What a workspace knows of models and devices."""
-
-    def models(self) -> Listing[Model]:
-        """Return every model of the catalog, and those that are installed as packages."""
-        from jupyter_llmops.inference.sources import known_models
-
-        listed = {model.name: model for model in known_models()}
-        listed |= {model.name: model for model in self.catalog.models.list()}
-        return Listing("model", list(listed.values()), "Add one with %models add NAME SOURCE.")
-
-    def add_model(self, name: str, source: str) -> Model:
-        """Add a model to the catalog under a name.
-
-        Parameters
-        ----------
-        name : str
-            What people will type.
-        source : str
-            A folder, a GGUF file, a hub id ``OWNER/NAME`` or a known model's name.
-        """
-        from jupyter_llmops.inference.sources import digest_of, known_models, resolve
-
-        found = resolve(source, self.catalog.models.list)
-        for default in known_models():
-            if name.strip().casefold() == default.name and found.source != default.source:
-                raise UsageError(
-                    f"{name!r} is the name of a default model, which would be used in place of {source}.",
-                    f"Type %models add my-{default.name} {source}.",
-                )
-        found = digest_of(found, self.models_folder, offline=self.settings.stay_offline())
-        added = self.catalog.models.add(
-            replace(
-                found,
-                name=name,
-                aliases=(),
-                site=self.settings.site,
-                created_by=self.user,
-                created_at=datetime.now(UTC),
-            )
-        )
-        self.doorbell.ring("models")
-        return added
-
-    def load_model(self, name: str, quantization: str = "", progress: Progress | None = None) -> str:
-        """Load a model into memory and return what was loaded, in words."""
-        model = self.model(name)
-        identity = self.engine.identify(model, quantization or self.settings.quantization)
-        self.engine.load(model, identity.quantization, progress)
-        return f"{model.name} is loaded as {identity.quantization} on {identity.device}: {identity.reason}"
-
-    def unload_models(self, name: str = "") -> list[str]:
-        """Drop one model, or all, from memory and return their names."""
-        if "engine" not in self.__dict__:
-            return []
-        wanted = self.model(name).name if name else ""
-        names = [loaded.name for loaded in self.engine.loaded() if not wanted or loaded.name == wanted]
-        for loaded in names:
-            self.engine.unload(loaded)
-        return names
+    """What a workspace knows of devices."""
 
     def gpus(self, *, free: str = "", sort: str = "index") -> DeviceInventory:
         """Return the GPUs of this machine, with its CPU and RAM as the last row.
