@@ -28,6 +28,8 @@ LEAST_COSINE, LEAST_OF_BEST = 0.2, 0.5
 # A commit costs about as much as embedding a few texts; larger batches would lose more to a Ctrl-C.
 BATCH = 128
 _MOST_KEPT = 20_000
+# Of one text; an encoder reads far less.
+LONGEST_TEXT = 20_000
 
 # What could not be stored, so that a catalog that can only be read is embedded once a process.
 _kept: dict[tuple[str, str], Any] = {}
@@ -87,6 +89,7 @@ def find(
         raise UsageError(
             "There is nothing to look for.", "Type what it is about, e.g. find translate into French."
         )
+    texts = {name: text[:LONGEST_TEXT] for name, text in texts.items()}
     names = list(texts)
     words = {names[number]: matched for number, _, matched in word_index(tuple(texts.items())).search(query)}
     cosines: dict[str, float] = {}
