@@ -7,7 +7,7 @@ import os
 import socket
 from pathlib import Path
 
-from traitlets import Bool, Dict, Enum, Float, Int, TraitError, Unicode, validate
+from traitlets import Bool, Dict, Enum, Float, Int, List, TraitError, Unicode, validate
 from traitlets.config import Config, Configurable
 from traitlets.config.loader import (
     ConfigFileNotFound,
@@ -20,6 +20,7 @@ from jupyter_llmops.errors import SettingsError
 from jupyter_llmops.location import Location
 
 CATALOG_VARIABLE = "LLMOPS_CATALOG"
+SNAPSHOT_VARIABLE = "LLMOPS_SNAPSHOT"
 USER_FOLDER_VARIABLE = "LLMOPS_HOME"
 MARKER_FOLDER = ".llmops"
 CONFIG_NAME = "jupyter_llmops_config"
@@ -34,6 +35,12 @@ class LLMOps(Configurable):
         "",
         help="The shared catalog: a folder, or s3://bucket/prefix; empty searches for a .llmops folder upward.",
     ).tag(config=True)
+    snapshot = Unicode(
+        "", help="Name of a snapshot: the shared catalog is read as it was then, and not written."
+    ).tag(config=True)
+    retention = Float(
+        3600.0, min=0.0, help="Seconds that upkeep leaves old versions of the catalog to whoever reads them."
+    ).tag(config=True)
     model = Unicode(DEFAULT_MODEL, help="Model of a prompt that names none.").tag(config=True)
     encoder = Unicode(DEFAULT_ENCODER, help="Embedding model of a collection that names none.").tag(config=True)
     quantization = Enum(
@@ -45,6 +52,13 @@ class LLMOps(Configurable):
         config=True
     )
     offline = Bool(False, help="Never ask the Hugging Face hub (HF_HUB_OFFLINE=1 does the same).").tag(
+        config=True
+    )
+    trusted_keys = List(
+        Unicode(),
+        help="PEM files of the public keys or certificates whose OpenSSF signatures of models count.",
+    ).tag(config=True)
+    require_signed_models = Bool(False, help="Refuse models that none of the trusted keys signed.").tag(
         config=True
     )
     cache = Bool(True, help="Reuse answers of identical requests.").tag(config=True)
@@ -186,6 +200,11 @@ def find_catalog(settings: LLMOps, start: Path | None = None) -> Location:
         if marker.is_dir() and marker != private:
             return Location.parse(marker)
     return private_catalog()
+
+
+def find_snapshot(settings: LLMOps) -> str:
+    """Return the name of the snapshot to open: ``LLMOPS_SNAPSHOT``, else the setting; empty for none."""
+    return (os.environ.get(SNAPSHOT_VARIABLE) or settings.snapshot).strip()
 
 
 def private_catalog() -> Location:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from jupyter_llmops.errors import InferenceError, LLMOpsError, ModelNotAvailableError, UnknownNameError
 from jupyter_llmops.inference.engine import Progress
 from jupyter_llmops.inference.manifest import manifest_digest
+from jupyter_llmops.inference.signing import verify_signature
 from jupyter_llmops.records.model import Model
 
 DEFAULT_LLM = "smollm2-135m-instruct"
@@ -175,7 +176,7 @@ def digest_of(
     ModelNotAvailableError
         The files are not here and can't be fetched.
     InferenceError
-        The files are not the ones that the digest names.
+        The files are not the ones that the digest names, or not the ones that were signed.
     """
     files = locate(model, offline=offline, progress=progress)
     if progress is not None and not model.digest:
@@ -192,7 +193,8 @@ def digest_of(
             f"The files of the model {model.name!r} changed since its digest was recorded.",
             f"They are in {files.path}; restore them, or register them under a new name.",
         )
-    return replace(model, digest=digest, size_bytes=size)
+    signed_by = verify_signature(files, model.name)
+    return replace(model, digest=digest, size_bytes=size, signed_by=signed_by or model.signed_by)
 
 
 def locate(model: Model, *, offline: bool = False, progress: Progress | None = None) -> ModelFiles:

@@ -43,20 +43,32 @@ class Parts:
         The settings in force.
     location : Location, Path or str
         Where the shared catalog lies.
+    snapshot : str
+        Name of the snapshot that is read in its stead; empty for none.
     """
 
-    def __init__(self, settings: LLMOps, location: Location | Path | str) -> None:
+    def __init__(self, settings: LLMOps, location: Location | Path | str, snapshot: str = "") -> None:
         self.settings = settings
+        self.opened_snapshot = snapshot
         self.location = Location.parse(location)
         self.user = user_name()
         self.stamper: CellStamper | None = None
+        self._trust_keys()
+        settings.observe(self._trust_keys, ["trusted_keys", "require_signed_models"])
+
+    def _trust_keys(self, _change: object = None) -> None:
+        from jupyter_llmops.inference.signing import trust
+
+        trust(self.settings.trusted_keys, required=self.settings.require_signed_models)
 
     @cached_property
     def catalog(self) -> Catalog:
         """The team's catalog."""
         from jupyter_llmops.catalog import Catalog
 
-        return Catalog(self.location, site=self.settings.site, user=self.user)
+        return Catalog(
+            self.location, site=self.settings.site, user=self.user, snapshot=self.opened_snapshot
+        )
 
     @cached_property
     def own(self) -> Catalog:
