@@ -47,6 +47,19 @@ class PromptMagics(WorkspaceMagics):
         "--dry-run", action="store_true", help="Show what would be sent, its tokens and whether it would hit."
     )
     @argument("--no-cache", action="store_true", help="Neither read nor write the cache.")
+    @argument(
+        "--context",
+        action="append",
+        metavar="COLLECTION",
+        help="Show the model passages of a collection, before the text or at {{ context }}; repeatable.",
+    )
+    @argument("--k", type=int, metavar="K", help="How many passages, 5 by default.")
+    @argument(
+        "--context-query",
+        default="",
+        metavar="TEXT",
+        help="What to search for, a template too; the prompt's text by default.",
+    )
     @argument("saved", nargs="*", metavar="NAME", help="%%prompt only: a saved prompt and its variables.")
     @line_cell_magic
     def prompt(self, line: str, cell: str | None = None) -> Completion | DryRun:
@@ -119,7 +132,17 @@ def _with_arguments(options: PromptOptions, arguments: Namespace) -> PromptOptio
         "max_new_tokens": arguments.max_new_tokens,
         "temperature": arguments.temperature,
         "seed": arguments.seed,
+        "context": arguments.context,
+        "k": arguments.k,
+        "context_query": arguments.context_query,
     }
+    if arguments.context and any(
+        word.startswith("context=") for word in (*(arguments.var or ()), *arguments.saved[1:])
+    ):
+        raise UsageError(
+            "The variable context can't be given beside --context, which fills it with passages.",
+            "Give the variable another name.",
+        )
     merged: dict[str, Any] = {**options, **{k: v for k, v in typed.items() if v not in ("", None)}}
     if arguments.param:
         merged["parameters"] = {**merged.get("parameters", {}), **scalars(pairs(arguments.param, "--param "))}
