@@ -25,6 +25,7 @@ VIEWS: dict[tuple[str, str], tuple[str, str]] = {
     ("run", "Run"): ("registry", "run"),
     ("run", "Verification"): ("verification", "verification"),
     ("scan", "ModelScan"): ("model", "model_scan"),
+    ("snapshot", "Snapshot"): ("snapshot", "snapshot"),
     ("status", "Checkup"): ("status", "checkup"),
     ("status", "WorkspaceStatus"): ("status", "workspace"),
 }

@@ -22,6 +22,7 @@ from jupyter_llmops.display.elements import (
     text_table,
 )
 from jupyter_llmops.display.model import ALIAS_COLUMNS, MODEL_CHANGE_COLUMNS, MODEL_COLUMNS
+from jupyter_llmops.display.snapshot import SNAPSHOT_COLUMNS
 from jupyter_llmops.records.listing import Listing
 from jupyter_llmops.records.prompt import Prompt
 from jupyter_llmops.records.run import Run
@@ -99,6 +100,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "model change": MODEL_CHANGE_COLUMNS,
     "prompt": PROMPT_COLUMNS,
     "run": RUN_COLUMNS,
+    "snapshot": SNAPSHOT_COLUMNS,
 }
 
 

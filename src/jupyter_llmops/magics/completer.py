@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "cache": ("why", "clear", "off", "on"),
     "runs": ("show",),
     "audit": ("verify",),
-    "llmops": ("doctor", "autoload"),
+    "llmops": ("doctor", "autoload", "snapshot", "snapshots"),
     "cascade": ("new", "run"),
 }
 _LINE = re.compile(

@@ -54,7 +54,7 @@ def load(shell: InteractiveShell) -> Workspace:
     register_formatters(shell)
     register_completers(shell, workspace)
     workspace.settings.observe(lambda change: _stamp_cells(shell, workspace, on=change["new"]), "audit")
-    workspace.settings.observe(_say_that_it_comes_too_late, ["catalog", "site"])
+    workspace.settings.observe(_say_that_it_comes_too_late, ["catalog", "site", "snapshot"])
     _stamp_cells(shell, workspace, on=workspace.settings.audit)
     setattr(shell, _ATTRIBUTE, workspace)
     print(workspace_line(workspace.status()))

@@ -9,10 +9,12 @@ from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from jupyter_llmops.errors import UsageError
-from jupyter_llmops.magics.arguments import choose, parse
+from jupyter_llmops.magics.arguments import choose, one_name, parse
 from jupyter_llmops.magics.base import WorkspaceMagics
 
 if TYPE_CHECKING:
+    from jupyter_llmops.records.listing import Listing
+    from jupyter_llmops.records.snapshot import Snapshot
     from jupyter_llmops.records.status import Checkup
 
 STARTUP_FILE = "50-jupyter-llmops.py"
@@ -28,24 +30,50 @@ class LLMOpsMagics(WorkspaceMagics):
     @no_var_expand
     @magic_arguments()
     @argument(
-        "words", nargs="*", metavar="COMMAND", help="doctor, or autoload on|off; nothing shows the state."
+        "words",
+        nargs="*",
+        metavar="COMMAND",
+        help="doctor, snapshot NAME, snapshots, or autoload on|off; nothing shows the state.",
     )
+    @argument("-d", "--description", help="What a snapshot is for.")
     @line_magic
     def llmops(self, line: str) -> Any:
         """Show the state of the workspace, check every part, or load this extension in every kernel.
+
+        A snapshot names the whole catalog as it is now. It opens read-only later, in another kernel:
+        ``jupyter_llmops.open_workspace(snapshot="2026-11")``, or the environment variable LLMOPS_SNAPSHOT.
 
         ::
 
             %llmops
             %llmops doctor
+            %llmops snapshot 2026-11 --description "what we shipped"
+            %llmops snapshots
             %llmops autoload on
         """
-        words = parse(self.llmops, line, self.shell).words
+        arguments = parse(self.llmops, line, self.shell)
+        words = arguments.words
+        if arguments.description is not None and words[:1] != ["snapshot"]:
+            raise UsageError("Only a snapshot is described.", "Type %llmops snapshot NAME -d TEXT.")
         if not words:
             return self.workspace.status()
-        commands = {"doctor": self._doctor, "autoload": self._autoload}
+        commands = {
+            "doctor": self._doctor,
+            "snapshot": lambda rest: self._snapshot(rest, arguments.description or ""),
+            "snapshots": self._snapshots,
+            "autoload": self._autoload,
+        }
         command, rest = choose("%llmops", words, commands, "%llmops doctor")
         return command(rest)
+
+    def _snapshot(self, words: list[str], description: str) -> Snapshot:
+        name = one_name(words, "%llmops snapshot NAME")
+        return self.workspace.snapshot(name, description)
+
+    def _snapshots(self, words: list[str]) -> Listing[Snapshot]:
+        if words:
+            raise UsageError(f"snapshots takes no {words[0]!r}.", "Type %llmops snapshots.")
+        return self.workspace.snapshots()
 
     def _doctor(self, words: list[str]) -> Checkup:
         if words:

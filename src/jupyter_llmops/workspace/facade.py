@@ -7,16 +7,17 @@ from pathlib import Path
 
 from jupyter_llmops.location import Location
 from jupyter_llmops.records.status import WorkspaceStatus
-from jupyter_llmops.settings import LLMOps, find_catalog, load_settings
+from jupyter_llmops.settings import LLMOps, find_catalog, find_snapshot, load_settings
 from jupyter_llmops.workspace.cascades import Cascades
 from jupyter_llmops.workspace.finding import Finding
 from jupyter_llmops.workspace.inventory import Inventory
 from jupyter_llmops.workspace.model_files import ModelFiles
 from jupyter_llmops.workspace.prompts import Prompts
+from jupyter_llmops.workspace.snapshots import Snapshots
 from jupyter_llmops.workspace.trail import Trail
 
 
-class Workspace(Prompts, Cascades, ModelFiles, Inventory, Finding, Trail):
+class Workspace(Prompts, Cascades, ModelFiles, Inventory, Finding, Snapshots, Trail):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 
     def status(self) -> WorkspaceStatus:
@@ -48,12 +49,15 @@ class Workspace(Prompts, Cascades, ModelFiles, Inventory, Finding, Trail):
             journal.close()
 
 
-_open: dict[Location, Workspace] = {}
+_open: dict[tuple[Location, str], Workspace] = {}
 _open_lock = threading.Lock()
 
 
 def open_workspace(
-    catalog: str | Path | Location | None = None, *, settings: LLMOps | None = None
+    catalog: str | Path | Location | None = None,
+    *,
+    snapshot: str | None = None,
+    settings: LLMOps | None = None,
 ) -> Workspace:
     """Return this process's workspace on a catalog; the same catalog gives the same workspace.
 
@@ -61,6 +65,9 @@ def open_workspace(
     ----------
     catalog : str, Path or Location, optional
         A folder, or ``s3://bucket/prefix``; found as the settings say by default.
+    snapshot : str, optional
+        Name of a snapshot: everything is read as it was then, and every write is refused. By
+        default what ``LLMOPS_SNAPSHOT`` or the settings say; an empty name opens the catalog itself.
     settings : LLMOps, optional
         The settings in force; read from the configuration files by default.
 
@@ -71,7 +78,8 @@ def open_workspace(
     """
     settings = settings or load_settings()
     location = Location.parse(catalog) if catalog else find_catalog(settings)
+    place = (location, find_snapshot(settings) if snapshot is None else snapshot)
     with _open_lock:
-        if location not in _open:
-            _open[location] = Workspace(settings, location)
-        return _open[location]
+        if place not in _open:
+            _open[place] = Workspace(settings, *place)
+        return _open[place]
