@@ -28,7 +28,7 @@ PIECE_BYTES = 64 << 20
 PIECES_SCHEMA = "llmops.pieces/1"
 # What loads without running code; everything else neither leaves this machine nor comes to it.
 SAFE_SUFFIXES = frozenset(
-    {".safetensors", ".gguf", ".json", ".jinja", ".txt", ".model", ".spm", ".onnx", ".skops", ".sig"}
+    {".safetensors", ".gguf", ".json", ".jinja", ".txt", ".model", ".spm", ".onnx", ".skops"}
 )
 _BLOCK = 1 << 20
 _LARGEST_LIST = 16 << 20
