@@ -14,6 +14,7 @@ from jupyter_server.extension.application import ExtensionApp
 from jupyter_llmops.agent.loop import AgentLoop
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import SettingsError
+from jupyter_llmops.location import Location
 from jupyter_llmops.server.background import Background, CatalogWatch, start_background
 from jupyter_llmops.server.bell import Bell
 from jupyter_llmops.server.routes import HANDLERS
@@ -22,6 +23,7 @@ from jupyter_llmops.settings import (
     LLMOps,
     find_catalog,
     load_settings,
+    private_catalog,
     user_folder,
     user_name,
 )
@@ -40,7 +42,9 @@ class ServerState:
     settings_problem : str
         Why the configuration could not be read; empty when it could.
     catalog : Catalog
-        The one that the kernels of this server use, too.
+        The team's: the one that the kernels of this server use, too.
+    own : Catalog
+        The user's private one; the very same object where it is the team's.
     audit_folder : Path
         This user's journals and contents.
     user : str
@@ -58,6 +62,7 @@ class ServerState:
     settings: LLMOps
     settings_problem: str
     catalog: Catalog
+    own: Catalog
     audit_folder: Path
     user: str
     bell: Bell
@@ -79,11 +84,12 @@ class LLMOpsExtension(ExtensionApp):
         server = self.serverapp
         assert server is not None
         settings, problem = self._settings()
-        folder = find_catalog(settings, Path(server.root_dir))
-        # Kernels inherit the environment: notebooks of all folders agree with the sidebar.
-        os.environ[CATALOG_VARIABLE] = str(folder)
+        location, unusable = self._find_catalog(settings, Path(server.root_dir))
+        problem = problem or unusable
         user = user_name()
-        catalog = Catalog(folder, site=settings.site, user=user)
+        catalog = Catalog(location, site=settings.site, user=user)
+        private = private_catalog()
+        own = catalog if private == location else Catalog(private, site=settings.site, user=user)
         audit_folder = user_folder() / "audit"
         assert server.event_logger is not None
 
@@ -95,11 +101,13 @@ class LLMOpsExtension(ExtensionApp):
         def make_agent(on_flush: Callable[[int], None]) -> AgentLoop:
             return AgentLoop(audit_folder, catalog, on_flush=on_flush, on_problem=self.log.warning)
 
-        background, watch = start_background(catalog, bell, make_agent if settings.agent == "auto" else None)
+        catalogs = (catalog,) if own is catalog else (catalog, own)
+        background, watch = start_background(catalogs, bell, make_agent if settings.agent == "auto" else None)
         self.state = self.settings[STATE] = ServerState(
             settings=settings,
             settings_problem=problem,
             catalog=catalog,
+            own=own,
             audit_folder=audit_folder,
             user=user,
             bell=bell,
@@ -117,6 +125,18 @@ class LLMOpsExtension(ExtensionApp):
         if self.state is not None:
             await asyncio.get_running_loop().run_in_executor(None, self.state.background.stop)
             self.state.workers.shutdown(wait=False, cancel_futures=True)
+
+    def _find_catalog(self, settings: LLMOps, root: Path) -> tuple[Location, str]:
+        """Return the catalog, and why it is not the one that was chosen."""
+        try:
+            location = find_catalog(settings, root)
+        except SettingsError as error:
+            # The kernels find the same problem, and say it to the user.
+            self.log.warning("jupyter_llmops uses the user's own catalog: %s", error)
+            return private_catalog(), str(error)
+        # Kernels inherit the environment: notebooks of all folders agree with the sidebar.
+        os.environ[CATALOG_VARIABLE] = str(location)
+        return location, ""
 
     def _settings(self) -> tuple[LLMOps, str]:
         try:

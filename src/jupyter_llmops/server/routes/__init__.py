@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from jupyter_llmops.server.routes.base import LLMOpsHandler
+from jupyter_llmops.server.routes.collections import CollectionsHandler
 from jupyter_llmops.server.routes.doorbell import DoorbellHandler
 from jupyter_llmops.server.routes.gpus import GpusHandler
 from jupyter_llmops.server.routes.models import ModelsHandler
-from jupyter_llmops.server.routes.prompts import PromptsHandler
+from jupyter_llmops.server.routes.prompts import PromptsHandler, PromptVersionsHandler
 from jupyter_llmops.server.routes.runs import RunsHandler
 from jupyter_llmops.server.routes.status import StatusHandler
 
@@ -15,6 +16,8 @@ HANDLERS: dict[str, type[LLMOpsHandler]] = {
     "gpus": GpusHandler,
     "models": ModelsHandler,
     "prompts": PromptsHandler,
+    "prompts/versions": PromptVersionsHandler,
+    "collections": CollectionsHandler,
     "runs": RunsHandler,
     "doorbell": DoorbellHandler,
 }

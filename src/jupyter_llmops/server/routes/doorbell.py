@@ -29,7 +29,6 @@ class DoorbellHandler(LLMOpsHandler):
         if topic == "runs":
             # What the agent then carries is rung for once more.
             self.state.background.wake()
-        self.state.bell.ring(topic)
-        await self.in_thread(lambda: self.state.watch.look(rung=topic))
+        await self.in_thread(lambda: self.state.watch.hear(topic))
         self.set_status(204)
         self.finish()

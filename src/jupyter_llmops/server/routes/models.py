@@ -1,4 +1,4 @@
-"""GET models: those of the catalog, and those that come with a package."""
+"""GET models: those of the team's catalog and of the user's own, and those that come with a package."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from tornado.web import authenticated
 from jupyter_llmops.inference.sources import known_models
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.server.routes.base import LLMOpsHandler, when
+from jupyter_llmops.server.routes.sharing import from_both
 
 
 class ModelsHandler(LLMOpsHandler):
-    """Every model that a notebook of this server finds by name."""
+    """Every model that a notebook of this server finds by name, retired ones too."""
 
     @authenticated
     @authorized
@@ -22,9 +23,10 @@ class ModelsHandler(LLMOpsHandler):
         await self.answer(self._models)
 
     def _models(self) -> dict[str, Any]:
-        found = {model.name: model for model in known_models()}
-        found |= {model.name: model for model in self.state.catalog.models.list()}
-        return {"models": [_model(found[name]) for name in sorted(found, key=str.casefold)]}
+        found = from_both(self.state, lambda catalog: catalog.models.current())
+        known = {model.name for model in found if not model.private}
+        found += [model for model in known_models() if model.name not in known]
+        return {"models": [_model(model) for model in sorted(found, key=lambda m: m.name.casefold())]}
 
 
 def _model(model: Model) -> dict[str, Any]:
@@ -41,4 +43,23 @@ def _model(model: Model) -> dict[str, Any]:
         "site": model.site,
         "created_by": model.created_by,
         "created_at": when(model.created_at),
+        "aliases": list(model.aliases),
+        "format": model.format,
+        "quantizations": list(model.quantizations),
+        "base": model.base,
+        "signed_by": model.signed_by,
+        "description": model.description,
+        "tags": list(model.tags),
+        "places": [{"site": place.site, "source": place.source} for place in model.places],
+        "speeds": [
+            {
+                "host": speed.host,
+                "quantization": speed.quantization,
+                "tokens_per_second": speed.tokens_per_second,
+                "runs": speed.runs,
+            }
+            for speed in model.speeds
+        ],
+        "retired": model.retired,
+        "private": model.private,
     }

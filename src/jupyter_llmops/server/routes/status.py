@@ -22,15 +22,20 @@ class StatusHandler(LLMOpsHandler):
     def _status(self) -> dict[str, Any]:
         import jupyter_llmops
 
-        found = self.state.catalog.describe()
+        state = self.state
+        found = state.catalog.describe()
         return {
             "version": jupyter_llmops.__version__,
             "catalog": {
                 "path": found.path,
+                "kind": "folder" if state.catalog.location.is_local else "s3",
+                "own": str(state.own.location),
+                # How long a commit of another host may take to show, s.
+                "fresh_within_seconds": state.watch.seconds_between_looks,
                 "writable": found.writable,
-                "problem": found.problem or self.state.settings_problem,
+                "problem": found.problem or state.settings_problem,
             },
-            "revision": self.state.bell.revision,
-            "user": self.state.user,
-            "site": self.state.settings.site,
+            "revision": state.bell.revision,
+            "user": state.user,
+            "site": state.settings.site,
         }
