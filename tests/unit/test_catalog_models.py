@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -257,6 +259,21 @@ def test_a_look_up_sees_every_move_of_others_at_once(catalog: Catalog) -> None:
         # No waiting, also where both commits lie within one tick of the file system's clock.
         assert catalog.models.get("prod").name == target
         assert catalog.models.get("prod").name == target
+
+
+def test_two_commits_in_one_tick_of_the_clock_are_told_apart(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog.models.add(SMOL)
+    catalog.models.add(Model("big", "llm", "folder:/b", digest="sha256:bb"))
+    catalog.models.point("prod", "smol")
+    versions = catalog.folder / "changes.lance" / "_versions"
+    tick = versions.stat().st_mtime_ns
+    monkeypatch.setattr("jupyter_llmops.catalog.models.time", SimpleNamespace(time_ns=lambda: tick + 1))
+    assert catalog.models.get("prod").name == "smol"
+    Catalog(catalog.folder, site="x", user="bob").models.point("prod", "big")
+    os.utime(versions, ns=(tick, tick))
+    assert catalog.models.get("prod").name == "big"
 
 
 def test_a_look_up_reads_nothing_where_nothing_was_published(
