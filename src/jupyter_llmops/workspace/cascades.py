@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Cascades(Parts):
     """What a workspace does with cascades."""
 
-    def __init__(self, settings: LLMOps, location: Location | Path | str) -> None:
-        super().__init__(settings, location)
+    def __init__(self, settings: LLMOps, location: Location | Path | str, snapshot: str = "") -> None:
+        super().__init__(settings, location, snapshot)
         self._cascades: dict[str, tuple[Cascade, Mapping[str, Any]]] = {}
 
     def define_cascade(self, cascade: Cascade, classifiers: Mapping[str, Any]) -> Cascade:
