@@ -45,7 +45,7 @@ def test_a_release_is_named_listed_and_opened_again(
 
     then = opened(notebook.engine, "2026-11")
     assert [(p.name, p.version, p.template) for p in then.prompts()] == [("greeting", 1, "Hello, first")]
-    assert then.run_saved("greeting").text == then.prompt("Hello, first").text
+    assert then.prompt("Hello, first").text == "Hello, first"
     with pytest.raises(CatalogError, match=r"^'2026-11' is a snapshot: read only"):
         then.prompt("Hello, third", save_as="greeting")
     # The environment says it to a whole kernel; an empty name is the catalog itself.

@@ -7,6 +7,7 @@ Neither readers nor writers wait for it, and two at once are harmless.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
@@ -83,8 +84,8 @@ class Upkeep:
         if now < self._next_look:
             return []
         if self._marks is None:
-            self._marks = self._seen_before(marks)
-        stale = {table for table, since in self._clean_at.items() if since <= now and table in marks}
+            self._marks = self._seen_before(marks, now)
+        stale = {table for table in marks if self._is_stale(table, now)}
         changed = {table for table, mark in marks.items() if mark != self._marks.get(table, 0)}
         if not changed | stale:
             return []
@@ -133,13 +134,27 @@ class Upkeep:
     # -- within -------------------------------------------------------------------------------
 
     def _is_due(self, table: str, after: int = COMMITS_BETWEEN_UPKEEP) -> bool:
-        if self._connection.fragments(table) >= after:
-            return True
         # Rows that are replaced leave no pieces, but old versions.
-        version = self._connection.version(table)
-        if version - self._versions.setdefault(table, version) >= after:
+        if self._connection.fragments(table) >= after or self._litter(table) >= after:
             return True
         return table.startswith(ITEMS_PREFIX) and needs_indexes(self._connection, table)
+
+    def _is_stale(self, table: str, now: float) -> bool:
+        """Return whether versions can go now that an upkeep had to leave for their readers."""
+        if now < self._clean_at.get(table, math.inf):
+            return False
+        if self._connection.location.is_local and self._litter(table) < 2:  # another was here meanwhile
+            del self._clean_at[table]
+            return False
+        return True
+
+    def _litter(self, table: str) -> int:
+        """Return how many versions of `table` nobody reads any more."""
+        if self._connection.location.is_local:
+            return self._connection.old_versions(table, self.retention)
+        # Of a bucket listing them is dear: as many as came since this process looked first.
+        version = self._connection.version(table)
+        return version - self._versions.setdefault(table, version)
 
     def _each(
         self, tables: Iterable[str], work: Callable[[str], bool]
@@ -172,15 +187,17 @@ class Upkeep:
             # What was replaced just now can go when its readers have had their time.
             self._clean_at[table] = time.monotonic() + self.retention.total_seconds() + 1
 
-    def _seen_before(self, marks: Mapping[str, int]) -> dict[str, int]:
+    def _seen_before(self, marks: Mapping[str, int], now: float) -> dict[str, int]:
         """Return which tables need no look for now, at the first look of this process.
 
-        Their lists of versions are counted, which needs no LanceDB: an idle server never loads it.
+        Their lists of versions are counted, which needs no LanceDB: an idle server without
+        collections never loads it. A collection may lack an index, which only LanceDB can tell.
         """
-        now, seen = time.monotonic(), {}
+        seen = {}
         for table, mark in marks.items():
             if self._connection.old_versions(table, self.retention) > _LITTER:
                 self._clean_at[table] = now
-            if self._connection.old_versions(table, timedelta(0)) <= _LITTER:
+            few = self._connection.old_versions(table, timedelta(0)) <= _LITTER
+            if few and not table.startswith(ITEMS_PREFIX):
                 seen[table] = mark
         return seen
