@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jupyter_llmops.location import Location
+
 WRITER = Path(__file__).with_name("catalog_writer.py")
 
 
-def start_writers(folder: Path, kind: str, names: Sequence[str], count: int) -> list[subprocess.Popen[str]]:
+def start_writers(
+    place: Path | Location, kind: str, names: Sequence[str], count: int
+) -> list[subprocess.Popen[str]]:
     """Start one writer per name; they have imported everything and wait for `go`."""
     writers = [
         subprocess.Popen(
-            [sys.executable, str(WRITER), str(folder), kind, name, str(count)],
+            [sys.executable, str(WRITER), str(place), kind, name, str(count)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -47,9 +51,9 @@ def acknowledged(writers: Sequence[subprocess.Popen[str]]) -> list[list[Any]]:
     return answers
 
 
-def write_at_once(folder: Path, kind: str, names: Sequence[str], count: int) -> list[list[Any]]:
+def write_at_once(place: Path | Location, kind: str, names: Sequence[str], count: int) -> list[list[Any]]:
     """Run all writers to their end and return what they said."""
-    writers = start_writers(folder, kind, names, count)
+    writers = start_writers(place, kind, names, count)
     go(writers)
     answers = acknowledged(writers)
     assert [writer.returncode for writer in writers] == [0] * len(writers)

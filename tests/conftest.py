@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from jupyter_llmops.location import Location
+from s3_server import KEY, S3Bucket, S3Server
 from soak import SoakRecord, SoakScale
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -28,6 +31,33 @@ def soak_scale(request: pytest.FixtureRequest) -> SoakScale:
     goes through seeds and remembers how far it came, so that an interrupted soak goes on where it stopped.
     """
     return SoakScale(name=request.node.nodeid, full=IN_FULL, record=RECORD)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """Start an S3 server on the loopback, one for all tests."""
+    server = S3Server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_bucket(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3Bucket:
+    """Return a bucket of this test's own; the environment names its server and credentials.
+
+    ``s3_bucket.location`` is the place of a catalog in it; ``s3_bucket.as_user(READ_ONLY)`` changes who asks.
+    """
+
+    def enter(environment: dict[str, str]) -> None:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LLMOPS_HOME", str(tmp_path / "home"))
+    bucket = S3Bucket(s3_server, Location(f"s3://{s3_server.make_bucket()}/team"), enter)
+    bucket.as_user(KEY)
+    return bucket
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
