@@ -22,16 +22,17 @@ from jupyter_llmops.inference.sources import files_in
 from jupyter_llmops.records.model import Model
 
 _MOST_BYTES = 16 << 20
-_MOST_STEPS = 2_000_000
+_MOST_STEPS = 1_000_000
 _MOST_NAMES = 500
 _LZ4 = b"\x04\x22\x4d\x18"
 # What joblib writes where the raw bytes of an array follow: no instructions, so reading stops there.
 _ARRAY_WRAPPERS = {"joblib.numpy_pickle.NumpyArrayWrapper", "joblib.numpy_pickle_compat.NDArrayWrapper"}
 _DATA = frozenset(
     {
-        "array", "builtins", "codecs", "collections", "copyreg", "datetime", "decimal", "enum", "functools",
-        "fractions", "io", "joblib", "numpy", "operator", "pandas", "pathlib", "pickle", "polars",
-        "pyarrow", "random", "re", "scipy", "types", "typing", "uuid", "zoneinfo",
+        "__builtin__", "array", "builtins", "codecs", "collections", "copy_reg", "copyreg", "datetime",
+        "decimal", "enum", "fractions", "functools", "io", "joblib", "numpy", "operator", "pandas",
+        "pathlib", "pickle", "polars", "pyarrow", "random", "re", "scipy", "types", "typing", "uuid",
+        "zoneinfo",
     }
 )  # fmt: skip
 # Names that no model needs and that take over the process which unpickles them.
