@@ -20,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--idle-seconds", type=float, default=120.0, help="leave when nothing came for so long"
     )
+    parser.add_argument(
+        "--retention", type=float, default=3600.0, help="seconds that old versions stay for their readers"
+    )
     parser.add_argument("--detach", action="store_true", help="return at once and go on in the background")
     chosen = parser.parse_args(arguments)
     # Forked before anything that has threads is imported.
@@ -30,7 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from jupyter_llmops.agent.process import run_agent
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
-    run_agent(chosen.catalog, chosen.journals, site=chosen.site, idle_seconds=chosen.idle_seconds)
+    run_agent(
+        chosen.catalog,
+        chosen.journals,
+        site=chosen.site,
+        idle_seconds=chosen.idle_seconds,
+        retention=chosen.retention,
+    )
     return 0
 
 

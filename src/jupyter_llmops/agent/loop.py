@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jupyter_llmops.agent.election import Election
@@ -30,6 +30,8 @@ class AgentLoop:
         The audit folder of this user.
     catalog : Catalog
         Where to.
+    maintains : sequence of Catalog
+        What it keeps small besides, e.g. the user's own.
     on_flush : callable, optional
         Told how many runs were added, whenever there were any.
     on_problem : callable, optional
@@ -41,12 +43,13 @@ class AgentLoop:
         folder: Path,
         catalog: Catalog,
         *,
+        maintains: Sequence[Catalog] = (),
         on_flush: Callable[[int], None] | None = None,
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
         self.election = Election(folder, catalog.location)
         self._flusher = Flusher(folder, catalog)
-        self._catalog = catalog
+        self._maintained = (catalog, *maintains)
         self._on_flush = on_flush
         self._on_problem = on_problem
         self._wake = threading.Event()
@@ -112,7 +115,8 @@ class AgentLoop:
             self._on_flush(added)
 
     def _maintain(self) -> None:
-        self._catalog.upkeep.look(self._catalog.marks())
+        for catalog in self._maintained:
+            catalog.upkeep.look(catalog.marks())
 
     def _elected(self) -> bool:
         try:

@@ -10,13 +10,15 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from jupyter_llmops.agent.election import Election
 from jupyter_llmops.location import Location
-from jupyter_llmops.settings import user_name
+from jupyter_llmops.settings import private_catalog, user_name
 
 IDLE_SECONDS = 120.0
+RETENTION_SECONDS = 3600.0
 # Shorter than the idle time: an agent that was here at the last check has not left since.
 SECONDS_BETWEEN_CHECKS = 30.0
 _START_SECONDS = 30.0
@@ -30,6 +32,7 @@ def run_agent(
     *,
     site: str = "",
     idle_seconds: float = IDLE_SECONDS,
+    retention: float = RETENTION_SECONDS,
 ) -> None:
     """Be the agent until idle, until another one is, or until SIGTERM.
 
@@ -43,13 +46,25 @@ def run_agent(
         Recorded in the catalog's rows; the host's name by default.
     idle_seconds : float
         Leave when no journal changed for so long.
+    retention : float
+        Seconds that old versions of a table stay for those that still read them.
     """
     from jupyter_llmops.agent.loop import AgentLoop
     from jupyter_llmops.catalog import Catalog
 
+    def open_catalog(place: Location) -> Catalog:
+        return Catalog(
+            place,
+            site=site or socket.gethostname(),
+            user=user_name(),
+            retention=timedelta(seconds=retention),
+        )
+
+    location, private = Location.parse(catalog), private_catalog()
     loop = AgentLoop(
         journals,
-        Catalog(catalog, site=site or socket.gethostname(), user=user_name()),
+        open_catalog(location),
+        maintains=[open_catalog(private)] if private != location else [],
         on_problem=log.warning,
     )
     if threading.current_thread() is threading.main_thread():
@@ -63,6 +78,7 @@ def start_if_absent(
     *,
     site: str = "",
     idle_seconds: float = IDLE_SECONDS,
+    retention: float = RETENTION_SECONDS,
 ) -> bool:
     """Start an agent process, detached, unless this host has an agent for the catalog; return whether it did.
 
@@ -71,7 +87,7 @@ def start_if_absent(
 
     Parameters
     ----------
-    catalog, journals, site, idle_seconds
+    catalog, journals, site, idle_seconds, retention
         As for `run_agent`.
 
     Raises
@@ -92,6 +108,7 @@ def start_if_absent(
         f"--journals={Path(journals).resolve()}",
         f"--site={site}",
         f"--idle-seconds={idle_seconds}",
+        f"--retention={retention}",
     ]
     descriptor = os.open(election.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -118,14 +135,22 @@ class AgentStarter:
 
     Parameters
     ----------
-    catalog, journals, site
+    catalog, journals, site, retention
         As for `run_agent`.
     """
 
-    def __init__(self, catalog: Location | Path | str, journals: Path, *, site: str = "") -> None:
+    def __init__(
+        self,
+        catalog: Location | Path | str,
+        journals: Path,
+        *,
+        site: str = "",
+        retention: float = RETENTION_SECONDS,
+    ) -> None:
         self._catalog = catalog
         self._journals = journals
         self._site = site
+        self._retention = retention
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -150,7 +175,7 @@ class AgentStarter:
 
     def _check(self) -> None:
         try:
-            start_if_absent(self._catalog, self._journals, site=self._site)
+            start_if_absent(self._catalog, self._journals, site=self._site, retention=self._retention)
             self.problem = ""
         except OSError as error:
             self.problem = f"No agent carries the journal into the catalog: {error}."

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from jupyter_server.extension.application import ExtensionApp
@@ -22,6 +23,7 @@ from jupyter_llmops.settings import (
     CATALOG_VARIABLE,
     LLMOps,
     find_catalog,
+    find_snapshot,
     load_settings,
     private_catalog,
     user_folder,
@@ -87,9 +89,17 @@ class LLMOpsExtension(ExtensionApp):
         location, unusable = self._find_catalog(settings, Path(server.root_dir))
         problem = problem or unusable
         user = user_name()
-        catalog = Catalog(location, site=settings.site, user=user)
         private = private_catalog()
-        own = catalog if private == location else Catalog(private, site=settings.site, user=user)
+
+        def open_catalog(place: Location, snapshot: str = "") -> Catalog:
+            retention = timedelta(seconds=settings.retention)
+            return Catalog(place, site=settings.site, user=user, snapshot=snapshot, retention=retention)
+
+        # The journals are carried into the catalog itself, whatever the notebooks look at.
+        live = open_catalog(location)
+        snapshot = find_snapshot(settings)
+        catalog = open_catalog(location, snapshot) if snapshot else live
+        own = catalog if private == location else open_catalog(private)
         audit_folder = user_folder() / "audit"
         assert server.event_logger is not None
 
@@ -99,7 +109,13 @@ class LLMOpsExtension(ExtensionApp):
         bell = Bell(server.event_logger, on_loop)
 
         def make_agent(on_flush: Callable[[int], None]) -> AgentLoop:
-            return AgentLoop(audit_folder, catalog, on_flush=on_flush, on_problem=self.log.warning)
+            return AgentLoop(
+                audit_folder,
+                live,
+                maintains=catalogs[1:],
+                on_flush=on_flush,
+                on_problem=self.log.warning,
+            )
 
         catalogs = (catalog,) if own is catalog else (catalog, own)
         background, watch = start_background(catalogs, bell, make_agent if settings.agent == "auto" else None)

@@ -66,9 +66,7 @@ class Parts:
         """The team's catalog."""
         from jupyter_llmops.catalog import Catalog
 
-        return Catalog(
-            self.location, site=self.settings.site, user=self.user, snapshot=self.opened_snapshot
-        )
+        return Catalog(self.location, site=self.settings.site, user=self.user, snapshot=self.opened_snapshot)
 
     @cached_property
     def own(self) -> Catalog:
@@ -111,7 +109,12 @@ class Parts:
         """Starts the process that carries the journal into the catalog where no server does."""
         from jupyter_llmops.agent.process import AgentStarter
 
-        return AgentStarter(self.location, self.audit_folder, site=self.settings.site)
+        return AgentStarter(
+            self.location,
+            self.audit_folder,
+            site=self.settings.site,
+            retention=self.settings.retention,
+        )
 
     @cached_property
     def engine(self) -> TransformersEngine:
