@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
+from jupyter_llmops.display.collection import COLLECTION_CHANGE_COLUMNS, COLLECTION_COLUMNS
 from jupyter_llmops.display.elements import (
     ABSENT,
     Html,
@@ -93,6 +94,8 @@ CASCADE_ANSWER_COLUMNS: tuple[Column, ...] = (
     _same("saved", lambda a: duration(a.seconds_saved), numeric=True),
 )
 COLUMNS: dict[str, tuple[Column, ...]] = {
+    "collection": COLLECTION_COLUMNS,
+    "collection change": COLLECTION_CHANGE_COLUMNS,
     "cascade": CASCADE_COLUMNS,
     "cascade answer": CASCADE_ANSWER_COLUMNS,
     "model": MODEL_COLUMNS,

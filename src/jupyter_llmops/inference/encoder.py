@@ -164,6 +164,11 @@ def open_encoder(model: Model, models_folder: Path, offline: bool = False) -> En
         return _open[model.digest]
 
 
+def is_loaded(name: str) -> bool:
+    """Return whether an encoder of that name is in memory."""
+    return any(encoder.model.name == name for encoder in list(_open.values()))
+
+
 def space_digest(space: EmbeddingSpace) -> str:
     """Return the identity of a space, ``sha256:…``."""
     return space.digest

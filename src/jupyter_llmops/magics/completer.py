@@ -15,7 +15,11 @@ MODEL_COMMANDS = (
     "add", "alias", "aliases", "describe", "find", "history", "load", "publish", "pull", "push", "restore",
     "retire", "scan", "show", "unload",
 )  # fmt: skip
+COLLECTION_COMMANDS = (
+    "add", "describe", "find", "history", "migrate", "publish", "restore", "retire", "show",
+)  # fmt: skip
 COMMANDS: dict[str, tuple[str, ...]] = {
+    "collections": COLLECTION_COMMANDS,
     "prompts": ("show", "find"),
     "models": MODEL_COMMANDS,
     "cache": ("why", "clear", "off", "on"),
@@ -25,7 +29,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "cascade": ("new", "run"),
 }
 _LINE = re.compile(
-    r"^%{1,2}(prompts|prompt|models|cascades|cascade|cache|runs|audit|llmops|gpus|reproduce)\b"
+    r"^%{1,2}(prompts|prompt|models|collections|search|cascades|cascade|cache|runs|audit|llmops|gpus|reproduce)\b"
 )
 
 
@@ -60,6 +64,10 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
         return ("auto", "nf4", "bf16", "fp32")
     if magic == "models" and (offered := _after_models(workspace, words, previous)) is not None:
         return offered
+    if magic in ("collections", "search") and (
+        offered := _after_collections(workspace, shell, words, previous)
+    ):
+        return offered
     if previous == "show" and magic == "prompts":
         return _names(workspace.prompts)
     position = len(words) if line.endswith(" ") else len(words) - 1
@@ -68,6 +76,23 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
     if position in (1, 2) and magic == "cascade":
         return [*(COMMANDS["cascade"] if position == 1 else ()), *(c.name for c in workspace.cascades)]
     return [*(COMMANDS.get(magic, ()) if position == 1 else ()), *_options(shell, magic)]
+
+
+def _after_collections(
+    workspace: Workspace, shell: InteractiveShell, words: list[str], previous: str
+) -> Iterable[str]:
+    """Return what may stand behind %collections' sub-commands and %search, empty where only options may."""
+    if previous == "--encoder" or (words[1:2] == ["migrate"] and words[2:3] == [previous]):
+        return _names(lambda: [model for model in workspace.models() if model.kind == "encoder"])
+    if previous == "--from":
+        return [name for name in shell.user_ns if not name.startswith("_")]
+    if previous == "--how":
+        return ("hybrid", "text", "vector")
+    if previous == "restore":
+        return _names(lambda: [one for one in workspace.collections(retired=True) if one.retired])
+    if previous in ("%search", *COLLECTION_COMMANDS):
+        return _names(workspace.collections)
+    return ()
 
 
 def _after_models(workspace: Workspace, words: list[str], previous: str) -> Iterable[str] | None:

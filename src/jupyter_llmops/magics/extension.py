@@ -11,6 +11,7 @@ from jupyter_llmops.display.status import workspace_line
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.cache import CacheMagics
 from jupyter_llmops.magics.cascade import CascadeMagics
+from jupyter_llmops.magics.collections import CollectionsMagics
 from jupyter_llmops.magics.completer import register_completers
 from jupyter_llmops.magics.gpus import GpusMagics
 from jupyter_llmops.magics.llmops import LLMOpsMagics
@@ -25,6 +26,7 @@ MAGICS: tuple[type[WorkspaceMagics], ...] = (
     PromptMagics,
     PromptsMagics,
     ModelsMagics,
+    CollectionsMagics,
     GpusMagics,
     CacheMagics,
     CascadeMagics,

@@ -78,7 +78,7 @@ def search(
         The encoder makes vectors of another space.
     """
     begun = time.perf_counter()
-    _check(query, k, how)
+    check(query, k, how)
     filters = parse_filters(where)
     standing = catalog.collections.standing(collection_name)
     items = catalog.collections.items_at(standing)
@@ -136,7 +136,14 @@ def fused(*rankings: Sequence[Row]) -> list[tuple[Row, float]]:
     return [(rows[key], scores[key] / highest) for key in best]
 
 
-def _check(query: str, k: int, how: str) -> None:
+def check(query: str, k: int, how: str) -> None:
+    """Refuse what can't be searched for.
+
+    Raises
+    ------
+    UsageError
+        The query is empty, `k` is out of bounds, or there is no such way to search.
+    """
     if not query.strip():
         raise UsageError("The query is empty.", 'Type what you look for, e.g. %search NAME "how to reset".')
     if type(k) is not int or not 1 <= k <= MOST:

@@ -9,6 +9,7 @@ from jupyter_llmops.location import Location
 from jupyter_llmops.records.status import WorkspaceStatus
 from jupyter_llmops.settings import LLMOps, find_catalog, find_snapshot, load_settings
 from jupyter_llmops.workspace.cascades import Cascades
+from jupyter_llmops.workspace.collections import Collections
 from jupyter_llmops.workspace.finding import Finding
 from jupyter_llmops.workspace.inventory import Inventory
 from jupyter_llmops.workspace.model_files import ModelFiles
@@ -17,7 +18,7 @@ from jupyter_llmops.workspace.snapshots import Snapshots
 from jupyter_llmops.workspace.trail import Trail
 
 
-class Workspace(Prompts, Cascades, ModelFiles, Inventory, Finding, Snapshots, Trail):
+class Workspace(Prompts, Cascades, ModelFiles, Collections, Inventory, Finding, Snapshots, Trail):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 
     def status(self) -> WorkspaceStatus:
