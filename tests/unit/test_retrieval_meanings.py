@@ -140,8 +140,10 @@ def test_vectors_of_another_space_or_of_nonsense_are_ignored(catalog: Catalog, e
     place = ("dinner2", meanings._digest("Anything"))
     catalog.meanings.add("prompt", space, [(place, np.full(encoder.space.dimension, np.inf, np.float32))])
     catalog.meanings.add("prompt", space, [(("short", "x"), wrong[:3])])
-    found = find(catalog, "prompt", PROMPTS | broken, "cooking", encoder)
+    found = find(catalog, "prompt", broken | PROMPTS, "cooking", encoder)
     assert names(found) == ["dinner"]
+    infinite = np.full((1, 2), np.inf, np.float32)
+    assert meanings._cosines(infinite, np.array([1, -1], np.float32), ["x"]) == {"x": 0.0}
 
 
 def test_a_catalog_that_can_only_be_read_is_embedded_once(
