@@ -12,6 +12,7 @@ from jupyter_llmops.errors import UsageError
 from jupyter_llmops.records.gpu import Device
 from jupyter_llmops.workspace.inventory import parse_size
 from jupyter_llmops.workspace.parts import user_name
+from model_folders import write_model_folder
 
 if TYPE_CHECKING:
     from magic_shell import Notebook
@@ -112,10 +113,7 @@ def test_sizes_count_in_the_unit_that_is_typed() -> None:
 
 def test_models_lists_the_defaults_and_adds_a_folder(notebook: Notebook, tmp_path: Path) -> None:
     assert "smollm2-135m-instruct" in [model.name for model in notebook.run("%models")]
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "llama"}')
-    (folder / "model.safetensors").write_bytes(b"\0" * 64)
+    folder = write_model_folder(tmp_path / "tiny")
     added = notebook.run(f"%models add tiny {folder}")
     assert added.digest.startswith("sha256:")
     assert "tiny" in [model.name for model in notebook.run("%models find tiny")]
@@ -207,10 +205,7 @@ def test_settings_count_also_after_the_first_prompt(notebook: Notebook) -> None:
 
 
 def test_a_default_models_name_is_not_taken(notebook: Notebook, tmp_path: Path) -> None:
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "llama"}')
-    (folder / "model.safetensors").write_bytes(b"\0" * 64)
+    folder = write_model_folder(tmp_path / "tiny")
     error = notebook.fail(f"%models add smollm2-135m-instruct {folder}")
     assert isinstance(error, UsageError)
     assert "default model" in str(error)

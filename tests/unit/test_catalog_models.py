@@ -10,7 +10,7 @@ import pytest
 from catalog_v1 import build
 from catalog_writer import a_run
 from jupyter_llmops.catalog import Catalog
-from jupyter_llmops.catalog.models import in_storage
+from jupyter_llmops.catalog.model_rows import in_storage
 from jupyter_llmops.errors import ConflictError, UnknownNameError, UsageError
 from jupyter_llmops.records.model import Model, ModelFile, Place, Speed
 

@@ -15,7 +15,8 @@ import pytest
 from jupyter_llmops.catalog.objects import Objects, open_objects
 from jupyter_llmops.errors import InferenceError, ModelNotAvailableError
 from jupyter_llmops.inference.manifest import digest_of_files, manifest_digest, model_files
-from jupyter_llmops.inference.transfer import confined, pull_files, push_files
+from jupyter_llmops.inference.transfer import meter, pull_files, push_files
+from jupyter_llmops.inference.transfer.storage import confined
 from jupyter_llmops.location import Location
 from jupyter_llmops.records.model import Model, ModelFile
 
@@ -312,9 +313,7 @@ def test_several_who_push_the_same_do_no_harm(objects: Objects, source: Path, tm
 
 
 def test_progress_tells_bytes_and_rate(objects: Objects, source: Path, monkeypatch: Any) -> None:
-    from jupyter_llmops.inference import transfer
-
-    monkeypatch.setattr(transfer, "_SECONDS_BETWEEN_REPORTS", 0)
+    monkeypatch.setattr(meter, "_SECONDS_BETWEEN_REPORTS", 0)
     said: list[tuple[str, float | None]] = []
     push_files(objects, model_of(source), source, progress=lambda line, part: said.append((line, part)))
     assert said[-1][1] == 1

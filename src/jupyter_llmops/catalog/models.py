@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import builtins
-import dataclasses
-import json
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from jupyter_llmops.catalog.changes import Changes
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
+from jupyter_llmops.catalog.model_rows import ALIAS, COLUMNS, joined, model_of, row_of
 from jupyter_llmops.catalog.names import check_name
-from jupyter_llmops.catalog.places import STORAGE_SITE, Places
+from jupyter_llmops.catalog.places import Places
 from jupyter_llmops.catalog.schemas import CHANGES, MODELS, PLACES, rows_of
 from jupyter_llmops.catalog.speeds import Speeds, read_speeds
 from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.records.change import Change
-from jupyter_llmops.records.model import Model, ModelFile, Place
+from jupyter_llmops.records.model import Model
 
 NOUN = "model"
-ALIAS = "alias:"
 
-_TEXTS = (
-    "name", "kind", "source", "digest", "family", "license", "site", "created_by", "format", "base",
-    "base_digest", "data_digest", "signed_by", "credential",
-)  # fmt: skip
-_NUMBERS = ("parameters", "context_length", "size_bytes")
-_COLUMNS = (*_TEXTS, *_NUMBERS, "created_at", "quantizations", "files")
 # What a row may get later, when it was empty: it follows from the files and never changes again.
 _FROM_FILES = ("digest", "files", "size_bytes")
 
@@ -77,7 +69,7 @@ class Models:
         """
         changes = self._changes.current(NOUN)
         places = self.places.by_model()
-        rows = rows_of(self._connection.read(MODELS, _COLUMNS))
+        rows = rows_of(self._connection.read(MODELS, COLUMNS))
         said: dict[str, dict[str, Change]] = {}
         moves: dict[str, builtins.list[Change]] = {}
         for change in changes:
@@ -85,7 +77,7 @@ class Models:
                 said.setdefault(change.name, {})[change.field] = change
             elif change.field.startswith(ALIAS) and change.value is not None:
                 moves.setdefault(str(change.value), []).append(change)
-        found = [_joined(_model(row), places, said, moves) for row in rows]
+        found = [joined(model_of(row), places, said, moves) for row in rows]
         kept = [model for model in found if retired or not model.retired]
         return sorted(kept, key=lambda model: (model.name.casefold(), model.name))
 
@@ -148,7 +140,7 @@ class Models:
         # Looked up first: the same model is added far more often than a new one.
         if known is None:
             self._refuse_look_alike(name)
-            row = _row(model) | {
+            row = row_of(model) | {
                 "name": name,
                 "site": model.site or self._site,
                 "created_by": model.created_by or self._user,
@@ -276,8 +268,8 @@ class Models:
         return _target(wanted, listed)  # says that it is an alias, or which names are near
 
     def _find(self, name: str) -> Model | None:
-        rows = self._connection.read(MODELS, _COLUMNS, where=f"name = {sql_text(name)}")
-        return next((_model(row) for row in rows_of(rows)), None)
+        rows = self._connection.read(MODELS, COLUMNS, where=f"name = {sql_text(name)}")
+        return next((model_of(row) for row in rows_of(rows)), None)
 
     def _refuse_look_alike(self, name: str) -> None:
         rows = self._connection.read(MODELS, ["name"])
@@ -295,7 +287,7 @@ class Models:
         same = known.digest == model.digest if known.digest else known.source == model.source
         if not model.digest or not same:
             return known
-        row = _row(model)
+        row = row_of(model)
         for column in _FROM_FILES:
             empty = row[column] in (None, "", "[]")
             if empty or getattr(known, column) not in (None, "", ()):
@@ -354,57 +346,3 @@ def _refuse_other_case(noun: str, name: str, known: Iterable[str]) -> None:
                 f"There is already a {noun} named {other!r}, which differs from {name!r} only by case.",
                 f"Type {other!r}, or choose a name that can't be mixed up with it.",
             )
-
-
-def _row(model: Model) -> dict[str, Any]:
-    return {column: getattr(model, column) for column in (*_TEXTS, *_NUMBERS, "created_at")} | {
-        "quantizations": [*model.quantizations],
-        "files": json.dumps([[f.path, f.size_bytes, f.sha256] for f in model.files], ensure_ascii=False),
-    }
-
-
-def _model(row: Mapping[str, Any]) -> Model:
-    values: dict[str, Any] = {column: row.get(column) or "" for column in _TEXTS}
-    values |= {column: row.get(column) for column in (*_NUMBERS, "created_at")}
-    values["quantizations"] = tuple(row.get("quantizations") or ())
-    values["files"] = _files(row.get("files"))
-    return Model(**values)
-
-
-def _files(text: str | None) -> tuple[ModelFile, ...]:
-    try:
-        return tuple(
-            ModelFile(str(p), int(size), str(digest)) for p, size, digest in json.loads(text or "[]")
-        )
-    except (ValueError, TypeError):
-        return ()  # not of this package's making; the digest is what counts
-
-
-def _joined(
-    model: Model,
-    places: Mapping[tuple[str, str], builtins.list[Place]],
-    said: Mapping[str, Mapping[str, Change]],
-    moves: Mapping[str, builtins.list[Change]],
-) -> Model:
-    now = {field: change.value for field, change in said.get(model.name, {}).items()}
-    first = Place(model.site, model.source, model.created_by, model.created_at)
-    others = [
-        p
-        for p in places.get((model.name, model.digest), ())
-        if (p.site, p.source) != (first.site, first.source)
-    ]
-    pointing = moves.get(model.name, [])
-    return dataclasses.replace(
-        model,
-        aliases=tuple(sorted(move.field.removeprefix(ALIAS) for move in pointing)),
-        moves=tuple(sorted(pointing, key=lambda move: move.field)),
-        retired=bool(now.get("retired")),
-        description=str(now.get("description") or ""),
-        tags=tuple(str(tag) for tag in now.get("tags") or ()),
-        places=(first, *others),
-    )
-
-
-def in_storage(model: Model) -> bool:
-    """Return whether a model's files lie in the team's storage."""
-    return any(place.site == STORAGE_SITE for place in model.places)

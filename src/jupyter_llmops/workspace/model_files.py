@@ -40,8 +40,9 @@ class ModelFiles(Models):
         """
         from jupyter_llmops.inference.at_hand import at_hand
         from jupyter_llmops.inference.manifest import model_files
+        from jupyter_llmops.inference.signing import signature_beside
         from jupyter_llmops.inference.sources import locate
-        from jupyter_llmops.inference.transfer import push_files
+        from jupyter_llmops.inference.transfer import push_files, push_signature
 
         row, _ = self.registered_model(name)
         if row.private and self.own is not self.catalog:
@@ -55,6 +56,7 @@ class ModelFiles(Models):
             manifest = model_files(files.root, files.files, self.models_folder / "digests")
             row = self.catalog.models.add(replace(row, digest=here.digest, files=manifest))
         push_files(self.catalog.objects, row, files.root, progress=progress, check=check)
+        push_signature(self.catalog.objects, row, signature_beside(files))
         pushed = self.catalog.models.add_place(row.name, f"storage:{row.digest}", site="storage")
         self.doorbell.ring("models")
         return pushed
@@ -78,9 +80,9 @@ class ModelFiles(Models):
         """
         from filelock import FileLock
 
-        from jupyter_llmops.catalog.models import in_storage
+        from jupyter_llmops.catalog.model_rows import in_storage
         from jupyter_llmops.inference.at_hand import at_hand, pulled_folder, pulled_source
-        from jupyter_llmops.inference.transfer import pull_files
+        from jupyter_llmops.inference.transfer import pull_files, pull_signature
 
         row, catalog = self.registered_model(name)
         try:
@@ -95,6 +97,7 @@ class ModelFiles(Models):
             if not target.is_dir():
                 unfinished.mkdir(parents=True, exist_ok=True)
                 pull_files(catalog.objects, row, unfinished, progress=progress)
+                pull_signature(catalog.objects, row, unfinished)
                 unfinished.rename(target)
         pulled = catalog.models.add_place(row.name, pulled_source(row, self.models_folder))
         self.doorbell.ring("models")
