@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from jupyter_llmops.catalog.meanings import Meanings
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.models import Models
 from jupyter_llmops.catalog.objects import Objects, open_objects
+from jupyter_llmops.catalog.probe import newest_commit, try_writing
 from jupyter_llmops.catalog.prompts import Prompts
 from jupyter_llmops.catalog.runs import Runs
 from jupyter_llmops.catalog.schemas import KEYS, LEASES, MIGRATIONS, SCHEMA_VERSION
@@ -22,7 +24,7 @@ from jupyter_llmops.catalog.snapshots import SnapshotConnection, Snapshots
 from jupyter_llmops.catalog.upkeep import COMMITS_BETWEEN_UPKEEP, RETENTION, Upkeep
 from jupyter_llmops.errors import CatalogError, UnknownNameError
 from jupyter_llmops.location import Location
-from jupyter_llmops.records.catalog import CatalogState, TableState
+from jupyter_llmops.records.catalog import CatalogState, Freshness, TableState
 
 
 class Catalog:
@@ -160,6 +162,31 @@ class Catalog:
             schema_version=version,
             tables=tuple(tables),
         )
+
+    def try_writing(self) -> None:
+        """Write something to it, really, and take it away again; a folder that is not there is not made.
+
+        Raises
+        ------
+        CatalogError
+            It can't be written; the message says why.
+        """
+        self._connection.check_writable()
+        try_writing(self.location)
+
+    def freshness(self) -> Freshness:
+        """Return when it was last written to, and how long it takes to see that.
+
+        Raises
+        ------
+        CatalogError
+            It can't be read.
+        """
+        self._connection.version(MIGRATIONS)  # opening is not measured
+        clock = time.perf_counter()
+        self._connection.version(MIGRATIONS)
+        seconds = time.perf_counter() - clock
+        return Freshness(newest_commit(self.location, (*KEYS, *self._connection.items())), seconds)
 
     def optimize(self, after: int = COMMITS_BETWEEN_UPKEEP) -> list[str]:
         """Maintain now the tables that have at least `after` commits; see `Upkeep.optimize`."""

@@ -107,14 +107,14 @@ def write_failure(error: Exception, location: Location, table: str = "") -> LLMO
             "nothing was written.",
             "Free some space there and try again.",
         )
-    if not location.is_local and (said := bucket_failure(error, location)) is not None:
+    if not location.is_local and (said := bucket_failure(error, location, "write to")) is not None:
         return said
     if _says(error, _REFUSED) or isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)):
         return unwritable(location, _why(error))
     return _damage(error, location, table)
 
 
-def bucket_failure(error: Exception, location: Location) -> CatalogError | None:
+def bucket_failure(error: Exception, location: Location, deed: str = "read") -> CatalogError | None:
     """Return what an S3 server, or its absence, means; None when it said something else.
 
     The server's own words are not repeated: they may hold the id of the access key.
@@ -137,7 +137,7 @@ def bucket_failure(error: Exception, location: Location) -> CatalogError | None:
         )
     if _says(error, _DENIED):
         return CatalogError(
-            f"The storage denies access to the catalog {location}.",
+            f"The storage does not let you {deed} the catalog {location}.",
             f"Ask the owner of the bucket {bucket!r} for the right to list, read, write and delete there, "
             "or set LLMOPS_CATALOG to another place.",
         )

@@ -83,8 +83,8 @@ class Objects(ABC):
         """
 
     @abstractmethod
-    def names(self, prefix: str = "") -> Iterator[str]:
-        """Yield the names of all files whose name begins with `prefix`, in no order."""
+    def names(self, prefix: str) -> Iterator[str]:
+        """Yield the names of all files whose name begins with `prefix`, as ``files/``, in no order."""
 
     @abstractmethod
     def delete(self, name: str) -> None:
@@ -152,8 +152,8 @@ class _FolderObjects(Objects):
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
 
-    def names(self, prefix: str = "") -> Iterator[str]:
-        for path in self._folder.rglob("*"):
+    def names(self, prefix: str) -> Iterator[str]:
+        for path in self._path(_folder_of(prefix)).rglob("*"):
             name = path.relative_to(self._folder).as_posix()
             if name.startswith(prefix) and _is_object(name) and path.is_file():
                 yield name
@@ -271,13 +271,12 @@ class _BucketObjects(Objects):
         with self._told(writing=True):
             stream.close()
 
-    def names(self, prefix: str = "") -> Iterator[str]:
+    def names(self, prefix: str) -> Iterator[str]:
         from pyarrow import fs
 
-        below = prefix.rpartition("/")[0]
-        top = f"{self._root}/{checked_name(below)}" if below else self._root
+        below = fs.FileSelector(self._path(_folder_of(prefix)), allow_not_found=True, recursive=True)
         with self._told():
-            found = self._files().get_file_info(fs.FileSelector(top, allow_not_found=True, recursive=True))
+            found = self._files().get_file_info(below)
         for info in found:
             name = info.path.removeprefix(f"{self._root}/")
             if info.type == fs.FileType.File and name.startswith(prefix) and _is_object(name):
@@ -315,6 +314,14 @@ class _BucketObjects(Objects):
             if failure is None:
                 raise
             raise failure from None  # what S3 said may hold the id of an access key
+
+
+def _folder_of(prefix: str) -> str:
+    """Return the folder that `prefix` begins with: whoever asks for all would get the tables, too."""
+    folder, slash, _ = prefix.rpartition("/")
+    if not slash:
+        raise UsageError(f"{prefix[:80]!r} names no folder of the catalog.", "A plain one is files/.")
+    return folder
 
 
 def _is_object(name: str) -> bool:

@@ -13,13 +13,14 @@ import os
 import socket
 import stat
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_llmops.catalog.failures import damaged, unreachable, unwritable
 from jupyter_llmops.catalog.schemas import ITEMS_PREFIX
-from jupyter_llmops.errors import SettingsError
+from jupyter_llmops.errors import CatalogError
 from jupyter_llmops.location import Location
 from jupyter_llmops.settings import user_folder
 
@@ -42,7 +43,7 @@ def endpoint() -> str:
 
     Raises
     ------
-    SettingsError
+    CatalogError
         It is not an address.
     """
     for variable in ENDPOINT_VARIABLES:
@@ -51,7 +52,7 @@ def endpoint() -> str:
             continue
         parts = urllib.parse.urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            raise SettingsError(
+            raise CatalogError(
                 f"{variable} is not the address of an S3 server.", "Set it to https://host:port."
             )
         return address
@@ -102,16 +103,19 @@ def check_endpoint(location: Location) -> None:
         Nothing does.
     """
     address = urllib.parse.urlsplit("" if location.is_local else endpoint())
-    proxied = any(os.environ.get(f"{address.scheme}_proxy{end}") for end in ("",)) or os.environ.get(
-        f"{address.scheme.upper()}_PROXY"
-    )
-    if not address.hostname or proxied:
+    if not address.hostname or _by_proxy(address):
         return
     port = address.port or (443 if address.scheme == "https" else 80)
     try:
         socket.create_connection((address.hostname, port), CONNECT_SECONDS).close()
     except OSError as error:
         raise unreachable(location, error.strerror or str(error)) from None
+
+
+def _by_proxy(address: urllib.parse.SplitResult) -> bool:
+    return address.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(
+        address.hostname or ""
+    )
 
 
 def _region() -> str:

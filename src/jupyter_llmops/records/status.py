@@ -37,7 +37,7 @@ class WorkspaceStatus:
     Parameters
     ----------
     catalog : str
-        Folder of the shared catalog.
+        Where the shared catalog lies: a folder, or the URI of a bucket.
     model, quantization : str
         Of a prompt that names none.
     session : str

@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 from collections.abc import Callable
 
+from jupyter_llmops.display.elements import ago, duration
 from jupyter_llmops.errors import LLMOpsError
 from jupyter_llmops.records.status import Check, Checkup
 from jupyter_llmops.workspace.facade import Workspace
@@ -48,7 +49,25 @@ def _catalog(workspace: Workspace) -> Check:
             f"{state.path} can only be read.",
             "Ask for write access, or set LLMOPS_CATALOG.",
         )
-    return Check("catalog", "ok", f"{state.path} can be read and written.")
+    workspace.catalog.try_writing()
+    found = workspace.catalog.freshness()
+    kind = "a folder" if workspace.location.is_local else "a bucket"
+    said = [f"{state.path} ({kind}) can be read and written"]
+    newest = f"its newest commit came {ago(found.newest)}" if found.newest else "it is empty"
+    said.append(f"{newest} and is seen within {duration(found.seconds_to_read)}")
+    if workspace.own is workspace.catalog:
+        said.append("it is your own, nobody else reads it: name a shared one in LLMOPS_CATALOG to share")
+    return Check("catalog", "ok", f"{'; '.join(said)}.")
+
+
+def _own_catalog(workspace: Workspace) -> Check:
+    if workspace.own is workspace.catalog:
+        return Check("private catalog", "ok", "The catalog above.")
+    workspace.own.try_writing()
+    state = workspace.own.describe()
+    if state.problem:
+        return Check("private catalog", "fail", state.problem, f"Check {state.path}.")
+    return Check("private catalog", "ok", f"{state.path} keeps what you make with --private.")
 
 
 def _model(workspace: Workspace) -> Check:
@@ -91,10 +110,15 @@ def _cache(workspace: Workspace) -> Check:
         return Check(
             "cache", "warn", f"{stats.rejected} items did not verify and were computed again.", "%cache why"
         )
+    whose = (
+        "whoever uses the catalog uses them, too"
+        if workspace.location.is_local
+        else "yours only: a bucket has none"
+    )
     return Check(
         "cache",
         "ok",
-        f"{stats.entries} answer{'s' if stats.entries != 1 else ''} in {workspace.cache_folder}.",
+        f"{stats.entries} answer{'s' if stats.entries != 1 else ''} in {workspace.cache_folder}, {whose}.",
     )
 
 
@@ -152,6 +176,7 @@ def _labextension(_: Workspace) -> Check:
 
 CHECKS: dict[str, Callable[[Workspace], Check]] = {
     "catalog": _catalog,
+    "private catalog": _own_catalog,
     "model": _model,
     "bitsandbytes": _quantization,
     "GPU": _gpu,
