@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from magic_shell import Notebook
 
 
+def no_encoder(name: str = "") -> None:
+    raise InferenceError("There is no encoder.")
+
+
 def test_the_answer_comes_from_the_model_then_from_the_cache(notebook: Notebook) -> None:
     notebook.run("topic = 'entropy'")
     first = notebook.run("%%prompt\nWhat is {{ topic }}?")
@@ -80,7 +84,8 @@ def test_dry_run_sends_nothing(notebook: Notebook) -> None:
     assert "would hit the cache" in notebook.shown(again)
 
 
-def test_saved_prompts_are_versions_that_run(notebook: Notebook) -> None:
+def test_saved_prompts_are_versions_that_run(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notebook.workspace, "encoder", no_encoder)  # words only
     notebook.run("topic = 'cats'")
     notebook.run("%%prompt -s about -n 4\nTell me about {{ topic }}")
     notebook.run("%%prompt -s about\nWrite about {{ topic }}")
@@ -120,7 +125,8 @@ def test_unknown_names_name_the_nearest(notebook: Notebook) -> None:
         ("%prompt", "%prompts lists them"),
         ("%prompts shwo x", "show"),
         ("%prompts show", "A name is missing"),
-        ("%prompt about@x", "not a version"),
+        ("%prompt about@", "NAME@3"),
+        ("%prompt about@x", "no prompt named"),
         ("%models frobnicate", "%models show NAME"),
         ("%cache what", "why"),
         ("%cache clear", "--yes"),

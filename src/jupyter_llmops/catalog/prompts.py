@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypedDict, Unpack
 
 from jupyter_llmops.catalog.changes import Changes
 from jupyter_llmops.catalog.connection import Connection, sql_text
@@ -34,6 +35,19 @@ LATEST = "latest"
 _ALIAS = "alias:"
 # A version is lost to another writer at most once per version that was published meanwhile.
 _ATTEMPTS = 10_000
+
+
+class PromptContent(TypedDict, total=False):
+    """What a prompt has besides its template; see `Prompts.save`."""
+
+    system: str
+    model: str
+    parameters: Mapping[str, Scalar] | Iterable[tuple[str, Scalar]]
+    variables: Iterable[str]
+    description: str
+    declarations: Iterable[Variable]
+    includes: Mapping[str, str] | None
+    version: int | None
 
 
 class Prompts:
@@ -119,7 +133,11 @@ class Prompts:
             return self._joined(found, name)[0]
         raise self._unknown_version(name, str(version), alias=isinstance(version, str))
 
-    def publish(
+    def publish(self, name: str, template: str, **content: Unpack[PromptContent]) -> Prompt:
+        """Save a prompt as `save` does and return it."""
+        return self.save(name, template, **content)[0]
+
+    def save(
         self,
         name: str,
         template: str,
@@ -132,7 +150,7 @@ class Prompts:
         declarations: Iterable[Variable] = (),
         includes: Mapping[str, str] | None = None,
         version: int | None = None,
-    ) -> Prompt:
+    ) -> tuple[Prompt, bool]:
         """Save a prompt; content that was saved under this name before keeps its version.
 
         Parameters
@@ -159,8 +177,8 @@ class Prompts:
 
         Returns
         -------
-        Prompt
-            With its version number, which no other content of this name has.
+        (Prompt, bool)
+            With its version number, which no other content of this name has; whether it is new.
 
         Raises
         ------
@@ -194,11 +212,11 @@ class Prompts:
             known = self._digests(name)
             same = min((number for number, other in known.items() if other == prompt.digest), default=None)
             if same is not None:
-                return self.get(name, same)
+                return self.get(name, same), False
             following = max(known, default=0) + 1
             prompt = replace(prompt, version=max(version or 0, following), created_at=datetime.now(UTC))
             if self._connection.insert_absent(PROMPTS, [row_of(prompt)]):
-                return self._joined([prompt], name)[0]
+                return self._joined([prompt], name)[0], True
             # Another writer took this number first: look what it saved, then try the next.
         raise CatalogError(f"The prompt {name!r} could not be saved: too many others do.", "Try again.")
 

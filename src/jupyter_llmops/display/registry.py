@@ -37,6 +37,11 @@ def _same(heading: str, value: Cell, *, numeric: bool = False) -> Column:
     return (heading, value, value, numeric)
 
 
+def _notes(prompt: Prompt) -> str:
+    notes = [word for word, holds in (("yours", prompt.private), ("retired", prompt.retired)) if holds]
+    return f" ({', '.join(notes)})" if notes else ""
+
+
 def _when(heading: str, value: Callable[[Any], datetime | None]) -> Column:
     return (
         heading,
@@ -47,8 +52,14 @@ def _when(heading: str, value: Callable[[Any], datetime | None]) -> Column:
 
 
 PROMPT_COLUMNS: tuple[Column, ...] = (
-    ("name", lambda p: p.name, lambda p: code(p.name), False),
+    (
+        "name",
+        lambda p: p.name + _notes(p),
+        lambda p: Html(f"{code(p.name)}{html(_notes(p))}"),
+        False,
+    ),
     _same("version", lambda p: p.version, numeric=True),
+    _same("aliases", lambda p: ", ".join(p.aliases) or ABSENT),
     _same("variables", lambda p: ", ".join(p.variables) or ABSENT),
     _same("template", lambda p: shorten(p.template, 60)),
     _same("model", lambda p: p.model or "default"),
@@ -134,17 +145,6 @@ def _numeric(columns: Sequence[Column]) -> list[int]:
     return [index for index, column in enumerate(columns) if column[3]]
 
 
-def prompt_text(prompt: Prompt) -> str:
-    """Return one version of a prompt: what it needs, then its template."""
-    return _facts_text(f"{prompt.name}@{prompt.version}", _prompt_facts(prompt)) + f"\n\n{prompt.template}"
-
-
-def prompt_html(prompt: Prompt) -> str:
-    """Return one version of a prompt as a card."""
-    facts = _facts_html(f"{prompt.name}@{prompt.version}", _prompt_facts(prompt))
-    return f'{facts}<pre style="padding:4px 12px;white-space:pre-wrap">{code(prompt.template)}</pre>'
-
-
 def run_text(run: Run) -> str:
     """Return one run as lines of facts."""
     return _facts_text(f"{run.kind} {run.id}", _run_facts(run))
@@ -153,19 +153,6 @@ def run_text(run: Run) -> str:
 def run_html(run: Run) -> str:
     """Return one run as a card."""
     return _facts_html(f"{run.kind} {run.id}", _run_facts(run))
-
-
-def _prompt_facts(prompt: Prompt) -> list[tuple[str, object]]:
-    facts: list[tuple[str, object]] = [
-        ("variables", ", ".join(prompt.variables) or ABSENT),
-        ("system", prompt.system or ABSENT),
-        ("model", prompt.model or "default"),
-        ("parameters", ", ".join(f"{k}={v}" for k, v in prompt.parameters) or ABSENT),
-        ("digest", prompt.digest),
-        ("by", prompt.created_by or ABSENT),
-        ("when", ago(prompt.created_at) if prompt.created_at else ABSENT),
-    ]
-    return [("description", prompt.description), *facts] if prompt.description else facts
 
 
 def _run_facts(run: Run) -> list[tuple[str, object]]:

@@ -18,9 +18,12 @@ MODEL_COMMANDS = (
 COLLECTION_COMMANDS = (
     "add", "describe", "find", "history", "migrate", "publish", "restore", "retire", "show",
 )  # fmt: skip
+PROMPT_COMMANDS = (
+    "describe", "diff", "export", "find", "history", "import", "promote", "publish", "restore", "retire", "show",
+)  # fmt: skip
 COMMANDS: dict[str, tuple[str, ...]] = {
     "collections": COLLECTION_COMMANDS,
-    "prompts": ("show", "find"),
+    "prompts": PROMPT_COMMANDS,
     "models": MODEL_COMMANDS,
     "cache": ("why", "clear", "off", "on"),
     "runs": ("show",),
@@ -68,11 +71,12 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
         offered := _after_collections(workspace, shell, words, previous)
     ):
         return offered
-    if previous == "show" and magic == "prompts":
-        return _names(workspace.prompts)
     position = len(words) if line.endswith(" ") else len(words) - 1
-    if position == 1 and magic == "prompt" and not line.lstrip().startswith("%%"):
-        return [*_names(workspace.prompts), *_options(shell, magic)]
+    if magic == "prompts" and position > 1:
+        return [*_after_prompts(workspace, words, position), *_options(shell, magic)]
+    if position >= 1 and magic == "prompt" and not line.lstrip().startswith("%%"):
+        offered = _prompt_words(workspace) if position == 1 else _variables(workspace, words[1])
+        return [*offered, *_options(shell, magic)]
     if position in (1, 2) and magic == "cascade":
         return [*(COMMANDS["cascade"] if position == 1 else ()), *(c.name for c in workspace.cascades)]
     return [*(COMMANDS.get(magic, ()) if position == 1 else ()), *_options(shell, magic)]
@@ -93,6 +97,48 @@ def _after_collections(
     if previous in ("%search", *COLLECTION_COMMANDS):
         return _names(workspace.collections)
     return ()
+
+
+def _after_prompts(workspace: Workspace, words: list[str], position: int) -> Iterable[str]:
+    """Return what may stand behind a sub-command of %prompts."""
+    command = words[1]
+    if command == "restore":
+        return _names(lambda: [prompt for prompt in workspace.prompts(retired=True) if prompt.retired])
+    if command == "promote" and position == 3:
+        return _prompt_aliases(workspace, words[2])
+    if position == 2 and command in ("show", "diff", "promote"):
+        return _prompt_words(workspace)
+    if position == 2 and command in ("history", "describe", "retire", "publish"):
+        return _names(workspace.prompts)
+    if command in ("diff", "export") and position > 2:
+        return _prompt_words(workspace)
+    return ()
+
+
+def _prompt_words(workspace: Workspace) -> list[str]:
+    """Return the names of prompts, alone and with each of their aliases."""
+    names = _names(workspace.prompts)
+    try:
+        aliases = [f"{prompt.name}@{alias}" for prompt in workspace.prompts() for alias in prompt.aliases]
+    except Exception:  # noqa: BLE001 - Tab must never fail
+        return names
+    return [*names, *aliases]
+
+
+def _prompt_aliases(workspace: Workspace, reference: str) -> list[str]:
+    try:
+        events = workspace.prompt_history(reference).events
+    except Exception:  # noqa: BLE001 - Tab must never fail
+        return []
+    return [event.what.removeprefix("alias:") for event in events if event.what.startswith("alias:")]
+
+
+def _variables(workspace: Workspace, reference: str) -> list[str]:
+    """Return ``name=`` of every variable of a saved prompt."""
+    try:
+        return [f"{name}=" for name in workspace.saved_prompt(reference).variables]
+    except Exception:  # noqa: BLE001 - Tab must never fail
+        return []
 
 
 def _after_models(workspace: Workspace, words: list[str], previous: str) -> Iterable[str] | None:

@@ -17,6 +17,7 @@ from jupyter_llmops.magics.live import LiveAnswer
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.completion import Completion
+    from jupyter_llmops.records.prompt import Prompt
     from jupyter_llmops.records.prompting import DryRun
     from jupyter_llmops.workspace import PromptOptions
 
@@ -29,6 +30,15 @@ class PromptMagics(WorkspaceMagics):
     @magic_arguments()
     @argument("-m", "--model", default="", help="Model; %%models lists them.")
     @argument("-s", "--save", metavar="NAME", default="", help="Save the template in the catalog as NAME.")
+    @argument("--description", default="", metavar="TEXT", help="With -s: what it is for.")
+    @argument("--tag", action="append", metavar="TAG", help="With -s: a tag; repeatable.")
+    @argument("--private", action="store_true", help="With -s: save it in your own catalog, not the team's.")
+    @argument(
+        "--declare",
+        action="append",
+        metavar="'k: type = default'",
+        help="Type and default of a variable (any, str, int, float, bool, list, dict); repeatable.",
+    )
     @argument("-n", "--max-new-tokens", type=int, metavar="N", help="Most tokens of the answer.")
     @argument(
         "-t", "--temperature", type=float, metavar="T", help="0 (default) is greedy; above it, sampling."
@@ -70,7 +80,23 @@ class PromptMagics(WorkspaceMagics):
             %%prompt -n 60
             Say in one sentence what {{ topic }} is.
 
-        ``%prompt NAME topic=entropy`` runs a prompt that was saved with ``-s NAME``.
+        ``%prompt NAME topic=entropy`` runs a prompt that was saved with ``-s NAME``; ``NAME@3`` is a
+        version and ``NAME@prod`` an alias. Variables have types and defaults where they are declared::
+
+            %%prompt -s explain --declare "topic: str" --declare "words: int = 30"
+            Explain {{ topic }} in {{ words }} words.
+
+        A text whose first line is ``system:``, ``user:`` or ``assistant:`` alone is a chat; each such
+        line begins a message, and the last is the user's. Messages are told apart before variables
+        are filled in, so that no value can begin one::
+
+            %%prompt
+            system:
+            You answer in one word.
+            user:
+            Is {{ city }} a capital?
+
+        A saved prompt is included by name and version: ``{% include "house-style@2" %}``.
         """
         # Before anything can fail: the cell is stamped whatever comes, and its source holds this line.
         for name, value in secret_values(line).items():
@@ -80,13 +106,20 @@ class PromptMagics(WorkspaceMagics):
             raise UsageError(
                 f"--into {arguments.into!r} is not the name of a variable.", "Type --into answer."
             )
+        _check_saving(arguments)
         template, options = self._what_to_run(arguments, cell)
         if arguments.dry_run:
+            if arguments.save:
+                print(f"Nothing was saved as {arguments.save}: this is a dry run.")
             return self.workspace.dry_run(template, use_cache=not arguments.no_cache, **options)
         with LiveAnswer(self.shell) as live:
             completion = self.workspace.prompt(
                 template,
                 save_as=arguments.save,
+                description=arguments.description,
+                tags=arguments.tag or (),
+                private=arguments.private,
+                on_saved=_say_what_was_saved,
                 use_cache=not arguments.no_cache,
                 on_text=live.write,
                 progress=live.progress,
@@ -107,20 +140,43 @@ class PromptMagics(WorkspaceMagics):
                     f"{arguments.saved[0]!r} is not an option; the prompt's text goes below the %%prompt line.",
                     usage(self.prompt),
                 )
-            template, options = cell.strip("\n"), cast("PromptOptions", {})
-            variables: Mapping[str, Any] = self.namespace | pairs(arguments.var, "--var ")
+            declarations = arguments.declare or []
+            template, options = cell.strip("\n"), cast("PromptOptions", {"declarations": declarations})
+            typed = self.workspace.read_variables(pairs(arguments.var, "--var "), declarations=declarations)
         else:
             if not arguments.saved:
                 raise UsageError(
                     "There is no prompt to run.",
                     "Type %prompt NAME for a saved one (%prompts lists them), or %%prompt with a text below.",
                 )
-            prompt = self.workspace.saved_prompt(arguments.saved[0])
-            template, options = prompt.template, self.workspace.saved_options(prompt)
+            if arguments.declare:
+                raise UsageError(
+                    "--declare belongs to a text of its own, and this prompt is saved already.",
+                    "Type %%prompt -s NAME --declare … with the text below.",
+                )
+            reference = arguments.saved[0]
+            prompt = self.workspace.saved_prompt(reference)
+            template, options = prompt.template, self.workspace.saved_options(prompt, reference)
             given = pairs(arguments.saved[1:], "") | pairs(arguments.var, "--var ")
-            variables = self.namespace | given
+            typed = self.workspace.read_variables(given, prompt)
+        variables: Mapping[str, Any] = self.namespace | typed
         options["variables"] = variables
         return template, _with_arguments(options, arguments)
+
+
+def _check_saving(arguments: Namespace) -> None:
+    for option in ("description", "tag", "private"):
+        if getattr(arguments, option) and not arguments.save:
+            raise UsageError(
+                f"--{option} belongs to a prompt that is saved, and there is no -s NAME.",
+                f"Type %%prompt -s NAME --{option} …, or leave it out.",
+            )
+
+
+def _say_what_was_saved(prompt: Prompt, is_new: bool) -> None:
+    from jupyter_llmops.display.prompt import saved_line
+
+    print(saved_line(prompt, is_new=is_new))
 
 
 def _with_arguments(options: PromptOptions, arguments: Namespace) -> PromptOptions:

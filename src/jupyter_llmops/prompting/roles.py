@@ -63,3 +63,8 @@ def split(template: str, system: str = "") -> tuple[Part, ...]:
             "End it with a line user: and what is asked.",
         )
     return (*first, *parts)
+
+
+def escape_roles(text: str) -> str:
+    """Return a message's text whose lines that look like roles are written so that they begin none."""
+    return _ROLE.sub(lambda found: f"{{{{ '{found[0].rstrip()}' }}}}", text)

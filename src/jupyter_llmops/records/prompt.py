@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jupyter_llmops.records.request import Scalar
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 VariableType = Literal["any", "str", "int", "float", "bool", "list", "dict"]
 
@@ -110,3 +113,118 @@ class Prompt:
     aliases: tuple[str, ...] = ()
     retired: bool = False
     private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PromptDiff:
+    """Two versions to be compared; showing it computes the difference.
+
+    Parameters
+    ----------
+    older, newer : Prompt
+        The left and the right side.
+    """
+
+    older: Prompt
+    newer: Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class PromptEvent:
+    """Something that happened to a prompt.
+
+    Parameters
+    ----------
+    what : str
+        ``version``, or the field that moved: ``alias:prod``, ``retired``, ``description`` …
+    to : str
+        The version, or what the field is since; empty where it was taken away.
+    note : str
+        The first line of the version's template, or why it moved.
+    private : bool
+        In this user's own catalog.
+    """
+
+    what: str
+    to: str
+    note: str = ""
+    created_by: str = ""
+    created_at: datetime | None = None
+    site: str = ""
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PromptHistory:
+    """All that happened to a prompt, oldest first.
+
+    Parameters
+    ----------
+    name : str
+        Of the prompt.
+    events : tuple of PromptEvent
+        In the order of time.
+    """
+
+    name: str
+    events: tuple[PromptEvent, ...]
+
+    @property
+    def df(self) -> DataFrame:
+        """The events as a pandas data frame, one row each."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(event) for event in self.events])
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFile:
+    """What became of one file of an export or an import.
+
+    Parameters
+    ----------
+    file : str
+        Its name; for a prompt of another registry, the prompt's.
+    name : str
+        Of the prompt; empty where the file does not say.
+    version : int
+        In the catalog; 0 for none.
+    outcome : {"written", "unchanged", "new", "new version", "skipped", "problem"}
+        What was done.
+    note : str
+        What the problem is, in one line.
+    """
+
+    file: str
+    name: str
+    version: int
+    outcome: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFiles:
+    """What an export or an import of prompts did, file by file.
+
+    Parameters
+    ----------
+    place : str
+        The folder or the registry.
+    files : tuple of PromptFile
+        Sorted by name.
+    """
+
+    place: str
+    files: tuple[PromptFile, ...]
+
+    @property
+    def problems(self) -> tuple[PromptFile, ...]:
+        """Those that were not taken."""
+        return tuple(file for file in self.files if file.outcome == "problem")
+
+    @property
+    def df(self) -> DataFrame:
+        """The files as a pandas data frame, one row each."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(file) for file in self.files])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
-from jupyter_llmops.errors import SecretError, UsageError, nearest
-from jupyter_llmops.records.listing import Listing
-from jupyter_llmops.workspace.parts import Parts, Progress
+from jupyter_llmops.errors import UnknownNameError, UsageError, nearest
+from jupyter_llmops.workspace.context import Contexts
+from jupyter_llmops.workspace.parts import Progress
+from jupyter_llmops.workspace.prompt_exchange import PromptExchange
+from jupyter_llmops.workspace.prompt_registry import checked_tags, said_texts, split_reference
 
 if TYPE_CHECKING:
     from jupyter_llmops.prompting.pipeline import PromptDraft
     from jupyter_llmops.records.completion import Completion
-    from jupyter_llmops.records.prompt import Prompt
+    from jupyter_llmops.records.prompt import Example, Prompt, Variable
     from jupyter_llmops.records.prompting import DryRun
     from jupyter_llmops.records.request import Scalar
 
@@ -41,6 +43,16 @@ class PromptOptions(TypedDict, total=False):
         Precision of the weights; the setting by default.
     saved : Prompt
         The saved prompt that this is a run of.
+    alias : str
+        The alias by which it was found.
+    declarations : sequence of str or Variable
+        Types and defaults of variables, e.g. ``["n: int = 3"]``.
+    context : str or sequence of str
+        Collections whose passages the model is shown, before the text or at ``{{ context }}``.
+    k : int
+        How many passages, 1 to 100; 5 by default.
+    context_query : str
+        Jinja2 source of what to search for; the text of the user by default.
     """
 
     variables: Mapping[str, Any]
@@ -52,9 +64,38 @@ class PromptOptions(TypedDict, total=False):
     parameters: Mapping[str, Scalar]
     quantization: str
     saved: Prompt | None
+    alias: str
+    declarations: Sequence[str | Variable]
+    context: str | Sequence[str]
+    k: int
+    context_query: str
 
 
-class Prompts(Parts):
+class SaveOptions(TypedDict, total=False):
+    """What is said of a prompt when it is saved.
+
+    Parameters
+    ----------
+    description : str
+        For people.
+    tags : iterable of str
+        For people.
+    examples : iterable of Example
+        For people and for evaluation.
+    private : bool
+        Whether it goes into this user's own catalog instead of the team's.
+    version : int
+        The number that it should get where it is above all others.
+    """
+
+    description: str
+    tags: Iterable[str]
+    examples: Iterable[Example]
+    private: bool
+    version: int | None
+
+
+class Prompts(Contexts, PromptExchange):
     """What a workspace does with prompts."""
 
     def prompt(
@@ -63,6 +104,9 @@ class Prompts(Parts):
         *,
         save_as: str = "",
         description: str = "",
+        tags: Iterable[str] = (),
+        private: bool = False,
+        on_saved: Callable[[Prompt, bool], None] | None = None,
         use_cache: bool = True,
         on_text: Callable[[str], None] | None = None,
         progress: Progress | None = None,
@@ -74,8 +118,10 @@ class Prompts(Parts):
         ----------
         template : str
             Jinja2 source of the user message.
-        save_as, description : str
-            Publishes the template in the catalog under this name first.
+        save_as, description, tags, private
+            Saves the template in the catalog under this name first; see `save_prompt`.
+        on_saved : callable, optional
+            Gets the saved prompt, and whether its content is new.
         use_cache : bool
             False neither reads nor writes the cache.
         on_text, progress : callable, optional
@@ -90,11 +136,14 @@ class Prompts(Parts):
         Interrupted
             Ctrl-C; the unfinished completion is in the exception and in the record.
         """
-        draft = self._draft(template, options)
+        draft = self._draft(template, options, private=private or not save_as, progress=progress)
         prepared = self.pipeline.prepare(draft)
         if save_as:
-            saved = self.save_prompt(save_as, template, description=description, **options)
-            prepared = replace(prepared, draft=replace(draft, saved=saved))
+            said: SaveOptions = {"description": description, "tags": tags, "private": private}
+            saved, is_new = self._save_prompt(save_as, template, said, options)
+            prepared = replace(prepared, draft=replace(draft, saved=saved, alias=""))
+            if on_saved:
+                on_saved(saved, is_new)
         return self.pipeline.run(prepared, use_cache=use_cache, on_text=on_text, progress=progress)
 
     def dry_run(self, template: str, *, use_cache: bool = True, **options: Unpack[PromptOptions]) -> DryRun:
@@ -103,76 +152,171 @@ class Prompts(Parts):
         return self.pipeline.dry_run(prepared, use_cache=use_cache)
 
     def save_prompt(
-        self, name: str, template: str, *, description: str = "", **options: Unpack[PromptOptions]
+        self,
+        name: str,
+        template: str,
+        *,
+        description: str = "",
+        tags: Iterable[str] = (),
+        examples: Iterable[Example] = (),
+        private: bool = False,
+        **options: Unpack[PromptOptions],
     ) -> Prompt:
-        """Publish a template in the catalog; the same content again is the same version.
+        """Save a template in the catalog; the same content again is the same version.
+
+        Parameters
+        ----------
+        name : str
+            What people will type.
+        template : str
+            Jinja2 source; lines that are a role alone make it a chat.
+        description, tags, examples
+            For people; they are said of all versions and no part of the content.
+        private : bool
+            Whether it goes into this user's own catalog instead of the team's.
+        **options
+            See `PromptOptions`.
 
         Raises
         ------
         SecretError
             The template, or what would be saved with it, seems to hold a secret, and a catalog is shared.
         """
-        from jupyter_llmops.prompting.rendering import variables_of
+        said: SaveOptions = {
+            "description": description,
+            "tags": tags,
+            "examples": examples,
+            "private": private,
+        }
+        return self._save_prompt(name, template, said, options)[0]
+
+    def _save_prompt(
+        self, name: str, template: str, said: SaveOptions, options: PromptOptions
+    ) -> tuple[Prompt, bool]:
+        from jupyter_llmops.prompting.messages import needs_of
 
         _check_names(options)
-        system = options.get("system", "")
-        parameters = _saved_parameters(options)
+        _check_types(template, options)
+        system, model = options.get("system", ""), options.get("model", "")
+        private = said.get("private", False) and self.own is not self.catalog
+        description, tags = said.get("description", ""), checked_tags(said.get("tags", ()))
+        examples = tuple(said.get("examples", ()))
+        parameters, declarations = _saved_parameters(options), _declarations(options)
         # Beside its name a value may be known as a secret that says nothing alone.
-        named = (f'{key} = "{value}"' for key, value in parameters.items())
-        texts = (name, template, system, description, options.get("model", ""), *named)
-        found = sorted({kind for text in texts for kind in self.redactor.redact(text).found})
-        if found:
-            raise SecretError(
-                f"The prompt {self.redactor.redact(name).text!r} was not saved: it seems to hold a secret ({', '.join(found)}).",
-                "Put the secret into a variable and write {{ name }} in its place.",
-            )
-        prompt = self.catalog.prompts.publish(
+        named = [f'{key} = "{value}"' for key, value in parameters.items()]
+        named += [f'{v.name} = "{v.default}"\n{v.description}' for v in declarations]
+        self._refuse_prompt_secrets(
+            name, [template, system, model, *named, *said_texts(description, tags, examples)]
+        )
+        needs = needs_of(template, system, declarations, self._load_included(private=private))
+        where = self.own if private else self.catalog
+        saved, is_new = where.prompts.save(
             name,
             template,
             system=system,
-            model=options.get("model", ""),
+            model=model,
             parameters=parameters,
-            variables=tuple(sorted({*variables_of(template), *variables_of(system)})),
-            description=description,
+            variables=needs.variables,
+            declarations=needs.declarations,
+            includes={f"{found.name}@{found.version}": found.digest for found in needs.includes},
+            version=said.get("version"),
         )
-        self.doorbell.ring("prompts")
-        return prompt
+        self._included_prompts.clear()
+        if not (description or tags or examples):
+            self.doorbell.ring("prompts")
+            return replace(saved, private=private), is_new
+        where.prompts.describe(
+            saved.name, description=description or None, tags=tags or None, examples=examples or None
+        )
+        return self._prompt_changed(where, saved.name, saved.version), is_new
 
-    def saved_prompt(self, reference: str) -> Prompt:
-        """Return a saved prompt by ``NAME`` (its latest version) or ``NAME@VERSION``.
+    def _save_source(self, prompt: Prompt, *, private: bool) -> tuple[Prompt, bool]:
+        _check_types(prompt.template, self.saved_options(prompt))
+        said: SaveOptions = {
+            "description": prompt.description,
+            "tags": prompt.tags,
+            "examples": prompt.examples,
+            "private": private,
+            "version": prompt.version or None,
+        }
+        content: PromptOptions = {
+            "system": prompt.system,
+            "model": prompt.model,
+            "parameters": dict(prompt.parameters),
+            "declarations": prompt.declarations,
+        }
+        return self._save_prompt(prompt.name, prompt.template, said, content)
 
-        Raises
-        ------
-        UnknownNameError
-            There is none; the error names the nearest.
+    def saved_options(self, prompt: Prompt, reference: str = "") -> PromptOptions:
+        """Return the options that a saved prompt carries.
+
+        Parameters
+        ----------
+        prompt : Prompt
+            From `saved_prompt`.
+        reference : str
+            How it was asked for; an alias in it is recorded with the run.
         """
-        name, at, version = reference.rpartition("@")
-        if not at:
-            return self.catalog.prompts.get(reference)
-        if not (version.isascii() and version.isdigit()):
-            raise UsageError(
-                f"{version!r} is not a version of a prompt.",
-                f"Type %prompt {name}@1, or %prompt {name} for the latest.",
-            )
-        return self.catalog.prompts.get(name, int(version))
-
-    def saved_options(self, prompt: Prompt) -> PromptOptions:
-        """Return the options that a saved prompt carries."""
         values: dict[str, Any] = dict(prompt.parameters)
         typed = {
             name: values.pop(name) for name in ("max_new_tokens", "temperature", "seed") if name in values
         }
-        return cast(
-            "PromptOptions",
-            {"system": prompt.system, "saved": prompt, "model": prompt.model, "parameters": values, **typed},
-        )
+        version = split_reference(reference)[1] if reference else None
+        options = {"system": prompt.system, "saved": prompt, "model": prompt.model, "parameters": values}
+        options["alias"] = version if isinstance(version, str) else ""
+        return cast("PromptOptions", options | {"declarations": prompt.declarations} | typed)
 
-    def prompts(self) -> Listing[Prompt]:
-        """Return the latest version of every saved prompt."""
-        return Listing("prompt", self.catalog.prompts.list(), "Save one with %%prompt -s NAME.")
+    def read_variables(
+        self,
+        given: Mapping[str, str],
+        prompt: Prompt | None = None,
+        declarations: Sequence[str | Variable] = (),
+    ) -> dict[str, Any]:
+        """Return variables that were typed as text, as values of their declared types.
 
-    def _draft(self, template: str, options: PromptOptions) -> PromptDraft:
+        Parameters
+        ----------
+        given : mapping
+            Texts by name.
+        prompt : Prompt, optional
+            The saved prompt that they are for: it must have variables of these names.
+        declarations : sequence of str or Variable
+            Types, where there is no saved prompt.
+
+        Raises
+        ------
+        TemplateError
+            A text is not of the declared type.
+        UnknownNameError
+            The prompt has no such variable.
+        """
+        from jupyter_llmops.prompting.declarations import inherited, read_text
+
+        known = _declarations({"declarations": declarations})
+        if prompt is not None:
+            for name in given:
+                if name not in prompt.variables:
+                    raise UnknownNameError(
+                        f"variable of the prompt {prompt.name!r}",
+                        name,
+                        prompt.variables,
+                        hint="" if nearest(name, prompt.variables) else _variables_hint(prompt),
+                    )
+            load = self._load_included(private=prompt.private)
+            known = inherited(prompt.declarations, map(load, prompt.includes))
+        types = {variable.name: variable for variable in known}
+        return {name: read_text(types[name], text) if name in types else text for name, text in given.items()}
+
+    def _draft(
+        self,
+        template: str,
+        options: PromptOptions,
+        *,
+        private: bool = True,
+        progress: Progress | None = None,
+    ) -> PromptDraft:
         from jupyter_llmops.inference.decoding import check_parameters
+        from jupyter_llmops.prompting.messages import needs_of
         from jupyter_llmops.prompting.pipeline import PromptDraft
         from jupyter_llmops.records.request import GenerationParameters
 
@@ -186,6 +330,10 @@ class Prompts(Parts):
             seed=options.get("seed"),
             extra=tuple(sorted(options.get("parameters", {}).items())),
         )
+        saved, declarations = options.get("saved"), _declarations(options)
+        load = self._load_included(private=saved.private if saved else private)
+        if declarations and saved is None:
+            needs_of(template, options.get("system", ""), declarations, load)  # refuses a misspelt name
         check_parameters(parameters)  # before the prompt is saved with what can't be decoded with
         return PromptDraft(
             template=template,
@@ -194,8 +342,23 @@ class Prompts(Parts):
             model=options.get("model") or settings.model,
             parameters=parameters,
             quantization=options.get("quantization") or settings.quantization,
-            saved=options.get("saved"),
+            saved=saved,
+            alias=options.get("alias", ""),
+            declarations=declarations,
+            load=load,
+            context=self.context_source(options, progress),
         )
+
+
+def _declarations(options: Mapping[str, Any]) -> tuple[Variable, ...]:
+    from jupyter_llmops.prompting.declarations import parse_declaration
+
+    given: Sequence[str | Variable] = options.get("declarations", ())
+    return tuple(parse_declaration(item) if isinstance(item, str) else item for item in given)
+
+
+def _variables_hint(prompt: Prompt) -> str:
+    return f"It has {', '.join(prompt.variables)}." if prompt.variables else "It has no variables."
 
 
 def _saved_parameters(options: PromptOptions) -> dict[str, Scalar]:
@@ -229,6 +392,8 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "seed": ((int,), "a whole number"),
     "parameters": ((Mapping,), "a mapping of names to values"),
     "quantization": ((str,), "auto, nf4, bf16 or fp32"),
+    "alias": ((str,), "an alias"),
+    "declarations": ((list, tuple), 'a list such as ["n: int = 3"]'),
 }
 
 
