@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ def start_writers(
     place: Path | Location, kind: str, names: Sequence[str], count: int
 ) -> list[subprocess.Popen[str]]:
     """Start one writer per name; they have imported everything and wait for `go`."""
+    return start([sys.executable, str(WRITER), str(place), kind, name, str(count)] for name in names)
+
+
+def start(commands: Iterable[Sequence[str]]) -> list[subprocess.Popen[str]]:
+    """Start processes that say "ready" and then wait for `go`."""
     writers = [
-        subprocess.Popen(
-            [sys.executable, str(WRITER), str(place), kind, name, str(count)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in names
+        subprocess.Popen(list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for command in commands
     ]
     for writer in writers:
         assert writer.stdout is not None
@@ -41,11 +41,11 @@ def go(writers: Sequence[subprocess.Popen[str]]) -> None:
         writer.stdin.flush()
 
 
-def acknowledged(writers: Sequence[subprocess.Popen[str]]) -> list[list[Any]]:
+def acknowledged(writers: Sequence[subprocess.Popen[str]], timeout: float = 240) -> list[list[Any]]:
     """Wait for all and return every write that was acknowledged, as [writer, number, answer]."""
     answers = []
     for writer in writers:
-        out, _ = writer.communicate(timeout=240)
+        out, _ = writer.communicate(timeout=timeout)
         # The last line of a killed writer may be torn.
         answers += [json.loads(line) for line in out.splitlines(keepends=True) if line.endswith("\n")]
     return answers

@@ -22,7 +22,7 @@ def test_acknowledged_rows_survive_kill_9_and_none_is_there_twice(
     tmp_path: Path, soak_scale: SoakScale
 ) -> None:
     killed = acknowledged_rows = 0
-    for seed in soak_scale.cases(sample=2, full=60):
+    for seed in soak_scale.cases(sample=1, full=60):
         generator = random.Random(seed)
         folder = tmp_path / f"catalog-{seed}"
         kinds = {"runs": [f"r{seed}-{n}" for n in range(2)], "same_name": [f"p{seed}-{n}" for n in range(2)]}
@@ -66,7 +66,7 @@ def test_acknowledged_rows_survive_kill_9_and_none_is_there_twice(
         acknowledged_rows += sum(len(answers) for answers in said.values())
         check(folder, said)
     if not soak_scale.full:
-        assert killed == 8
+        assert killed == 4
         assert acknowledged_rows >= killed
 
 
