@@ -11,9 +11,9 @@ from tornado.websocket import WebSocketClientConnection
 
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.catalog import Catalog
-from jupyter_llmops.server.bell import CHANGED_SCHEMA
+from jupyter_llmops.server.bell import CHANGED_SCHEMA, TOPICS
 from jupyter_llmops.server.extension import ServerState
-from server_calls import stamp
+from server_calls import add_documents, create_collection, stamp
 
 Fetch = Callable[..., Awaitable[Any]]
 Connect = Callable[..., Awaitable[WebSocketClientConnection]]
@@ -44,7 +44,7 @@ async def listen(jp_ws_fetch: Connect) -> WebSocketClientConnection:
 async def test_the_doorbell_reaches_whoever_listens(jp_fetch: Fetch, jp_ws_fetch: Connect) -> None:
     socket = await listen(jp_ws_fetch)
     revisions = []
-    for topic in ("runs", "prompts", "models", "gpus"):
+    for topic in TOPICS:
         assert await ring(jp_fetch, json.dumps({"topic": topic})) == 204
         heard, revision = await hear(socket)
         assert heard == topic
@@ -76,7 +76,7 @@ async def test_after_a_cell_the_run_can_be_read_when_the_last_event_comes(
     run_id = stamp(journal)
     await ring(jp_fetch, '{"topic": "runs"}')
     while True:
-        assert (await hear(socket))[0] == "runs"
+        await until_heard(socket, "runs")
         found = json.loads((await jp_fetch("jupyter-llmops", "runs")).body)["runs"]
         if run_id in {run["id"] for run in found}:
             break
@@ -89,6 +89,52 @@ async def test_what_another_process_publishes_is_heard_without_its_ringing(
     state.catalog.migrate()
     socket = await listen(jp_ws_fetch)
     Catalog(catalog_folder, site="other", user="bob").prompts.publish("p", "one")
-    while (await hear(socket))[0] != "prompts":
-        pass
+    await until_heard(socket, "prompts")
+    socket.close()
+
+
+async def until_heard(socket: WebSocketClientConnection, *topics: str) -> None:
+    wanted = set(topics)
+    while wanted:
+        wanted.discard((await hear(socket))[0])
+
+
+async def test_a_change_is_heard_by_all_who_may_show_it(
+    jp_ws_fetch: Connect, catalog_folder: Path, state: ServerState
+) -> None:
+    state.catalog.migrate()
+    other = Catalog(catalog_folder, site="other", user="bob")
+    other.prompts.publish("p", "one")
+    socket = await listen(jp_ws_fetch)
+    other.changes.move("prompt", "p", "alias:prod", 1)
+    await until_heard(socket, "prompts", "models", "collections")
+    socket.close()
+
+
+async def test_a_collection_is_heard(jp_ws_fetch: Connect, catalog_folder: Path, state: ServerState) -> None:
+    state.catalog.migrate()
+    socket = await listen(jp_ws_fetch)
+    create_collection(Catalog(catalog_folder, site="other", user="bob"), "docs")
+    await until_heard(socket, "collections")
+    socket.close()
+
+
+async def test_documents_that_are_added_are_heard(
+    jp_ws_fetch: Connect, catalog_folder: Path, state: ServerState
+) -> None:
+    other = Catalog(catalog_folder, site="other", user="bob")
+    create_collection(other, "docs")
+    state.watch.look()
+    socket = await listen(jp_ws_fetch)
+    add_documents(other, "docs", {"a": "words"})
+    await until_heard(socket, "collections")
+    socket.close()
+
+
+async def test_what_is_private_is_heard_too(jp_ws_fetch: Connect, state: ServerState) -> None:
+    state.own.migrate()
+    state.watch.look()
+    socket = await listen(jp_ws_fetch)
+    Catalog(state.own.location, site="lab", user="ada").prompts.publish("mine", "one")
+    await until_heard(socket, "prompts")
     socket.close()

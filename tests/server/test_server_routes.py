@@ -55,11 +55,14 @@ def routes_of(app: ServerApp) -> list[tuple[str, str]]:
 
 async def test_every_route_of_the_contract_is_there(jp_serverapp: ServerApp) -> None:
     assert sorted(routes_of(jp_serverapp)) == [
+        ("collections", "GET"),
         ("doorbell", "POST"),
         ("gpus", "GET"),
         ("models", "GET"),
         ("prompts", "GET"),
+        ("prompts/versions", "GET"),
         ("runs", "GET"),
+        ("search", "GET"),
         ("status", "GET"),
     ]
     assert set(HANDLERS) == {route for route, _ in routes_of(jp_serverapp)}
@@ -102,7 +105,14 @@ async def test_no_route_answers_whom_the_authorizer_refuses(
 
 async def test_status_of_a_catalog_that_does_not_exist_yet(jp_fetch: Fetch, catalog_folder: Path) -> None:
     status = await read(jp_fetch, "status")
-    assert status["catalog"] == {"path": str(catalog_folder), "writable": True, "problem": ""}
+    assert status["catalog"] == {
+        "path": str(catalog_folder),
+        "kind": "folder",
+        "own": str(catalog_folder.parent / "home" / "catalog"),
+        "fresh_within_seconds": 0.5,
+        "writable": True,
+        "problem": "",
+    }
     assert (status["site"], status["user"]) == ("lab", __import__("getpass").getuser())
     assert isinstance(status["version"], str)
     assert isinstance(status["revision"], int)
@@ -192,7 +202,7 @@ async def test_an_unchanged_answer_is_not_sent_again(jp_fetch: Fetch, state: Ser
     assert (await jp_fetch("jupyter-llmops", "prompts", headers=dict(headers))).code == 200
 
 
-@pytest.mark.parametrize("route", ["prompts", "models", "runs"])
+@pytest.mark.parametrize("route", ["prompts", "models", "collections", "runs"])
 async def test_a_damaged_catalog_is_a_sentence_and_not_a_traceback(
     jp_fetch: Fetch, state: ServerState, route: str
 ) -> None:
@@ -213,7 +223,7 @@ async def test_a_damaged_catalog_is_a_sentence_and_not_a_traceback(
 async def test_an_unexpected_error_tells_no_traceback(
     jp_fetch: Fetch, state: ServerState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
+    def fail(**_: object) -> None:
         raise RuntimeError("inner secret")
 
     monkeypatch.setattr(state.catalog.prompts, "list", fail)
@@ -229,7 +239,7 @@ async def test_slow_work_does_not_block_the_server(
 
     go_on = threading.Event()
 
-    def wait() -> list[object]:
+    def wait(**_: object) -> list[object]:
         assert go_on.wait(60)
         return []
 

@@ -83,7 +83,8 @@ class CatalogWatch:
             known = marks if self._marks is None else self._marks
             changed = {table for (_, table), _ in marks.items() ^ known.items()}
             self._marks = marks
-        for topic in sorted({topic for table in changed for topic in topics_of(table)}.union(also)):
+        found = {topic for table in changed for topic in topics_of(table)}
+        for topic in (*also, *sorted(found.difference(also))):
             self._bell.ring(topic)
 
     def _look(self) -> dict[tuple[int, str], int]:

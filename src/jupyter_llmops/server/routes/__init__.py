@@ -9,6 +9,7 @@ from jupyter_llmops.server.routes.gpus import GpusHandler
 from jupyter_llmops.server.routes.models import ModelsHandler
 from jupyter_llmops.server.routes.prompts import PromptsHandler, PromptVersionsHandler
 from jupyter_llmops.server.routes.runs import RunsHandler
+from jupyter_llmops.server.routes.search import SearchHandler
 from jupyter_llmops.server.routes.status import StatusHandler
 
 HANDLERS: dict[str, type[LLMOpsHandler]] = {
@@ -18,6 +19,7 @@ HANDLERS: dict[str, type[LLMOpsHandler]] = {
     "prompts": PromptsHandler,
     "prompts/versions": PromptVersionsHandler,
     "collections": CollectionsHandler,
+    "search": SearchHandler,
     "runs": RunsHandler,
     "doorbell": DoorbellHandler,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from jupyter_server.auth.decorator import authorized
@@ -26,7 +27,14 @@ class ModelsHandler(LLMOpsHandler):
         found = from_both(self.state, lambda catalog: catalog.models.current())
         known = {model.name for model in found if not model.private}
         found += [model for model in known_models() if model.name not in known]
-        return {"models": [_model(model) for model in sorted(found, key=lambda m: m.name.casefold())]}
+        # Runs are the team's, whichever catalog names the model.
+        speeds = self.state.catalog.models.speeds()
+        return {
+            "models": [
+                _model(replace(model, speeds=speeds.of(model)))
+                for model in sorted(found, key=lambda model: model.name.casefold())
+            ]
+        }
 
 
 def _model(model: Model) -> dict[str, Any]:

@@ -8,10 +8,15 @@ from jupyter_server.auth.decorator import authorized
 from tornado.web import authenticated
 
 from jupyter_llmops.catalog import Catalog
-from jupyter_llmops.errors import UnknownNameError, UsageError
+from jupyter_llmops.errors import UsageError
 from jupyter_llmops.records.prompt import Prompt
 from jupyter_llmops.server.routes.base import LLMOpsHandler, when
-from jupyter_llmops.server.routes.sharing import catalogs_of, from_both
+from jupyter_llmops.server.routes.sharing import (
+    asked_catalogs,
+    catalogs_of,
+    first_that_has,
+    from_both,
+)
 
 # A template may have megabytes; a list of them is for looking through.
 MOST_CHARACTERS = 20_000
@@ -47,31 +52,16 @@ class PromptVersionsHandler(LLMOpsHandler):
         name = self.get_query_argument("name", "", strip=False)
         if not name:
             raise UsageError("The name of a prompt is missing.", "Ask for prompts/versions?name=NAME.")
-        private = self.get_query_argument("private", "")
-        if private not in ("", "0", "1"):
-            raise UsageError(
-                f"private={private} is neither 0 nor 1.",
-                "1 asks the user's own catalog, 0 the team's; without it, the first that has the name.",
-            )
-        await self.answer(lambda: self._versions(name, private))
+        asked = asked_catalogs(self.state, self.get_query_argument("private", ""))
+        await self.answer(lambda: first_that_has(asked, lambda catalog: self._versions(catalog, name)))
 
-    def _versions(self, name: str, private: str) -> dict[str, Any]:
-        team, *own = catalogs_of(self.state)
-        asked = {"0": [team], "1": own or [team], "": [*own, team]}[private]
-        for catalog in asked:
-            try:
-                found = catalog.prompts.versions(name)
-            except UnknownNameError:
-                if catalog is asked[-1]:
-                    raise
-                continue
-            aliases = _aliases(catalog).get(name, [])
-            return {
-                "name": name,
-                "private": catalog is not team,
-                "versions": [_version(prompt, aliases) for prompt in reversed(found)],
-            }
-        raise UnknownNameError("prompt", name)
+    def _versions(self, catalog: Catalog, name: str) -> dict[str, Any]:
+        found = catalog.prompts.versions(name)
+        return {
+            "name": found[-1].name,
+            "private": catalog is not self.state.catalog,
+            "versions": [_version(prompt) for prompt in reversed(found)],
+        }
 
 
 def _aliases(catalog: Catalog) -> dict[str, list[dict[str, Any]]]:
@@ -117,11 +107,11 @@ def _prompt(prompt: Prompt, aliases: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _version(prompt: Prompt, aliases: list[dict[str, Any]]) -> dict[str, Any]:
+def _version(prompt: Prompt) -> dict[str, Any]:
     return {
         "version": prompt.version,
         "digest": prompt.digest,
         "created_by": prompt.created_by,
         "created_at": when(prompt.created_at),
-        "aliases": [alias["name"] for alias in aliases if alias["version"] == prompt.version],
+        "aliases": list(prompt.aliases),
     }
