@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -199,7 +200,7 @@ def _check(config: Any, signature: _Signature, files: ModelFiles, name: str) -> 
     ) as error:  # the library has no tree of its own: ValueError, InvalidSignature, KeyError, …
         raise InferenceError(
             f"The signature of the model {name!r} does not fit its files; it is not loaded.",
-            f"{_line(error)} Fetch the model again.",
+            f"{_what_differs(error)} Fetch the model again.",
         ) from error
     needed = ["."] if single else [file.relative_to(target).as_posix() for file in files.files]
     left_out = [file for file in needed if file not in signature.names]
@@ -209,6 +210,15 @@ def _check(config: Any, signature: _Signature, files: ModelFiles, name: str) -> 
             f"The signature of the model {name!r} leaves out {left_out[0]}; it is not loaded.",
             "Remove that file, or have the whole model signed.",
         )
+
+
+def _what_differs(error: Exception) -> str:
+    """Return the first file that the library complains of, in words; it prints digests as Python objects."""
+    changed = re.search(r"Hash mismatch for \\?'([^'\\]{1,200})", str(error))
+    if changed:
+        return f"{changed[1].partition(':')[0]} was changed."
+    missing = re.search(r"Missing files in model [^:]*: ([^,'\"]{1,200})", str(error))
+    return f"{missing[1]} is missing." if missing else _line(error)
 
 
 def _hashing(serialization: dict[str, Any]) -> hashing.Config:
