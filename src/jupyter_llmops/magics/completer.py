@@ -63,6 +63,8 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
     previous = words[-1] if line.endswith(" ") else words[-2] if len(words) > 1 else ""
     if previous in ("-m", "--model"):
         return _model_words(workspace)
+    if previous == "--context":
+        return _names(workspace.collections)
     if previous == "--quant":
         return ("auto", "nf4", "bf16", "fp32")
     if magic == "models" and (offered := _after_models(workspace, words, previous)) is not None:
