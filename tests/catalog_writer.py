@@ -1,6 +1,6 @@
 """A process that writes to a catalog and says each acknowledged write in a line of JSON.
 
-``python tests/catalog_writer.py FOLDER KIND WRITER COUNT``; KIND is one of `WRITES`. It says
+``python tests/catalog_writer.py PLACE KIND WRITER COUNT``; KIND is one of `WRITES`. It says
 "ready" first, waits for a line on its standard input, then writes.
 """
 
@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import UsageError
@@ -87,19 +86,34 @@ def migrate(catalog: Catalog, writer: str, number: int) -> object:
     return [version, catalog.changes.move("prompt", f"{writer} {number}", "tags", ["new"]).revision]
 
 
+def counter(catalog: Catalog, writer: str, number: int) -> object:
+    """Add one to an alias that others move, too."""
+    return catalog.changes.update("prompt", "shared", "alias:count", lambda seen: (seen or 0) + 1).value
+
+
+def whole(catalog: Catalog, writer: str, number: int) -> object:
+    """Do all of it, for where starting a process costs more than its writes."""
+    return [
+        everything(catalog, writer, number),
+        counter(catalog, writer, number),
+        runs(catalog, writer, number),
+    ]
+
+
 WRITES: dict[str, Callable[[Catalog, str, int], object]] = {
     "same_name": same_name,
     "runs": runs,
     "everything": everything,
     "migrate": migrate,
+    "whole": whole,
 }
 
 
-def main(folder: str, kind: str, writer: str, count: str) -> None:
+def main(place: str, kind: str, writer: str, count: str) -> None:
     """Write `count` times."""
     import lancedb  # noqa: F401 - imported before "ready", so that all begin at one time
 
-    catalog = Catalog(Path(folder), site="here", user=writer)
+    catalog = Catalog(place, site="here", user=writer)
     print(json.dumps("ready"), flush=True)
     sys.stdin.readline()
     for number in range(int(count)):

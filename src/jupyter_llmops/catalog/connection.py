@@ -353,6 +353,7 @@ class Connection:
                 self._forget(table)
                 if last:
                     raise _said(error, read_failure(error, self.location, table)) from self._cause(error)
+                check_endpoint(self.location)  # else the same seconds would pass once more
         return None
 
     def _writing(self, table: str, write: Callable[[], T]) -> T:

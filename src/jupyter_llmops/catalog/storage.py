@@ -66,7 +66,7 @@ def lance_options(location: Location) -> dict[str, str]:
     options = {
         "connect_timeout": f"{CONNECT_SECONDS:g}s",
         "timeout": f"{REQUEST_SECONDS:g}s",
-        "client_max_retries": "5",
+        "client_max_retries": "3",
         "client_retry_timeout": "30",
     }
     address = endpoint()
