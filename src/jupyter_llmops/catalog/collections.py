@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jupyter_llmops.catalog.changes import Changes
-from jupyter_llmops.catalog.connection import Connection, sql_text
+from jupyter_llmops.catalog.connection import Connection
 from jupyter_llmops.catalog.items import Items, items_table
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.names import check_name
-from jupyter_llmops.catalog.schemas import COLLECTIONS, rows_of
+from jupyter_llmops.catalog.schemas import CHANGES, COLLECTIONS, rows_of
 from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.records.change import Change
 from jupyter_llmops.records.collection import Chunking, Collection, EmbeddingSpace
@@ -72,18 +72,17 @@ class Collections:
         self._changes = changes
         self._site = site
         self._user = user
+        self._seen_rows: tuple[int, dict[str, dict[str, Any]]] = (-1, {})
+        self._seen_changes: tuple[int, dict[str, dict[str, Change]]] = (-1, {})
 
     def list(self) -> builtins.list[Collection]:
         """Return every collection sorted by name, retired ones too."""
-        rows = rows_of(self._connection.read(COLLECTIONS, _FIELDS))
-        changes = _by_name(self._changes.current(NOUN)) if rows else {}
-        found = [self._described(row, changes.get(row["name"], {})) for row in rows]
+        found = [self._described(row) for row in self._rows().values()]
         return sorted(found, key=lambda collection: (collection.name.casefold(), collection.name))
 
     def names(self) -> builtins.list[str]:
         """Return the names of all collections, retired ones too, without opening any."""
-        rows = self._connection.read(COLLECTIONS, ["name"])
-        return [] if rows is None else sorted(rows["name"].to_pylist())
+        return sorted(self._rows())
 
     def get(self, name: str) -> Collection:
         """Return the collection of that name.
@@ -93,9 +92,7 @@ class Collections:
         UnknownNameError
             There is none; the nearest names are in the hint.
         """
-        row = self._row(name)
-        changes = _by_name(self._changes.current(NOUN, name=row["name"]))
-        return self._described(row, changes.get(row["name"], {}))
+        return self._described(self._row(name))
 
     def create(self, name: str, space: EmbeddingSpace, chunking: Chunking) -> Collection:
         """Create a collection where there is none of that name; the one that is there stays as it is.
@@ -138,8 +135,7 @@ class Collections:
     def standing(self, name: str) -> Standing:
         """Return where the passages of a collection are now."""
         row = self._row(name)
-        changes = _by_name(self._changes.current(NOUN, name=row["name"], field="table"))
-        return _standing(row, changes.get(row["name"], {}))
+        return _standing(row, self._moves(row["name"]))
 
     def items(self, name: str) -> Items:
         """Return the passages of a collection as they are searched now."""
@@ -207,16 +203,35 @@ class Collections:
     # -- within -------------------------------------------------------------------------------
 
     def _row(self, name: str) -> dict[str, Any]:
-        composed = unicodedata.normalize("NFC", name)
-        rows = self._connection.read(COLLECTIONS, _FIELDS, where=f"name = {sql_text(composed)}")
-        for row in rows_of(rows):
-            return row
-        raise UnknownNameError(NOUN, name, self.names())
+        row = self._rows().get(unicodedata.normalize("NFC", name))
+        if row is None:
+            raise UnknownNameError(NOUN, name, self.names())
+        return row
+
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        """Return the rows of all collections by name, read again only when a commit came."""
+        # Asked before the rows are read: what comes in between is read once more, never missed.
+        version = self._connection.version(COLLECTIONS)
+        if version != self._seen_rows[0]:
+            rows = rows_of(self._connection.read(COLLECTIONS, _FIELDS))
+            self._seen_rows = (version, {row["name"]: row for row in rows})
+        return self._seen_rows[1]
+
+    def _moves(self, name: str) -> dict[str, Change]:
+        """Return the newest change of each of a collection's fields, read again only when a commit came."""
+        version = self._connection.version(CHANGES)
+        if version != self._seen_changes[0]:
+            found: dict[str, dict[str, Change]] = {}
+            for change in self._changes.current(NOUN):
+                found.setdefault(change.name, {})[change.field] = change
+            self._seen_changes = (version, found)
+        return self._seen_changes[1].get(name, {})
 
     def _items(self, table: str, space: EmbeddingSpace) -> Items:
         return Items(self._connection, table, space.dimension, self._site, self._user)
 
-    def _described(self, row: Mapping[str, Any], changes: Mapping[str, Change]) -> Collection:
+    def _described(self, row: Mapping[str, Any]) -> Collection:
+        changes = self._moves(row["name"])
         standing = _standing(row, changes)
         items = self.items_at(standing)
         chunks, documents = items.count()
@@ -239,13 +254,6 @@ class Collections:
             site=row["site"] or "",
             retired=bool(said("retired")),
         )
-
-
-def _by_name(changes: Sequence[Change]) -> dict[str, dict[str, Change]]:
-    found: dict[str, dict[str, Change]] = {}
-    for change in changes:
-        found.setdefault(change.name, {})[change.field] = change
-    return found
 
 
 def _standing(row: Mapping[str, Any], changes: Mapping[str, Change]) -> Standing:

@@ -269,37 +269,78 @@ class Items:
 
     # -- search -------------------------------------------------------------------------------
 
-    def nearest(self, vector: np.ndarray, limit: int, filters: Sequence[Filter] = ()) -> list[dict[str, Any]]:
-        """Return the chunks whose vectors are nearest by cosine, best first, with ``_distance``."""
+    def nearest(
+        self, vector: np.ndarray, limit: int, filters: Sequence[Filter] = (), refine: int = REFINE
+    ) -> list[tuple[str, int, float]]:
+        """Return the chunks whose vectors are nearest by cosine, best first.
+
+        Parameters
+        ----------
+        vector : numpy.ndarray
+            float32, shape (dimension,).
+        limit : int
+            Most chunks.
+        filters : sequence of Filter
+            All must fit.
+        refine : int
+            How many times more candidates of an index are compared in full.
+
+        Returns
+        -------
+        list of (str, int, float)
+            Key, place in the table (for `chosen`) and cosine of each.
+        """
 
         def look(handle: Table) -> pa.Table:
             query = handle.search(vector, vector_column_name=VECTOR, query_type="vector")
-            query = query.distance_type(METRIC).nprobes(PROBES).refine_factor(REFINE)
-            return self._narrowed(query, handle, filters, limit, "_distance")
+            query = query.distance_type(METRIC).nprobes(PROBES).refine_factor(refine)
+            return _narrowed(query, handle, filters, limit, "_distance")
 
-        return _found(self._connection.reading(self.table, look))
+        found = self._connection.reading(self.table, look)
+        return [(key, place, 1.0 - distance) for key, place, distance in _triples(found, "_distance")]
 
-    def matching(self, words: str, limit: int, filters: Sequence[Filter] = ()) -> list[dict[str, Any]]:
-        """Return the chunks that hold most of the words (BM25), best first, with ``_score``."""
+    def matching(
+        self, words: str, limit: int, filters: Sequence[Filter] = ()
+    ) -> list[tuple[str, int, float]]:
+        """Return the chunks that hold most of the words, best first, with BM25; like `nearest`."""
 
         def look(handle: Table) -> pa.Table:
             from lancedb.query import MatchQuery
 
             # An object and not a text: nothing in it is read as query syntax.
             query = handle.search(MatchQuery(words, TEXT), query_type="fts")
-            return self._narrowed(query, handle, filters, limit, "_score")
+            return _narrowed(query, handle, filters, limit, "_score")
 
-        return _found(self._connection.reading(self.table, look))
+        return _triples(self._connection.reading(self.table, look), "_score")
 
-    def _narrowed(
-        self, query: Any, handle: Table, filters: Sequence[Filter], limit: int, score: str
-    ) -> pa.Table:
-        condition = condition_of(filters, metadata_types(handle.schema))
-        if condition:
-            query = query.where(condition, prefilter=True)
-        left_out = {VECTOR, "document_digest", "created_at", "created_by", "site"}
-        names = [name for name in handle.schema.names if name not in left_out]
-        return query.select([*names, score]).limit(limit).to_arrow()
+    def chosen(self, places: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+        """Return chunks by key; their ``metadata`` holds the columns that have a value.
+
+        Parameters
+        ----------
+        places : mapping of str to int
+            Key to place, as a search returned them. Upkeep may have moved a row since: then it is
+            found by its key, and left out if it is gone.
+        """
+
+        def look(handle: Table) -> pa.Table:
+            left_out = {VECTOR, "document_digest", "created_at", "created_by", "site"}
+            names = [name for name in handle.schema.names if name not in left_out]
+            return handle.take_row_ids(list(places.values())).select(names).to_arrow()
+
+        found: dict[str, dict[str, Any]] = {}
+        try:
+            rows = self._connection.reading(self.table, look)
+        except CatalogError:  # a place that is there no more
+            rows = None
+        for row in _shaped(rows):
+            found[row[ITEMS_KEY]] = row
+        missing = [key for key in places if key not in found]
+        for part in _parts(missing):
+            keys = ", ".join(map(sql_text, part))
+            for row in _shaped(self._connection.read(self.table, where=f"{ITEMS_KEY} IN ({keys})")):
+                found[row[ITEMS_KEY]] = row
+        return {key: found[key] for key in places if key in found}
 
 
 def _schema(dimension: int) -> pa.Schema:
@@ -368,13 +409,22 @@ def _checked(vectors: np.ndarray, length: int, dimension: int) -> np.ndarray:
     return vectors
 
 
-def _found(rows: pa.Table | None) -> list[dict[str, Any]]:
-    found = []
+def _narrowed(query: Any, handle: Table, filters: Sequence[Filter], limit: int, score: str) -> pa.Table:
+    condition = condition_of(filters, metadata_types(handle.schema)) if filters else ""
+    if condition:
+        query = query.where(condition, prefilter=True)
+    return query.select([ITEMS_KEY, score]).with_row_id(True).limit(limit).to_arrow()
+
+
+def _triples(rows: pa.Table | None, score: str) -> list[tuple[str, int, float]]:
+    if rows is None:
+        return []
+    columns = (rows[name].to_pylist() for name in (ITEMS_KEY, "_rowid", score))
+    return list(zip(*columns, strict=True))
+
+
+def _shaped(rows: pa.Table | None) -> Iterator[dict[str, Any]]:
     for row in rows_of(rows):
-        metadata = {
-            metadata_name(name): row.pop(name) for name in list(row) if name.startswith(METADATA_PREFIX)
-        }
-        found.append(
-            row | {"metadata": {name: value for name, value in metadata.items() if value is not None}}
-        )
-    return found
+        metadata = {name: row.pop(name) for name in list(row) if name.startswith(METADATA_PREFIX)}
+        known = {metadata_name(name): value for name, value in metadata.items() if value is not None}
+        yield row | {"metadata": known}

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from jupyter_llmops.catalog.items import Items
 
 Row = dict[str, Any]
+Found = tuple[str, int, float]
 How = Literal["hybrid", "vector", "text"]
 MOST = 1_000
 # Reciprocal rank fusion: "k = 60 was near-optimal, but the choice is not critical"
 # (Cormack, Clarke and Büttcher, SIGIR 2009).
 RRF_CONSTANT = 60
 # How deep each of the two rankings is read: a passage that both know comes before the first of one.
-DEPTH = 50
+DEPTH = 30
+# With so many candidates an index need not look at five times more of them again.
+REFINE_DEEP = 2
 # What is read of a long query: an encoder cuts it anyway, and thousands of words find everything.
 QUERY_CHARACTERS, WORDS_CHARACTERS = 20_000, 2_000
 
@@ -114,26 +117,35 @@ def ranked(
         The query, as text and as a vector; the vector may be None for ``how="text"``.
     """
     if how == "text" or vector is None:
-        return [(row, float(row["_score"])) for row in items.matching(words, k, filters)]
-    if how == "vector":
-        return [(row, 1.0 - float(row["_distance"])) for row in items.nearest(vector, k, filters)]
-    depth = max(DEPTH, 2 * k)
-    near, worded = items.nearest(vector, depth, filters), items.matching(words, depth, filters)
-    return fused(near, worded)[:k]
+        best = items.matching(words, k, filters)
+    elif how == "vector":
+        best = items.nearest(vector, k, filters)
+    else:
+        depth = max(DEPTH, 2 * k)
+        near = items.nearest(vector, depth, filters, refine=REFINE_DEEP)
+        best = fused(near, items.matching(words, depth, filters))[:k]
+    rows = items.chosen({key: place for key, place, _ in best})
+    return [(rows[key], score) for key, _, score in best if key in rows]
 
 
-def fused(*rankings: Sequence[Row]) -> list[tuple[Row, float]]:
-    """Return the rows of several rankings by the sum of their reciprocal ranks, best first."""
-    rows: dict[str, Row] = {}
+def fused(*rankings: Sequence[Found]) -> list[Found]:
+    """Return the chunks of several rankings by the sum of their reciprocal ranks, best first.
+
+    Parameters
+    ----------
+    rankings : sequences of (str, int, float)
+        Key, place and score of each chunk, best first; only the order counts.
+    """
+    places: dict[str, int] = {}
     scores: dict[str, float] = {}
     for ranking in rankings:
-        for rank, row in enumerate(ranking, start=1):
-            rows.setdefault(row["id"], row)
-            scores[row["id"]] = scores.get(row["id"], 0.0) + 1 / (RRF_CONSTANT + rank)
+        for rank, (key, place, _) in enumerate(ranking, start=1):
+            places[key] = place
+            scores[key] = scores.get(key, 0.0) + 1 / (RRF_CONSTANT + rank)
     highest = len(rankings) / (RRF_CONSTANT + 1)
     # Equal scores are ordered by key, so that the same search shows the same passages.
-    best = sorted(rows, key=lambda key: (-scores[key], key))
-    return [(rows[key], scores[key] / highest) for key in best]
+    best = sorted(places, key=lambda key: (-scores[key], key))
+    return [(key, places[key], scores[key] / highest) for key in best]
 
 
 def check(query: str, k: int, how: str) -> None:
