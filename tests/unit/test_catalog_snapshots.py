@@ -11,6 +11,7 @@ from jupyter_llmops.catalog.connection import Connection
 from jupyter_llmops.catalog.schemas import ITEMS_PREFIX, KEYS, LEASES, SNAPSHOTS
 from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.records.model import Model
+from s3_server import S3Bucket
 
 ITEMS = f"{ITEMS_PREFIX}0123"
 
@@ -221,3 +222,29 @@ def test_a_snapshot_that_fails_takes_its_branches_away(
     assert {table: catalog._connection.branches(table) for table in ("prompts", "models", ITEMS)} == {
         "prompts": [], "models": [], ITEMS: []
     }  # fmt: skip
+
+
+def test_snapshots_and_upkeep_in_a_bucket(s3_bucket: S3Bucket) -> None:
+    catalog = Catalog(s3_bucket.location, site="lab", user="ada", retention=timedelta(0))
+    fill(catalog)
+    made = catalog.snapshots.create("v1")
+    catalog.prompts.publish("greeting", "second")
+    catalog._connection.writing(ITEMS, lambda handle: handle.delete("id != 'i1'"))
+    assert set(catalog.optimize(after=1)) >= {"prompts", ITEMS}
+
+    then = Catalog(s3_bucket.location, site="lab", user="bob", snapshot="v1")
+    assert then.prompts.get("greeting").template == "first"
+    assert then._connection.count(ITEMS) == 20
+    with pytest.raises(CatalogError, match=r"^'v1' is a snapshot: read only"):
+        then.prompts.publish("greeting", "third")
+    assert catalog.snapshots.list() == [made]
+    assert catalog.prompts.get("greeting").template == "second"
+    assert catalog._connection.count(ITEMS) == 1
+    # One holds the lease of upkeep here, too, and lets it go.
+    first, second = catalog.upkeep._leases, then.upkeep._leases
+    assert first.acquire("upkeep", "a", 60)
+    assert second.holder("upkeep") == ""  # the leases are no part of a snapshot
+    other = Catalog(s3_bucket.location, site="lab", user="eve")
+    assert not other.upkeep._leases.acquire("upkeep", "b", 60)
+    first.release("upkeep", "a")
+    assert other.upkeep._leases.acquire("upkeep", "b", 60)
