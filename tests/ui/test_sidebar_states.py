@@ -15,7 +15,7 @@ from ui.workbench import Workbench
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-SECTIONS = ("gpus", "models", "prompts", "runs")
+SECTIONS = ("gpus", "models", "prompts", "collections", "runs")
 NARROW = 280
 
 
@@ -74,8 +74,10 @@ def top(locator: Locator) -> float:
 
 
 def test_every_section_lists_its_records_with_a_count(filled: Workbench) -> None:
-    expect(filled.sidebar.locator("h3")).to_have_text(["GPUs2", "Models4", "Prompts4", "Runs8"])
-    expect(row(filled, "models", "smollm2-135m-instruct")).to_contain_text("135 M weights89.6 MiB")
+    expect(filled.sidebar.locator("h3")).to_have_text(
+        ["GPUs2", "Models4", "Prompts4", "Collections3", "Runs8"]
+    )
+    expect(row(filled, "models", "smollm2-135m-instruct")).to_contain_text("cheap135 M weights89.6 MiB")
     expect(row(filled, "prompts", "summarise-ticket")).to_contain_text("v412 min ago")
     expect(row(filled, "runs", "2f4c8d1e2b3a4956")).to_contain_text("ok · 56 tokens · cache · triage.ipynb")
     expect(filled.sidebar.get_by_text("Live", exact=True)).to_be_visible()
@@ -84,9 +86,12 @@ def test_every_section_lists_its_records_with_a_count(filled: Workbench) -> None
 def test_the_catalog_is_shortened_and_whole_on_hover(filled: Workbench) -> None:
     shown = filled.sidebar.get_by_text("…/support-bot/.llmops")
     expect(shown).to_be_visible()
-    expect(filled.sidebar.locator(".jp-LLMOps-catalog")).to_have_attribute(
-        "title", "Catalog: /home/ada/projects/support-bot/.llmops"
-    )
+    explained = filled.sidebar.locator(".jp-LLMOps-catalog").get_attribute("title") or ""
+    assert explained.splitlines() == [
+        "Catalog: /home/ada/projects/support-bot/.llmops",
+        "Your own: /home/ada/.local/share/jupyter/llmops/catalog",
+        "What others change shows within 500 ms.",
+    ]
 
 
 def test_a_relative_time_has_the_exact_one_on_hover(filled: Workbench) -> None:
@@ -159,11 +164,14 @@ def test_markup_in_a_record_is_shown_not_run(filled: Workbench) -> None:
 
 
 def test_empty_lists_say_what_to_type(jupyter: Jupyter, workbench: OpenWorkbench) -> None:
-    jupyter.show(models={"models": []}, prompts={"prompts": []}, runs={"runs": []})
+    jupyter.show(
+        models={"models": []}, prompts={"prompts": []}, collections={"collections": []}, runs={"runs": []}
+    )
     lab = workbench(jupyter)
     lab.open()
     expect(lab.section("models")).to_contain_text("%%prompt -m smollm2-135m-instruct")
     expect(lab.section("prompts")).to_contain_text("%%prompt -s NAME")
+    expect(lab.section("collections")).to_contain_text("%collections add NAME")
     expect(lab.section("runs")).to_contain_text("%load_ext jupyter_llmops")
     expect(lab.count("runs")).to_have_text("0")
 
@@ -171,9 +179,7 @@ def test_empty_lists_say_what_to_type(jupyter: Jupyter, workbench: OpenWorkbench
 def test_loading_keeps_the_place_of_what_comes(jupyter: Jupyter, lab: Workbench) -> None:
     before = {name: top(lab.section(name)) for name in SECTIONS}
     answers = samples.everything()
-    jupyter.show(
-        **{route: answers[route] | {"$wait": True} for route in ("gpus", "models", "prompts", "runs")}
-    )
+    jupyter.show(**{route: answers[route] | {"$wait": True} for route in SECTIONS})
     lab.reload()
     expect(lab.section("runs").get_by_label("Loading")).to_be_visible()
     assert lab.rows("models").count() == 0
@@ -216,10 +222,10 @@ def test_an_error_says_what_to_do_and_retry_reads_again(jupyter: Jupyter, workbe
 def test_an_answer_of_another_version_is_an_error_and_not_a_blank(
     jupyter: Jupyter, workbench: OpenWorkbench
 ) -> None:
-    jupyter.show(models={"models": None}, runs={"rows": []}, gpus={})
+    jupyter.show(models={"models": None}, collections={"collections": [{}]}, runs={"rows": []}, gpus={})
     lab = workbench(jupyter)
     lab.open()
-    for section in ("gpus", "models", "runs"):
+    for section in ("gpus", "models", "collections", "runs"):
         expect(lab.section(section).get_by_role("alert")).to_contain_text("does not understand")
     expect(lab.rows("prompts")).to_have_count(4)
 
@@ -250,11 +256,9 @@ def test_a_server_that_went_away_is_said_and_forgotten_when_it_is_back(
 
 
 def test_a_catalog_that_has_a_problem_says_so(jupyter: Jupyter, lab: Workbench) -> None:
-    catalog = {
-        "path": "/mnt/team/.llmops",
-        "writable": False,
-        "problem": "/mnt/team/.llmops is not writable.",
-    }
+    catalog = samples.catalog(
+        path="/mnt/team/.llmops", writable=False, problem="/mnt/team/.llmops is not writable."
+    )
     jupyter.show(status=samples.status(catalog=catalog))
     lab.sidebar.get_by_role("button", name="Read everything now").click()
     expect(lab.sidebar.get_by_role("note")).to_contain_text("/mnt/team/.llmops is not writable.")
