@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -12,6 +13,8 @@ from IPython.display import DisplayHandle, display
 
 # Redrawing more often only makes the browser work.
 SECONDS_BETWEEN_DRAWS = 0.08
+# A log file or a pipe keeps every line, so it gets few.
+SECONDS_BETWEEN_LINES = 5.0
 
 
 class LiveAnswer:
@@ -33,6 +36,7 @@ class LiveAnswer:
         self._drawn = 0.0
         self._handle: DisplayHandle | None = None
         self._mid_line = False
+        self._drawn_line = ""
 
     def __enter__(self) -> Self:
         return self
@@ -41,6 +45,7 @@ class LiveAnswer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._notebook:
+            self._wipe_line()
             if self._mid_line:
                 sys.stdout.write("\n")
             return
@@ -73,6 +78,7 @@ class LiveAnswer:
         rate = f" · {(self._pieces - 1) / elapsed:.0f} pieces/s" if elapsed > 0.5 else ""
         self._line = f"{self._pieces} pieces in {duration(elapsed)}{rate}"
         if not self._notebook:
+            self._wipe_line()
             sys.stdout.write(piece)
             sys.stdout.flush()
             self._mid_line = not piece.endswith("\n")
@@ -85,15 +91,35 @@ class LiveAnswer:
         return not self._notebook and self._pieces > 0
 
     def _refresh(self) -> None:
+        now = time.perf_counter()
         if not self._notebook:
             if not self._pieces:
-                percent = f" {100 * self._fraction:.0f} %" if self._fraction is not None else ""
-                sys.stderr.write(f"{self._line}{percent}\n")
+                self._write_line(now)
             return
-        now = time.perf_counter()
         if now - self._drawn >= SECONDS_BETWEEN_DRAWS:
             self._draw()
             self._drawn = now
+
+    def _write_line(self, now: float) -> None:
+        """Show the progress of a terminal: one line that changes, or now and then one of a log."""
+        percent = f" {100 * self._fraction:.0f} %" if self._fraction is not None else ""
+        if sys.stderr.isatty():
+            if self._drawn_line and now - self._drawn < SECONDS_BETWEEN_DRAWS:
+                return
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(f"\r\x1b[K{self._line[: width - len(percent)]}{percent}")
+            sys.stderr.flush()
+        elif not self._drawn_line or now - self._drawn >= SECONDS_BETWEEN_LINES:
+            sys.stderr.write(f"{self._line}{percent}\n")
+        else:
+            return
+        self._drawn, self._drawn_line = now, self._line
+
+    def _wipe_line(self) -> None:
+        if self._drawn_line and sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+        self._drawn_line = ""
 
     def _draw(self) -> None:
         from jupyter_llmops.display.completion import progress_html
