@@ -14,8 +14,12 @@ import pytest
 
 from jupyter_llmops.errors import InferenceError, MissingDependencyError, SettingsError
 from jupyter_llmops.inference import signing
+from jupyter_llmops.inference.scan import scan
 from jupyter_llmops.inference.signing import sign, trust
 from jupyter_llmops.inference.sources import digest_of, resolve
+from jupyter_llmops.records.model import Model
+from jupyter_llmops.settings import LLMOps
+from jupyter_llmops.workspace.parts import Parts
 
 
 @pytest.fixture(autouse=True)
@@ -223,6 +227,33 @@ def test_files_are_hashed_once_as_long_as_nothing_changed(
     os.utime(folder / "tokenizer.json", ns=(1, 1))
     with pytest.raises(InferenceError, match="does not fit"):
         signer_of(folder, tmp_path)
+
+
+def test_a_scan_names_the_signer_and_leaves_out_what_does_not_fit(
+    folder: Path, keys: Path, tmp_path: Path
+) -> None:
+    sign(folder, keys / "team.key")
+    trust([str(keys / "team.pem")])
+    problems: list[str] = []
+
+    def found() -> list[Model]:
+        place = [str(folder)]
+        return list(scan(place, site="here", models_folder=tmp_path / "models", on_problem=problems.append))
+
+    assert found()[0].signed_by == signer_of(folder, tmp_path)
+    (folder / "tokenizer.json").write_text("{}")
+    assert found() == []
+    assert "tokenizer.json was changed" in problems[0]
+
+
+def test_the_settings_decide_whom_to_trust(folder: Path, keys: Path, tmp_path: Path) -> None:
+    sign(folder, keys / "other.key")
+    settings = LLMOps(trusted_keys=[str(keys / "team.pem")], require_signed_models=True)
+    Parts(settings, tmp_path / "catalog")
+    with pytest.raises(InferenceError, match="not trusted here"):
+        signer_of(folder, tmp_path)
+    settings.trusted_keys = [str(keys / "other.pem")]  # %config LLMOps.trusted_keys = […]
+    assert "not verified" not in signer_of(folder, tmp_path)
 
 
 def _certificates(place: Path) -> tuple[Path, Path, Path]:

@@ -14,6 +14,8 @@ from jupyter_llmops.inference.scan.hub_cache import Found, find_in_hub_cache
 from jupyter_llmops.inference.scan.lineage import Lineage
 from jupyter_llmops.inference.scan.packages import find_in_packages
 from jupyter_llmops.inference.scan.reading import Reading, one_line, slug
+from jupyter_llmops.inference.signing import verify_signature
+from jupyter_llmops.inference.sources import files_in
 from jupyter_llmops.records.model import Model
 
 _DEFAULT_PLACES = ("packages", "hf")
@@ -134,10 +136,16 @@ def _read(local: list[Found], memory: Path, progress: Progress | None, report: P
         at.more(0)
         try:
             model = describe(found.path, Reading(memory, at.more))
+            signed_by = verify_signature(files_in(found.path), found.name or model.name)
         except LLMOpsError as error:
             report(one_line(error))
             continue
-        yield replace(model, name=found.name or model.name, source=found.source or model.source)
+        yield replace(
+            model,
+            name=found.name or model.name,
+            source=found.source or model.source,
+            signed_by=signed_by,
+        )
 
 
 class _Bytes:
