@@ -144,7 +144,7 @@ def prompt_files_text(files: PromptFiles) -> str:
     if not files.files:
         return f"{files.place} holds no prompts."
     rows = [[file.outcome, file.file, _reference(file), file.note] for file in files.files]
-    return text_table(["", "file", "prompt", ""], rows) + f"\n{_count(files)}"
+    return text_table(["outcome", "file", "prompt", "note"], rows) + f"\n{_count(files)}"
 
 
 def prompt_files_html(files: PromptFiles) -> str:
@@ -160,7 +160,7 @@ def prompt_files_html(files: PromptFiles) -> str:
         ]
         for file in files.files
     ]
-    return table(["", "file", "prompt", ""], rows, caption=_count(files))
+    return table(["outcome", "file", "prompt", "note"], rows, caption=_count(files))
 
 
 def _reference(file: PromptFile) -> str:

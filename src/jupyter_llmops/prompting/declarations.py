@@ -196,13 +196,16 @@ def _wrong(variable: Variable, value: object) -> TemplateError:
     right = {
         "str": "'cats'", "int": "3", "float": "0.5", "bool": "true", "list": "[1, 2]", "dict": '{"a": 1}', "any": "1",
     }  # fmt: skip
-    article = "an" if variable.type == "int" else "a"
     # An error stays in the notebook: what a secret may be is not shown.
     shown = "what it was given" if name_strength(variable.name) else _short(value)
     return TemplateError(
-        f"The variable {variable.name!r} is {article} {variable.type}, not {shown}, a {type(value).__name__}.",
+        f"The variable {variable.name!r} is {_a(variable.type)}, and {shown} is {_a(type(value).__name__)}.",
         f"Give one, e.g. {variable.name}={right[variable.type]}.",
     )
+
+
+def _a(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def _declared_name(node: ast.expr, text: str) -> str:

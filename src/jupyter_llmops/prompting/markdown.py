@@ -108,7 +108,9 @@ def file_stem(name: str) -> str:
     stem = _UNSAFE.sub("-", unicodedata.normalize("NFC", name)).strip("-.")
     while len(stem.encode()) > _LONGEST_STEM:
         stem = stem[:-1]
-    if stem == name and stem.partition(".")[0].casefold() not in _DEVICES:
+    if stem.partition(".")[0].casefold() in _DEVICES:
+        stem = f"prompt-{stem}"
+    if stem == name:
         return stem
     return f"{stem or 'prompt'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MLFLOW = "mlflow:"
 # The longest prompt and front matter in UTF-8.
 _LARGEST_FILE = 48_000_000
+_SECONDS_BETWEEN_WORDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class PromptExchange(PromptRegistry):
         if not folder.is_dir():
             raise UsageError(f"There is no folder {str(source)!r}.", "Type %prompts import FOLDER.")
         waiting, results = _read_folder(folder)
-        done = 0
+        told, done, total = time.monotonic(), 0, len(waiting)
         # A prompt comes after those that it includes: what misses one is tried again after the others.
         while waiting:
             left: list[tuple[_Waiting, LLMOpsError]] = []
@@ -129,8 +131,9 @@ class PromptExchange(PromptRegistry):
                 except LLMOpsError as error:
                     results.append(_problem(item, error))
                 done += 1
-                if progress:
-                    progress(f"Importing {item.file}", min(1.0, done / (len(results) + len(left) + 1)))
+                if progress and time.monotonic() - told > _SECONDS_BETWEEN_WORDS:
+                    progress(f"Importing {item.file}", min(1.0, done / total))
+                    told = time.monotonic()
             if len(left) == len(waiting):
                 results += [_problem(item, error) for item, error in left]
                 break
