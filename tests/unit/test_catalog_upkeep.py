@@ -63,6 +63,30 @@ def test_what_is_due_is_joined_and_cleaned_once(catalog: Catalog) -> None:
     assert catalog.marks() == before, "upkeep with nothing to do must not commit"
 
 
+def test_the_last_pieces_of_a_burst_are_joined_when_it_is_over(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "COMMITS_BEFORE_QUIET", 4)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    look(catalog)
+    publish(catalog, 3)
+    assert look(catalog) == []
+    now += 40
+    publish(catalog, 3)
+    assert look(catalog) == []
+    now += 40  # only now it was quiet for that long
+    assert look(catalog) == []
+    now += 30
+    assert look(catalog) == ["prompts"]
+    assert catalog._connection.fragments("prompts") == 1
+    before = catalog.marks()
+    for _ in range(4):
+        now += 100
+        assert look(catalog) == []
+    assert catalog.marks() == before
+
+
 def test_rows_that_are_replaced_count_too(catalog: Catalog) -> None:
     """They leave one piece however often they are replaced, but every time a version."""
     from jupyter_llmops.catalog.leases import Leases

@@ -21,6 +21,9 @@ from jupyter_llmops.catalog.snapshots import drop_orphans
 from jupyter_llmops.errors import CatalogError
 
 COMMITS_BETWEEN_UPKEEP = 200
+# A burst of commits that has ended leaves its last pieces for good, unless they are joined then.
+COMMITS_BEFORE_QUIET = 20
+QUIET_SECONDS = 60.0
 # A reader may still be busy with a version that upkeep has just replaced.
 RETENTION = timedelta(hours=1)
 # So many versions that a former upkeep had to leave for a while are worth cleaning.
@@ -58,6 +61,7 @@ class Upkeep:
         self._marks: dict[str, int] | None = None
         self._versions: dict[str, int] = {}
         self._clean_at: dict[str, float] = {}
+        self._quiet_at: dict[str, float] = {}
         self._next_look = 0.0
 
     def look(self, marks: Mapping[str, int]) -> list[str]:
@@ -87,13 +91,15 @@ class Upkeep:
             self._marks = self._seen_before(marks, now)
         stale = {table for table in marks if self._is_stale(table, now)}
         changed = {table for table, mark in marks.items() if mark != self._marks.get(table, 0)}
-        if not changed | stale:
+        quiet = {table for table, since in self._quiet_at.items() if since <= now} - changed
+        if not changed | stale | quiet:
             return []
         self._next_look = now + (
             _LOOK_SECONDS if self._connection.location.is_local else _BUCKET_LOOK_SECONDS
         )
         due, failures = self._each(sorted(changed - stale), self._is_due)
-        due = sorted({*due, *stale})
+        settled, failed = self._each(sorted(quiet - stale), self._has_settled)
+        due, failures = sorted({*due, *stale, *settled}), failures | failed
         done: list[str] = []
         if due:
             if not self._leases.acquire(UPKEEP, self._holder, UPKEEP_SECONDS):
@@ -105,6 +111,9 @@ class Upkeep:
                 self._leases.release(UPKEEP, self._holder)
             failures |= failed
         self._marks |= {table: marks[table] for table in changed - set(failures)}
+        self._quiet_at |= dict.fromkeys(changed - set(done), now + QUIET_SECONDS)
+        for table in quiet - changed:
+            del self._quiet_at[table]
         for failure in failures.values():
             raise failure
         return done
@@ -138,6 +147,9 @@ class Upkeep:
         if self._connection.fragments(table) >= after or self._litter(table) >= after:
             return True
         return table.startswith(ITEMS_PREFIX) and needs_indexes(self._connection, table)
+
+    def _has_settled(self, table: str) -> bool:
+        return self._connection.fragments(table) >= COMMITS_BEFORE_QUIET
 
     def _is_stale(self, table: str, now: float) -> bool:
         """Return whether versions can go now that an upkeep had to leave for their readers."""
