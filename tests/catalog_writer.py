@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from jupyter_llmops.catalog import Catalog
-from jupyter_llmops.errors import UsageError
+from jupyter_llmops.errors import ConflictError, UsageError
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.run import Run
 
@@ -63,12 +63,13 @@ def runs(catalog: Catalog, writer: str, number: int) -> object:
 
 
 def everything(catalog: Catalog, writer: str, number: int) -> object:
-    """Create the catalog, add a contested model, publish the same content, publish new content."""
+    """Create the catalog, add a contested model, publish the same content, publish new content, move an alias."""
     return [
         catalog.migrate(),
         models(catalog, writer, number),
         same_content(catalog, writer, number),
         same_name(catalog, writer, number),
+        alias(catalog, writer, number),
     ]
 
 
@@ -98,6 +99,17 @@ def whole(catalog: Catalog, writer: str, number: int) -> object:
         counter(catalog, writer, number),
         runs(catalog, writer, number),
     ]
+
+
+def alias(catalog: Catalog, writer: str, number: int) -> object:
+    """Move the one alias that every writer moves, from where it was seen last."""
+    while True:
+        seen = max((move.revision for move in catalog.models.aliases()), default=0)
+        try:
+            move = catalog.changes.move("model", "", "alias:prod", f"{writer} {number}", expected=seen)
+        except ConflictError:
+            continue
+        return move.revision
 
 
 WRITES: dict[str, Callable[[Catalog, str, int], object]] = {

@@ -71,3 +71,9 @@ def test_8_writers_at_once_lose_nothing_and_double_nothing(catalog: Catalog) -> 
     assert [prompt.version for prompt in shared] == list(range(1, 8 * count + 1))
     promised = {answer[3]: f"{writer} {number}" for writer, number, answer in answers}
     assert promised == {prompt.version: prompt.template for prompt in shared}
+
+    # Every acknowledged move of the alias has a revision of its own, without gaps, and is in the history.
+    history = catalog.models.history("prod")
+    assert [move.revision for move in history] == list(range(1, 8 * count + 1))
+    moved = {answer[4]: (f"{writer} {number}", writer) for writer, number, answer in answers}
+    assert moved == {move.revision: (move.value, move.created_by) for move in history}
