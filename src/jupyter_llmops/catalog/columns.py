@@ -109,8 +109,14 @@ def _one(condition: Filter, known: Mapping[str, str]) -> str:
             f"The collection has no column {condition.column!r} to filter by.",
             (f"Did you mean {near[0]!r}? " if near else "") + f"It has {', '.join(sorted(types))}.",
         )
+    kind = types[condition.column]
     column = condition.column if condition.column in BUILT_IN else f"`{metadata_column(condition.column)}`"
-    comparison = f"{column} {condition.operator} {_literal(condition, types[condition.column])}"
+    literal = _literal(condition, kind)
+    # Lance compares whole numbers with whole numbers only.
+    compared = (
+        f"CAST({column} AS DOUBLE)" if kind == "int64" and not literal.lstrip("-").isdigit() else column
+    )
+    comparison = f"{compared} {condition.operator} {literal}"
     return f"({comparison} OR {column} IS NULL)" if condition.operator == "!=" else f"({comparison})"
 
 

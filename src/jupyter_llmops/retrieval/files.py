@@ -136,9 +136,11 @@ def read_document(path: Path, name: str) -> Document:
 
 def _notebook(text: str, name: str) -> Document:
     import nbformat
+    from nbformat import reader
 
     try:
-        cells = nbformat.reads(text, as_version=4).cells  # type: ignore[no-untyped-call]
+        # Not `nbformat.reads`, which validates all of it and logs what is wrong with cells we don't read.
+        cells = nbformat.convert(reader.reads(text), 4).cells  # type: ignore[no-untyped-call]
     except Exception as error:  # nbformat raises its own, jsonschema's, KeyError and AttributeError
         raise ValueError(f"it is no notebook ({type(error).__name__})") from error
     pieces: list[str] = []
