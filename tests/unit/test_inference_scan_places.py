@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_llmops.errors import ModelNotAvailableError
+from jupyter_llmops.errors import ModelNotAvailableError, UsageError
 from jupyter_llmops.inference import manifest
 from jupyter_llmops.inference.scan import scan
 from jupyter_llmops.inference.sources import digest_of, locate
@@ -185,6 +185,19 @@ def test_a_broken_model_is_a_problem_and_not_the_end(
     for name in ("a-cut.gguf", "b-rows.pkl", "c-broken", "nowhere", "gopher:x"):
         assert name in said
     assert all("\n" not in problem for problem in found.problems)
+
+
+def test_files_of_data_are_one_line(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.pkl").write_bytes(pickle.dumps([number]))
+    (problem,) = Scan(tmp_path, folder=tmp_path / "models").problems
+    assert "0.pkl is a pickle of data" in problem
+    assert "4 more files" in problem
+
+
+def test_a_key_in_place_of_its_name_ends_the_scan_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="never the secret itself"):
+        Scan("https://host/v1", folder=tmp_path, credential="sk-4f6a")
 
 
 def test_names_of_one_scan_differ(tiny_gguf: Path, tmp_path: Path) -> None:

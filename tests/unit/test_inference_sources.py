@@ -54,6 +54,14 @@ def test_a_folder_describes_itself(tiny_folder: Path) -> None:
     assert model.source == f"folder:{tiny_folder}"
 
 
+def test_what_can_not_answer_prompts_says_its_kind(tmp_path: Path) -> None:
+    (tmp_path / "spam.joblib").write_bytes(b"never read")
+    assert resolve(str(tmp_path / "spam.joblib")).kind == "classic"
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    assert resolve(str(tmp_path)).kind == "adapter"
+
+
 def test_a_folder_of_pickles_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")

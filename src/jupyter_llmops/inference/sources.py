@@ -142,7 +142,7 @@ def resolve(name: str, catalog_models: Callable[[], Iterable[Model]] = tuple) ->
         if composed in model.aliases:
             return model
     path = _expanded(name)
-    if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
+    if path.is_dir() or (path.suffix in {".gguf", *CLASSIC_SUFFIXES} and path.is_file()):
         return _described(path.resolve())
     if _HUB_NAME.fullmatch(name):
         return Model(name=name, kind="llm", source=f"hub:{name}")
@@ -257,20 +257,20 @@ def files_in(path: Path) -> ModelFiles:
     if not adapter and (not (path / "config.json").is_file() or ".safetensors" not in suffixes):
         raise InferenceError(
             f"The folder {path} is not a model.",
-            "It needs config.json and *.safetensors (or one .gguf file).",
+            "It needs config.json and *.safetensors, an adapter's files, or one .gguf file.",
         )
     return ModelFiles("folder", path, tuple(item for item in here if item.suffix in _MODEL_SUFFIXES))
 
 
 def read_config(files: ModelFiles) -> dict[str, Any]:
-    """Return config.json of a folder; empty for a GGUF file.
+    """Return config.json of a folder; empty for a file.
 
     Raises
     ------
     InferenceError
         It is not JSON.
     """
-    if files.kind == "gguf":
+    if files.kind != "folder":
         return {}
     try:
         config = json.loads((files.path / "config.json").read_text(encoding="utf-8"))
@@ -367,11 +367,13 @@ def _in_package(model: Model, package: str) -> ModelFiles:
 
 def _described(path: Path) -> Model:
     files = files_in(path)
-    config = read_config(files)
+    adapter = files.kind == "folder" and not (path / "config.json").is_file()
+    config = {} if adapter else read_config(files)
     context = config.get("max_position_embeddings")
+    encoder = (path / "modules.json").is_file()
     return Model(
         name=str(path),
-        kind="encoder" if (path / "modules.json").is_file() else "llm",
+        kind="adapter" if adapter else "classic" if files.kind == "file" else "encoder" if encoder else "llm",
         source=f"folder:{path}",
         family=str(config.get("model_type", "")),
         context_length=context if isinstance(context, int) else None,

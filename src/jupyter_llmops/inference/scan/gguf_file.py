@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from jupyter_llmops.errors import InferenceError
 from jupyter_llmops.inference.scan.card import read_card, spdx
-from jupyter_llmops.inference.scan.reading import Reading, count, name_of, one_line, text
+from jupyter_llmops.inference.scan.reading import NotAModelError, Reading, count, name_of, one_line, text
 from jupyter_llmops.inference.sources import files_in
 from jupyter_llmops.records.model import Model, ModelKind
 
@@ -56,7 +56,7 @@ def describe_gguf(path: Path, reading: Reading) -> Model:
     fields, weights = headers[0].fields, sum((header.weights for header in headers), Counter())
     family = text(fields.get("general.architecture"))
     if family == "clip" or text(fields.get("general.type")) == "mmproj":
-        raise InferenceError(f"The file {path} is the picture part of another model, no model of its own.")
+        raise NotAModelError(f"The file {path} is the picture part of another model, no model of its own.")
     manifest, digest, size = reading.manifest(path.parent, parts)
     name = path.with_name(_PART.sub(".gguf", path.name))
     return Model(

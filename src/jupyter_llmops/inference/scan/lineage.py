@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from jupyter_llmops.errors import LLMOpsError
+from jupyter_llmops.inference.engine import Progress
 from jupyter_llmops.inference.scan.reading import one_line
 from jupyter_llmops.inference.sources import digest_of, packaged_hub_ids, resolve
 from jupyter_llmops.records.model import Model
@@ -43,7 +44,9 @@ class Lineage:
         """Return the digest of a base by its name, hub id or path; empty where it is not known."""
         return self._digests.get(base.casefold(), "") if base else ""
 
-    def look_up(self, model: Model, on_problem: Callable[[str], None]) -> str:
+    def look_up(
+        self, model: Model, on_problem: Callable[[str], None], progress: Progress | None = None
+    ) -> str:
         """Return the digest of a base that is on this machine and was not scanned; empty where it is not.
 
         Parameters
@@ -52,12 +55,18 @@ class Lineage:
             With `base`.
         on_problem : callable
             Told in one line when the base is here and can't be read.
+        progress : callable, optional
+            Told that the base is read.
         """
+        path = Path(model.base)
+        if not path.is_absolute() and path.exists():
+            return ""  # a hub id that is a folder's name too: that folder need not be the base
         try:
-            base = resolve(model.base)
-            digest = digest_of(base, self._memory.parent, offline=True).digest
+            digest = digest_of(
+                resolve(model.base), self._memory.parent, offline=True, progress=progress
+            ).digest
         except LLMOpsError as error:
-            if Path(model.base).exists():
+            if path.exists():
                 on_problem(f"The base of {model.name} can't be read: {one_line(error)}")
             return ""
         self._digests[model.base.casefold()] = digest

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from jupyter_llmops.errors import InferenceError
 from jupyter_llmops.inference.scan.card import read_card
-from jupyter_llmops.inference.scan.reading import Reading, name_of, one_line
+from jupyter_llmops.inference.scan.reading import NotAModelError, Reading, name_of, one_line
 from jupyter_llmops.inference.sources import files_in
 from jupyter_llmops.records.model import Model
 
@@ -101,7 +101,7 @@ def describe_pickle(path: Path, reading: Reading) -> Model:
         )
     models = estimators(contents.names)
     if not models and contents.complete:
-        raise InferenceError(f"The file {path} is a pickle of data, not of a model.")
+        raise NotAModelError(f"The file {path} is a pickle of data, not of a model.")
     manifest, digest, size = reading.manifest(path.parent, files_in(path).files)
     said = f"Names {', '.join(models)}" if models else "Its classes are not known"
     return Model(

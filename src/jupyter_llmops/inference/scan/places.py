@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from jupyter_llmops.errors import LLMOpsError
+from jupyter_llmops.inference.credentials import check_reference
 from jupyter_llmops.inference.engine import Progress
 from jupyter_llmops.inference.scan.finding import describe, find, size_of
 from jupyter_llmops.inference.scan.hub_cache import Found, find_in_hub_cache
 from jupyter_llmops.inference.scan.lineage import Lineage
 from jupyter_llmops.inference.scan.packages import find_in_packages
-from jupyter_llmops.inference.scan.reading import Reading, one_line, slug
+from jupyter_llmops.inference.scan.reading import NotAModelError, Reading, one_line, slug
 from jupyter_llmops.inference.signing import verify_signature
 from jupyter_llmops.inference.sources import files_in
 from jupyter_llmops.records.model import Model
@@ -57,7 +58,13 @@ def scan(
     ------
     Model
         With a name that is unique in this scan. One whose base is not known yet comes last.
+
+    Raises
+    ------
+    UsageError
+        The credential is no reference to a secret.
     """
+    check_reference(credential)
     report = on_problem or (lambda _: None)
     names = _Names()
     lineage = Lineage(known, models_folder / "digests")
@@ -70,7 +77,9 @@ def scan(
         else:
             yield replace(named, base_digest=named.base_digest or lineage.digest_of(named.base))
     for model in waiting:
-        yield replace(model, base_digest=lineage.digest_of(model.base) or lineage.look_up(model, report))
+        yield replace(
+            model, base_digest=lineage.digest_of(model.base) or lineage.look_up(model, report, progress)
+        )
 
 
 def _described(
@@ -129,6 +138,7 @@ def _read(local: list[Found], memory: Path, progress: Progress | None, report: P
     unique = {found.path: found for found in reversed(local)}
     ordered = list(reversed(unique.values()))
     sizes = [size_of(found.path) for found in ordered]
+    others: list[NotAModelError] = []
     before, total = [0, *itertools.accumulate(sizes)], max(sum(sizes), 1)
     for index, found in enumerate(ordered):
         doing = f"Reading {found.name or found.path.name} ({index + 1} of {len(ordered)})"
@@ -137,6 +147,9 @@ def _read(local: list[Found], memory: Path, progress: Progress | None, report: P
         try:
             model = describe(found.path, Reading(memory, at.more))
             signed_by = verify_signature(files_in(found.path), found.name or model.name)
+        except NotAModelError as error:
+            others.append(error)
+            continue
         except LLMOpsError as error:
             report(one_line(error))
             continue
@@ -145,6 +158,11 @@ def _read(local: list[Found], memory: Path, progress: Progress | None, report: P
             name=found.name or model.name,
             source=found.source or model.source,
             signed_by=signed_by,
+        )
+    if others:
+        report(
+            one_line(others[0])
+            + (f" {len(others) - 1} more files are no models either." if others[1:] else "")
         )
 
 

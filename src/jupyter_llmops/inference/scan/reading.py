@@ -14,6 +14,11 @@ from jupyter_llmops.errors import InferenceError
 from jupyter_llmops.inference.manifest import digest_of_files, model_files
 from jupyter_llmops.records.model import ModelFile
 
+
+class NotAModelError(InferenceError):
+    """A file that is whole and no model of its own: data, or a part of something else."""
+
+
 _MOST_JSON_BYTES = 32 << 20
 _NOT_IN_NAMES = re.compile(r"[^\w.+-]+")
 # Names of files and folders that say nothing: the folder above says more.
