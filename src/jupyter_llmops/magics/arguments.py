@@ -40,7 +40,7 @@ def parse(method: Any, line: str, shell: InteractiveShell) -> Namespace:
     except ValueError as error:
         raise UsageError(f"The line can't be read: {error}.", usage(method)) from None
     try:
-        arguments: Namespace = parser.parse_args(words)
+        arguments: Namespace = parser.parse_intermixed_args(words)  # options may stand anywhere
     except IPythonUsageError as error:
         raise UsageError(f"{_sentence(str(error))}", usage(method)) from None
     return arguments

@@ -211,12 +211,9 @@ class PromptRegistry(Finding):
         missing: dict[str, Prompt] = {}
         for included in prompt.includes:
             self._check_includable(included, missing)
-        for included in [*sorted(missing, key=lambda key: len(missing[key].includes)), ""]:
-            published = self._copy_prompt(missing[included] if included else prompt)
-        newest = self.own.prompts.get(prompt.name)
-        if newest.version == prompt.version:
-            # From now on the team's counts, until something newer is saved here.
-            self.own.changes.move("prompt", prompt.name, "published", prompt.version)
+        along = sorted(missing.values(), key=lambda found: len(found.includes))
+        for copied in (*along, prompt):
+            published = self._copy_prompt(copied)
         return published
 
     def _check_includable(self, reference: str, missing: dict[str, Prompt]) -> None:
@@ -261,6 +258,9 @@ class PromptRegistry(Finding):
             tags=prompt.tags or None,
             examples=prompt.examples or None,
         )
+        if self.own.prompts.get(prompt.name).version == prompt.version:
+            # From now on the team's counts, until something newer is saved here.
+            self.own.changes.move("prompt", prompt.name, "published", prompt.version)
         return self._prompt_changed(self.catalog, copied.name, copied.version)
 
     # -- within -------------------------------------------------------------------------------

@@ -193,10 +193,12 @@ class Prompts(Contexts, PromptExchange):
     def _save_prompt(
         self, name: str, template: str, said: SaveOptions, options: PromptOptions
     ) -> tuple[Prompt, bool]:
+        from jupyter_llmops.catalog.prompt_content import check_size
         from jupyter_llmops.prompting.messages import needs_of
 
         _check_names(options)
         _check_types(template, options)
+        check_size(template, options.get("system", ""))  # before looking for secrets, which takes longer
         system, model = options.get("system", ""), options.get("model", "")
         private = said.get("private", False) and self.own is not self.catalog
         description, tags = said.get("description", ""), checked_tags(said.get("tags", ()))
@@ -263,7 +265,7 @@ class Prompts(Contexts, PromptExchange):
         }
         version = split_reference(reference)[1] if reference else None
         options = {"system": prompt.system, "saved": prompt, "model": prompt.model, "parameters": values}
-        options["alias"] = version if isinstance(version, str) else ""
+        options["alias"] = version if isinstance(version, str) and version != "latest" else ""
         return cast("PromptOptions", options | {"declarations": prompt.declarations} | typed)
 
     def read_variables(
