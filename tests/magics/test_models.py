@@ -193,12 +193,20 @@ def test_a_found_name_that_is_taken_or_a_command_gets_another(
     assert sorted(found.model.name for found in scan.found) == ["prod-2", "scan-model", "tiny-2"]
 
 
-def test_find_looks_into_names_words_and_tags(notebook: Notebook, tiny: Path) -> None:
+def test_find_looks_into_names_words_and_tags(
+    notebook: Notebook, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_encoder(*_: object, **__: object) -> None:
+        raise InferenceError("There is no encoder here.")
+
+    monkeypatch.setattr(notebook.workspace, "encoder", no_encoder)
     assert names(notebook, "%models find TIN") == ["tiny"]
     assert names(notebook, "%models find for tests") == ["tiny"]
     notebook.run("%models describe tiny Sorts reviews --tag sentiment")
     assert names(notebook, "%models find sentiment") == ["tiny"]
     assert names(notebook, "%models find folder:") == ["tiny"]
+    assert names(notebook, "%models find reviews sorting") == ["tiny"]
+    assert names(notebook, "%models find nothing-like-it") == []
 
 
 def test_retired_models_are_hidden_but_usable(notebook: Notebook, tiny: Path) -> None:

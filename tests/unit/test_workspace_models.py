@@ -123,3 +123,26 @@ def test_a_private_model_is_nobody_elses(tmp_path: Path, monkeypatch: pytest.Mon
     assert "mine" not in bob("[model.name for model in ws.models()]")
     ada("ws.publish_model('mine')")
     assert "mine" in bob("[model.name for model in ws.models()]")
+
+
+def test_a_pulled_model_answers_as_the_one_that_was_pushed(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = Location.parse(tmp_path / "catalog")
+    folder = shutil.copytree(tiny_folder, tmp_path / "ada" / "tiny")
+    ada = SamePlace(location, tmp_path / "home-ada", "ada-laptop", monkeypatch)
+    bob = SamePlace(location, tmp_path / "home-bob", "gpu-1", monkeypatch)
+    for who in (ada, bob):
+        del who.workspace.__dict__["engine"]  # the real one
+    ask = "ws.prompt('ab', model='tiny', quantization='fp32', max_new_tokens=4, use_cache=False).text"
+    ada(f"ws.add_model('tiny', {str(folder)!r})")
+    expected = ada(ask)
+    ada("ws.push_model('tiny')")
+    shutil.rmtree(folder)
+    read: list[str] = []
+    monkeypatch.setattr(
+        "jupyter_llmops.inference.manifest._read_through", lambda path, _: read.append(str(path))
+    )
+    bob("ws.pull_model('tiny')")
+    assert bob(ask) == expected
+    assert read == [], "what was verified while it came was read again"

@@ -77,7 +77,7 @@ def file_digest(path: Path, memory: Path | None = None, on_bytes: Callable[[int]
     if seen in _known:
         return _known[seen]
     facts = {"path": place, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    note = memory / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json" if memory else None
+    note = _note(memory, place) if memory else None
     if note is not None:
         known = _read_note(note)
         if known is not None and all(known.get(name) == value for name, value in facts.items()):
@@ -90,6 +90,20 @@ def file_digest(path: Path, memory: Path | None = None, on_bytes: Callable[[int]
         if note is not None:
             _write_note(note, {**facts, "sha256": digest})
     return digest
+
+
+def remember(path: Path, sha256: str, memory: Path | None = None) -> None:
+    """Remember the digest of a file that was verified while it was written, so that it is not read again."""
+    status = path.stat()
+    place = str(path.absolute())
+    _known[place, status.st_size, status.st_mtime_ns] = sha256
+    if memory is not None:
+        facts = {"path": place, "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256}
+        _write_note(_note(memory, place), facts)
+
+
+def _note(memory: Path, place: str) -> Path:
+    return memory / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json"
 
 
 def _read_through(path: Path, on_bytes: Callable[[int], None] | None) -> str:

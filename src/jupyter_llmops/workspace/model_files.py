@@ -82,6 +82,7 @@ class ModelFiles(Models):
 
         from jupyter_llmops.catalog.model_rows import in_storage
         from jupyter_llmops.inference.at_hand import at_hand, pulled_folder, pulled_source
+        from jupyter_llmops.inference.manifest import remember
         from jupyter_llmops.inference.transfer import pull_files, pull_signature
 
         row, catalog = self.registered_model(name)
@@ -99,6 +100,8 @@ class ModelFiles(Models):
                 pull_files(catalog.objects, row, unfinished, progress=progress)
                 pull_signature(catalog.objects, row, unfinished)
                 unfinished.rename(target)
+                for file in row.files:
+                    remember(target / file.path, file.sha256, self.models_folder / "digests")
         pulled = catalog.models.add_place(row.name, pulled_source(row, self.models_folder))
         self.doorbell.ring("models")
         return at_hand(pulled, self.models_folder, site=self.settings.site, offline=True, progress=progress)

@@ -43,7 +43,7 @@ class Models(ModelAdding):
         return Listing("model", sorted(found, key=lambda m: (m.name.casefold(), m.name)), _ADD_HINT)
 
     def find_models(self, text: str, progress: Progress | None = None) -> Listing[Model]:
-        """Return the models that a text names, then those that are about it, best first.
+        """Return the models whose name holds a text; where none does, those whose words or meaning fit, best first.
 
         Parameters
         ----------
@@ -57,12 +57,14 @@ class Models(ModelAdding):
         wanted = " ".join(text.split()).casefold()
         if not wanted:
             return self.models()
-        # What is in the name comes before what is in the words about it.
         named = [name for name in listed if wanted in name.casefold()]
-        named += [name for name, words in texts.items() if wanted in words.casefold() and name not in named]
-        about = [] if named else self.find_names("model", texts, text, progress)
-        found = [listed[name] for name in [*named, *about] if name in listed]
-        return Listing("model", found, f"None is like {text!r}; %models lists all.")
+        hint = f"None is like {text!r}; %models lists all."
+        if named:  # whoever types a part of a name need not wait for an encoder
+            return Listing("model", [listed[name] for name in named], hint)
+        worded = [name for name, words in texts.items() if wanted in words.casefold()]
+        about = self.find_names("model", texts, text, progress)
+        found = [listed[name] for name in dict.fromkeys([*worded, *about]) if name in listed]
+        return Listing("model", found, f"{hint} {about.note}".strip())
 
     def show_model(self, name: str) -> Model:
         """Return one model with its places, aliases and the speeds that were measured anywhere.
