@@ -106,8 +106,8 @@ class Mixer:
             return ["", ""]
         document = self.random.choice(self.added)
         items = self.catalog.collections.items(COLLECTION)
-        (found,) = items.nearest(vector_of(f"{document} part 0"), 1)
-        return [document, found["document"]]
+        ((key, place, _),) = items.nearest(vector_of(f"{document} part 0"), 1)
+        return [document, items.chosen({key: place})[key]["document"]]
 
     def _put(self, document: str, text: str) -> None:
         import numpy as np
