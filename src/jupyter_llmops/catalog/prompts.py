@@ -350,7 +350,9 @@ class Prompts:
         said: dict[str, builtins.list[Change]] = {}
         for change in self._changes.current(NOUN, name=None if name is None else _composed(name)):
             said.setdefault(change.name, []).append(change)
-        return [_with_changes(prompt, said.get(prompt.name, [])) for prompt in prompts]
+        return [
+            _with_changes(prompt, said[prompt.name]) if prompt.name in said else prompt for prompt in prompts
+        ]
 
     def _unknown_version(self, name: str, version: str, *, alias: bool) -> UnknownNameError:
         numbers = [prompt.version for prompt in self.versions(name)]
