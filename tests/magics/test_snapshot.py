@@ -11,6 +11,7 @@ from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.magics.completer import candidates
 from jupyter_llmops.settings import LLMOps
 from jupyter_llmops.workspace import facade
+from jupyter_llmops.workspace.doctor import examine
 
 if TYPE_CHECKING:
     from fast_engine import FastEngine
@@ -44,6 +45,10 @@ def test_a_release_is_named_listed_and_opened_again(
     assert "2026-11" in notebook.shown(listing, "text/html")
 
     then = opened(notebook.engine, "2026-11")
+    assert then.status().catalog.endswith("catalog (snapshot 2026-11)")
+    parts = {check.part: check for check in examine(then).checks}
+    assert parts["catalog"].status == "ok"
+    assert "as it was in the snapshot '2026-11'" in parts["catalog"].message
     assert [(p.name, p.version, p.template) for p in then.prompts()] == [("greeting", 1, "Hello, first")]
     assert then.prompt("Hello, first").text == "Hello, first"
     with pytest.raises(CatalogError, match=r"^'2026-11' is a snapshot: read only"):

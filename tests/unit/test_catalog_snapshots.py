@@ -122,8 +122,9 @@ def test_every_write_to_a_snapshot_is_refused_in_one_sentence(catalog: Catalog) 
             write()
     assert before == {table: catalog._connection.version(table) for table in catalog._connection.tables()}
     state = then.describe()
-    assert (state.exists, state.writable) == (True, False)
-    assert "'v1' is a snapshot" in state.problem
+    assert (state.exists, state.writable, state.problem) == (True, False, "")
+    unknown = opened(catalog, "v2").describe()
+    assert (unknown.writable, "no snapshot named 'v2'" in unknown.problem) == (False, True)
 
 
 def test_the_names_of_snapshots(catalog: Catalog) -> None:

@@ -145,8 +145,6 @@ class Catalog:
                 f"A newer version of jupyter_llmops wrote it (schema {version}), so it is read only. "
                 "Type: %pip install --upgrade jupyter-llmops"
             )
-        if self.snapshot and not problem:
-            problem = f"{self.snapshot!r} is a snapshot: read only."
         # Whether a bucket can be written is only known by writing: the doctor does, a status does not.
         permitted = self.location.folder is None or _may_write(self.location.folder)
         if not permitted and not problem:
@@ -157,7 +155,7 @@ class Catalog:
         return CatalogState(
             path=str(self.location),
             exists=exists,
-            writable=permitted and not problem,
+            writable=permitted and not problem and not self.snapshot,
             problem=problem,
             schema_version=version,
             tables=tuple(tables),

@@ -42,6 +42,10 @@ def _catalog(workspace: Workspace) -> Check:
         return Check(
             "catalog", "fail", state.problem, f"Check {state.path}, or name another in LLMOPS_CATALOG."
         )
+    if name := workspace.opened_snapshot:
+        return Check(
+            "catalog", "ok", f"{state.path} is read as it was in the snapshot {name!r}, not written."
+        )
     if not state.writable:
         return Check(
             "catalog",

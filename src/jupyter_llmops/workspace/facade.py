@@ -29,7 +29,7 @@ class Workspace(Prompts, Cascades, ModelFiles, Collections, Inventory, Finding, 
         stats = self.cache.stats() if "cache" in loaded else None
         return WorkspaceStatus(
             version=__version__,
-            catalog=str(self.location),
+            catalog=f"{self.location}{f' (snapshot {said})' if (said := self.opened_snapshot) else ''}",
             model=self.settings.model,
             quantization=self.settings.quantization,
             session=self.journal.session if self.settings.audit else "",
