@@ -291,6 +291,19 @@ def collections() -> dict[str, Any]:
     }
 
 
+def passages() -> dict[str, Any]:
+    found = {
+        "handbook/holidays.md": "Holidays are asked for two weeks ahead, by a mail to the team's lead.",
+        "<b>notes</b>.ipynb": "<img src=x onerror='window.hacked=1'> holidays " + "and so on " * 80,
+    }
+    return {
+        "passages": [
+            {"id": name, "document": name, "start": 120, "end": 120 + len(text), "text": text, "score": 2.5}
+            for name, text in found.items()
+        ]
+    }
+
+
 def runs() -> dict[str, Any]:
     asked = {"kind": "prompt", "model": "smollm2-135m-instruct", "tokens_in": 34, "tokens_out": 56}
     return {
@@ -370,5 +383,6 @@ def everything() -> dict[str, Any]:
         "prompts": prompts(),
         "prompts/versions": versions(),
         "collections": collections(),
+        "search": passages(),
         "runs": runs(),
     }

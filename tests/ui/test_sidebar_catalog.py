@@ -26,7 +26,7 @@ HOSTILE = [
     "<img src=x onerror='window.hacked=1'>",
     "\U0001f469\U0001f3fd\u200d\U0001f680 notes",
     "Z\u0351\u036b\u0343\u036a\u0302\u036b\u033d\u034f\u0334\u0319\u0324\u031e\u0349\u035aalgo",
-    "a" * 200,
+    "w" * 200,
 ]
 
 
@@ -50,13 +50,13 @@ def page(browser: Browser, jupyter: Jupyter) -> Iterator[Workbench]:
 @pytest.fixture
 def lab(jupyter: Jupyter, page: Workbench) -> Workbench:
     """Return the page as it is at first; what other tests did to it is gone."""
-    show(jupyter, **samples.everything())
-    page.sidebar.get_by_role("searchbox").fill("")
+    page.sidebar.get_by_role("searchbox", name="Filter").fill("")
     page.sidebar.evaluate(
         """node => [...node.querySelectorAll('.jp-LLMOps-rowButton, .jp-LLMOps-more')]
              .filter(it => it.matches('[aria-expanded=true], [aria-pressed=true]') || /fewer/.test(it.textContent))
              .forEach(button => button.click())"""
     )
+    show(jupyter, **samples.everything())
     page.set_width(WIDE)
     return page
 
@@ -184,8 +184,32 @@ def test_versions_that_can_not_be_read_say_why(jupyter: Jupyter, lab: Workbench)
     expect(prompt.locator("[data-version]")).to_have_count(4)
 
 
+def test_a_collection_is_searched_by_words(jupyter: Jupyter, lab: Workbench) -> None:
+    asked: list[str] = []
+    lab.page.on("request", lambda request: asked.append(request.url))
+    handbook = opened(lab, "collections", "handbook")
+    box = handbook.get_by_role("searchbox", name="Words to look for in handbook")
+    box.press("Enter")  # nothing to look for
+    box.fill("holidays & more")
+    box.press("Enter")
+    expect(handbook.locator("[data-passage]")).to_have_count(2)
+    expect(handbook).to_contain_text("handbook/holidays.md 120–189")
+    expect(handbook).to_contain_text("<img src=x")
+    (url,) = [url for url in asked if "/search?" in url]
+    assert "collection=handbook&private=0&q=holidays%20%26%20more" in url
+    jupyter.show(search={"passages": []})
+    handbook.get_by_role("button", name="Search", exact=True).click()
+    expect(handbook).to_contain_text("No passage holds these words.")
+    gone = {"$status": 404, "message": "There is no collection named 'handbook'.", "hint": ""}
+    jupyter.show(search=gone)
+    handbook.get_by_role("button", name="Search", exact=True).click()
+    expect(handbook.get_by_role("alert")).to_contain_text("There is no collection named 'handbook'.")
+    box.fill("")
+    expect(handbook.get_by_role("alert")).to_have_count(0)
+
+
 def test_the_filter_looks_at_aliases_encoders_tags_and_places(lab: Workbench) -> None:
-    box = lab.sidebar.get_by_role("searchbox")
+    box = lab.sidebar.get_by_role("searchbox", name="Filter")
     for words, section, counted in (
         ("review", "models", "1 of 4"),
         ("gpu-1", "models", "1 of 4"),
@@ -284,11 +308,11 @@ def test_two_hundred_models_are_listed_on_request(jupyter: Jupyter, lab: Workben
     expect(lab.rows("models")).to_have_count(5)
     lab.section("models").get_by_role("button", name="Show all 200 models").click()
     expect(lab.rows("models")).to_have_count(200)
-    lab.sidebar.get_by_role("searchbox").fill("model-19")
+    lab.sidebar.get_by_role("searchbox", name="Filter").fill("model-19")
     expect(lab.rows("models")).to_have_count(10)
-    lab.sidebar.get_by_role("searchbox").fill("prod")
+    lab.sidebar.get_by_role("searchbox", name="Filter").fill("prod")
     expect(lab.rows("models")).to_have_count(1)
-    lab.sidebar.get_by_role("searchbox").fill("")
+    lab.sidebar.get_by_role("searchbox", name="Filter").fill("")
     lab.section("models").get_by_role("button", name="Show fewer").click()
     expect(lab.rows("models")).to_have_count(5)
 
@@ -303,6 +327,9 @@ def test_it_fits_in_every_width_and_theme(lab: Workbench, screenshots: Path, the
     ):
         opened(lab, section, record)
     row(lab, "prompts", "summarise-ticket").get_by_role("button", name="Show all 4 versions").click()
+    row(lab, "collections", "handbook").get_by_role("searchbox").fill("holidays")
+    row(lab, "collections", "handbook").get_by_role("button", name="Search", exact=True).click()
+    expect(lab.sidebar.locator("[data-passage]")).to_have_count(2)
     for section in ("models", "prompts", "collections"):
         lab.section(section).get_by_role("button", name="retired").click()
     lab.page.set_viewport_size({"width": 1400, "height": 2300})

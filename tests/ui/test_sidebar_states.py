@@ -334,7 +334,7 @@ def test_the_filter_counts_and_escape_clears_it(filled: Workbench) -> None:
 
 
 def test_a_closed_section_stays_closed_after_a_reload(lab: Workbench) -> None:
-    heading = lab.sidebar.get_by_role("button", name="Models")
+    heading = lab.section("models").get_by_role("heading").get_by_role("button")
     heading.click()
     expect(heading).to_have_attribute("aria-expanded", "false")
     expect(lab.rows("models")).to_have_count(0)

@@ -8,10 +8,10 @@ const ROOT = 'jupyter-llmops';
 /**
  * Why a request got no answer that can be shown.
  *
- * - `missing`: the server runs, but without our extension (404);
+ * - `missing`: the server runs, but without our extension (404 from Jupyter itself);
  * - `unreachable`: no server answered;
  * - `refused`: this page may not ask (401, 403);
- * - `failed`: our extension answered with an error.
+ * - `failed`: our extension answered with an error, e.g. that there is no such name.
  */
 export type ProblemKind = 'missing' | 'unreachable' | 'refused' | 'failed';
 
@@ -76,7 +76,8 @@ async function jsonOf(response: Response): Promise<unknown> {
 }
 
 async function problemOf(response: Response): Promise<RequestProblem> {
-  if (response.status === 404) {
+  const { message, hint, ours } = await errorBody(response);
+  if (response.status === 404 && !ours) {
     return new RequestProblem('missing', 'The server part of LLMOps is not running.');
   }
   if (response.status === 401 || response.status === 403) {
@@ -86,7 +87,6 @@ async function problemOf(response: Response): Promise<RequestProblem> {
       'Reload the page and log in again.'
     );
   }
-  const { message, hint } = await errorBody(response);
   return new RequestProblem(
     'failed',
     message || `The server answered with an error (${response.status}).`,
@@ -94,9 +94,20 @@ async function problemOf(response: Response): Promise<RequestProblem> {
   );
 }
 
-async function errorBody(response: Response): Promise<{ message: string; hint: string }> {
+interface IErrorBody {
+  message: string;
+  hint: string;
+  /** Whether our extension said it: only its errors have a hint, be it empty. */
+  ours: boolean;
+}
+
+async function errorBody(response: Response): Promise<IErrorBody> {
   const body = ((await jsonOf(response)) ?? {}) as { message?: unknown; hint?: unknown };
-  return { message: asText(body.message), hint: asText(body.hint) };
+  return {
+    message: asText(body.message),
+    hint: asText(body.hint),
+    ours: typeof body.hint === 'string'
+  };
 }
 
 function asText(value: unknown): string {

@@ -1,4 +1,13 @@
-import type { ICollections, IGpus, IModels, IPrompts, IRuns, IStatus, IVersions } from './types';
+import type {
+  ICollections,
+  IGpus,
+  IModels,
+  IPassages,
+  IPrompts,
+  IRuns,
+  IStatus,
+  IVersions
+} from './types';
 
 /** Tells whether an answer has the shape that the sidebar was built for. */
 export type Shape<T> = (value: unknown) => value is T;
@@ -42,12 +51,15 @@ const isCollection = record({
   space: record({ encoder: isText, dimension: isNumber })
 });
 
+const isPassage = record({ id: isText, document: isText, text: isText });
+
 export const isStatus = shape<IStatus>({ catalog: record({ path: isText }) });
 export const isGpus = shape<IGpus>({ driver: isObject, devices: listOf(isObject) });
 export const isModels = shape<IModels>({ models: listOf(isModel) });
 export const isPrompts = shape<IPrompts>({ prompts: listOf(isPrompt) });
 export const isVersions = shape<IVersions>({ versions: listOf(isVersion) });
 export const isCollections = shape<ICollections>({ collections: listOf(isCollection) });
+export const isPassages = shape<IPassages>({ passages: listOf(isPassage) });
 export const isRuns = shape<IRuns>({ runs: listOf(isObject) });
 
 function shape<T>(checks: Record<string, Check>): Shape<T> {

@@ -192,6 +192,19 @@ export interface IPrompts {
   prompts: IPrompt[];
 }
 
+export interface IPassage {
+  id: string;
+  document: string;
+  start: number;
+  end: number;
+  text: string;
+  score: number;
+}
+
+export interface IPassages {
+  passages: IPassage[];
+}
+
 export interface ICollections {
   collections: ICollection[];
 }

@@ -33,7 +33,7 @@ export function Made({ by, at }: { by: string; at: string | null }): React.JSX.E
 /** The beginning of a digest, the whole on hover and to copy. */
 export function Digest({ digest }: { digest: string }): React.JSX.Element {
   return digest ? (
-    <span className="jp-LLMOps-digest">
+    <span className="jp-LLMOps-copyable jp-LLMOps-digest">
       <code title={digest}>{shortDigest(digest)}</code>
       <CopyButton text={digest} label="the digest" />
     </span>

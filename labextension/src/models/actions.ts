@@ -1,4 +1,7 @@
-import type { IPrompt, IVersion } from '../api/types';
+import type { ICollection, IPassage, IPrompt, IVersion } from '../api/types';
+
+/** A name, and in whose catalog it is. */
+export type Where = Pick<IPrompt | ICollection, 'name' | 'private'>;
 
 /** What a row's buttons can do. */
 export interface IActions {
@@ -7,5 +10,7 @@ export interface IActions {
   /** Read everything now. */
   refresh: () => void;
   /** Every version of a prompt, newest first. */
-  versions: (prompt: Pick<IPrompt, 'name' | 'private'>) => Promise<IVersion[]>;
+  versions: (prompt: Where) => Promise<IVersion[]>;
+  /** Passages of a collection that hold the words, best first. */
+  search: (collection: Where, words: string) => Promise<IPassage[]>;
 }

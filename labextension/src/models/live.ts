@@ -8,6 +8,7 @@ import {
   isCollections,
   isGpus,
   isModels,
+  isPassages,
   isPrompts,
   isRuns,
   isStatus,
@@ -17,6 +18,7 @@ import {
   ICollection,
   IGpus,
   IModel,
+  IPassage,
   IPrompt,
   IRun,
   IStatus,
@@ -24,6 +26,7 @@ import {
   TOPICS,
   Topic
 } from '../api/types';
+import type { Where } from './actions';
 import { Reader, IReading } from './reader';
 
 /** The event that the server rings; it carries a revision and a topic, never the data. */
@@ -122,9 +125,19 @@ export class LiveState implements IDisposable {
   }
 
   /** Every version of a prompt, newest first; read when somebody opens it, not followed. */
-  async versions(prompt: Pick<IPrompt, 'name' | 'private'>): Promise<IVersion[]> {
-    const route = `prompts/versions?name=${encodeURIComponent(prompt.name)}&private=${Number(prompt.private)}`;
-    return (await this.client.get(route, isVersions)).versions;
+  async versions(prompt: Where): Promise<IVersion[]> {
+    const query = queryOf({ name: prompt.name, private: Number(prompt.private) });
+    return (await this.client.get(`prompts/versions?${query}`, isVersions)).versions;
+  }
+
+  /** Passages of a collection that hold the words, best first. */
+  async search(collection: Where, words: string): Promise<IPassage[]> {
+    const query = queryOf({
+      collection: collection.name,
+      private: Number(collection.private),
+      q: words
+    });
+    return (await this.client.get(`search?${query}`, isPassages)).passages;
   }
 
   dispose(): void {
@@ -197,6 +210,12 @@ export class LiveState implements IDisposable {
 function frequencyOf(seconds: number) {
   const interval = seconds * 1000;
   return { interval, backoff: true, max: Math.max(LONGEST_PAUSE, interval) };
+}
+
+function queryOf(values: Record<string, string | number>): string {
+  return Object.entries(values)
+    .map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
+    .join('&');
 }
 
 function isTopic(value: unknown): value is Topic {

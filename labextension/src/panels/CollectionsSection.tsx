@@ -6,6 +6,7 @@ import { CopyButton } from '../components/CopyButton';
 import { Facts, Made } from '../components/Facts';
 import { Line, LineButton } from '../components/Line';
 import { Snippet } from '../components/Notice';
+import { PassageSearch } from '../components/PassageSearch';
 import { RecordList } from '../components/RecordList';
 import { RelativeTime } from '../components/RelativeTime';
 import { Row } from '../components/Row';
@@ -91,13 +92,14 @@ function CollectionRow({ collection, fresh, actions }: ICollectionRowProps): Rea
       details={
         <>
           {collection.description && <p className="jp-LLMOps-says">{collection.description}</p>}
-          <div className="jp-LLMOps-label">Answer with its passages</div>
+          <PassageSearch collection={collection} search={actions.search} />
+          <div className="jp-LLMOps-label">Let a model answer with its passages</div>
           <Line source={contextSnippet(name)} insert={actions.insertCell} />
           <Facts
             facts={[
               [
                 'Name',
-                <span className="jp-LLMOps-digest" key="name">
+                <span className="jp-LLMOps-copyable" key="name">
                   <bdi>{name}</bdi>
                   <CopyButton text={name} label="the collection's name" />
                 </span>

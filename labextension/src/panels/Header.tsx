@@ -51,7 +51,7 @@ export function Header(props: IHeaderProps): React.JSX.Element {
       <input
         type="search"
         className="jp-LLMOps-filter"
-        placeholder="Filter models, prompts, collections, runs"
+        placeholder="Filter the lists below"
         aria-label="Filter models, prompts, collections and runs"
         title="Every word must be found: a name, an alias, a tag, a kind, a status, a notebook, a text"
         spellCheck={false}

@@ -96,6 +96,7 @@ function PromptDetails({ prompt, actions }: Omit<IPromptRowProps, 'fresh'>): Rea
       {prompt.system && <Template name="System" source={prompt.system} />}
       <Template name="Template" source={prompt.template} />
       {prompt.shortened && <p className="jp-LLMOps-says">Only its beginning is shown here.</p>}
+      <div className="jp-LLMOps-label">Insert as a cell</div>
       {prompt.aliases.map(alias => (
         <Line
           key={alias.name}
@@ -103,7 +104,10 @@ function PromptDetails({ prompt, actions }: Omit<IPromptRowProps, 'fresh'>): Rea
           insert={actions.insertCell}
         />
       ))}
-      {!prompt.shortened && <Line source={editSnippet(prompt)} insert={actions.insertCell} />}
+      <Line
+        source={prompt.shortened ? promptSnippet(prompt) : editSnippet(prompt)}
+        insert={actions.insertCell}
+      />
       <Facts
         facts={[
           ['Variables', <Variables key="variables" prompt={prompt} />],

@@ -38,7 +38,8 @@ export const sidebarPlugin: JupyterFrontEndPlugin<void> = {
           }
         : null,
       refresh: () => void app.commands.execute(CommandIDs.refresh),
-      versions: prompt => live.versions(prompt)
+      versions: prompt => live.versions(prompt),
+      search: (collection, words) => live.search(collection, words)
     });
     // Before the first await: the restorer knows only what is added before it restores.
     restorer?.add(widget, SIDEBAR_ID);

@@ -73,6 +73,9 @@ def _load_jupyter_server_extension(app: Any) -> None:
         ".*$",
         [
             (url_path_join(base, "doorbell"), Doorbell),
-            (url_path_join(base, "(status|gpus|models|prompts|prompts/versions|collections|runs)"), Answer),
+            (
+                url_path_join(base, "(status|gpus|models|prompts|prompts/versions|collections|search|runs)"),
+                Answer,
+            ),
         ],
     )
