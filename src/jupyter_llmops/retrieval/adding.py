@@ -127,6 +127,7 @@ def _opened(
     catalog: Catalog, name: str, encoder: Encoder, chunking: Chunking | None
 ) -> tuple[Standing, Chunking]:
     """Return where the collection is and how it is cut, made where it is not there yet."""
+    catalog.migrate()  # refuses a snapshot and a newer catalog before anything is embedded
     if name not in catalog.collections.names():
         wanted = chunking or Chunking()
         if chunking is None and wanted.max_tokens > encoder.space.max_tokens:
