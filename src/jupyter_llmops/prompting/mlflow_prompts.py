@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # MLflow's own rule of what is a variable; the rest of a text is literal.
 _VARIABLE = re.compile(r"(\{\{\s*[a-zA-Z_][a-zA-Z0-9_]*(?:\.[a-zA-Z_][a-zA-Z0-9_]*)*\s*\}\})")
-_JINJA = re.compile(r"\{\{|\{%|\{#")
+# At the end of a piece stands a variable, so that a brace before it would be a third.
+_JINJA = re.compile(r"\{\{|\{%|\{#|\{\Z")
 _ROLES = ("system", "user", "assistant")
 # MLflow's word → transformers' word.
 _PARAMETERS = {
