@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1 << 20
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]{0,127}")
 _UNFINISHED = ".unfinished-"
-# Streams into a bucket that were given up: see `_BucketObjects.write`.
-_abandoned: list[Any] = []
 
 
 class Objects(ABC):
@@ -264,9 +262,7 @@ class _BucketObjects(Objects):
                 with self._told(writing=True):
                     stream.write(chunk)
         except BaseException:
-            # Arrow can't abort an upload, and both closing and freeing its stream publish what has come
-            # so far. Kept until the process ends, it is never published.
-            _abandoned.append(stream)
+            _abandon(stream)
             raise
         with self._told(writing=True):
             stream.close()
@@ -326,6 +322,17 @@ def _folder_of(prefix: str) -> str:
 
 def _is_object(name: str) -> bool:
     return all(_PART.fullmatch(part) for part in name.split("/"))
+
+
+def _abandon(stream: Any) -> None:
+    """Give up an upload, so that it is never published.
+
+    Arrow can't abort one: closing its stream publishes what has come so far, and so does freeing it,
+    which at the end of a program waits for ever besides. So it is never freed.
+    """
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(stream))
 
 
 def _sync_folder(folder: Path) -> None:
