@@ -277,6 +277,19 @@ def test_onnx_tensors_outside_of_the_folder_are_refused(tmp_path: Path) -> None:
         describe(path)
 
 
+def test_numbers_of_an_onnx_file_that_mean_nothing_do_not_matter(tmp_path: Path) -> None:
+    import onnx
+
+    path = _write_onnx(tmp_path / "score.onnx")
+    graph = onnx.load(path)
+    graph.graph.input[0].type.tensor_type.elem_type = 4711
+    graph.graph.initializer[0].dims[:] = [1 << 60, 1 << 60]
+    path.write_bytes(graph.SerializeToString())
+    model = describe(path)
+    assert "x: unknown[batch, 3]" in model.description
+    assert model.parameters is None
+
+
 def test_without_the_onnx_package_its_size_and_digest_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from jupyter_llmops.errors import InferenceError
+from jupyter_llmops.errors import InferenceError, LLMOpsError
 from jupyter_llmops.inference.scan.adapter import describe_adapter
 from jupyter_llmops.inference.scan.folder import describe_folder
 from jupyter_llmops.inference.scan.gguf_file import describe_gguf
@@ -49,20 +49,26 @@ def describe(path: Path, reading: Reading | None = None) -> Model:
     InferenceError
         It is no model, damaged, or only a pickle of weights.
     """
-    reading = reading or Reading()
     try:
-        if path.is_dir():
-            adapter = (path / "adapter_config.json").is_file()
-            return describe_adapter(path, reading) if adapter else describe_folder(path, reading)
-        describer = _DESCRIBERS.get(path.suffix)
-        if describer is None:
-            valid = ", ".join(sorted(_DESCRIBERS))
-            raise InferenceError(
-                f"The file {path} is of no kind of model that is known.", f"Known are {valid}."
-            )
-        return describer(path, reading)
+        return _describe(path, reading or Reading())
+    except LLMOpsError:
+        raise
     except OSError as error:
         raise InferenceError(f"The model in {path} can't be read: {one_line(error)}") from error
+    except Exception as error:  # files of strangers: damage that nobody thought of must not end a scan
+        said = f"{type(error).__name__} {one_line(error)}"
+        raise InferenceError(f"The model in {path} is damaged: {said}", "Fetch it again.") from error
+
+
+def _describe(path: Path, reading: Reading) -> Model:
+    if path.is_dir():
+        adapter = (path / "adapter_config.json").is_file()
+        return describe_adapter(path, reading) if adapter else describe_folder(path, reading)
+    describer = _DESCRIBERS.get(path.suffix)
+    if describer is None:
+        valid = ", ".join(sorted(_DESCRIBERS))
+        raise InferenceError(f"The file {path} is of no kind of model that is known.", f"Known are {valid}.")
+    return describer(path, reading)
 
 
 def find(place: Path, on_problem: Callable[[str], None], links_within: Path | None = None) -> Iterator[Path]:

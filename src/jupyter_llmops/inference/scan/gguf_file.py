@@ -66,7 +66,7 @@ def describe_gguf(path: Path, reading: Reading) -> Model:
         digest=digest,
         family=family,
         license=spdx(text(fields.get("general.license"))) or read_card(path.parent).license,
-        parameters=sum(weights.values()) or None,
+        parameters=count(sum(weights.values())),
         context_length=count(fields.get(f"{family}.context_length")),
         size_bytes=size,
         format="gguf",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_llmops.errors import InferenceError
 from jupyter_llmops.inference.scan.card import read_card
-from jupyter_llmops.inference.scan.reading import Reading, name_of, one_line, text
+from jupyter_llmops.inference.scan.reading import Reading, count, name_of, one_line, text
 from jupyter_llmops.inference.sources import files_in
 from jupyter_llmops.records.model import Model
 
@@ -116,7 +116,7 @@ def _family(graph: ModelProto) -> str:
 
 
 def _parameters(graph: ModelProto) -> int | None:
-    return sum(math.prod(tensor.dims) for tensor in graph.graph.initializer) or None
+    return count(sum(math.prod(tensor.dims) for tensor in graph.graph.initializer))
 
 
 def _inputs(graph: ModelProto) -> str:
@@ -132,6 +132,7 @@ def _inputs(graph: ModelProto) -> str:
                 dim.dim_param or (dim.dim_value if dim.HasField("dim_value") else "?")
                 for dim in tensor.shape.dim
             ]
-            kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+            known = tensor.elem_type in onnx.TensorProto.DataType.values()
+            kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower() if known else "unknown"
             inputs.append(f"{value.name}: {kind}[{', '.join(str(size) for size in shape)}]")
     return one_line(f"ONNX opset {opsets}; inputs {', '.join(inputs) or 'none'}")

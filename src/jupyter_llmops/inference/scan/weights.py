@@ -110,7 +110,7 @@ def count_weights(tensors: Iterable[Tensor], config: dict[str, Any]) -> tuple[in
         weights = elements * _packing(tensor, names, bits)
         total += weights
         by_dtype[_DTYPES.get(tensor.dtype, tensor.dtype.lower())] += weights
-    return total or None, by_dtype.most_common(1)[0][0] if by_dtype else ""
+    return count(total), by_dtype.most_common(1)[0][0] if by_dtype else ""
 
 
 def packed_bits(quantized: dict[str, Any]) -> int | None:
