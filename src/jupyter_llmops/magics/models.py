@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from jupyter_llmops.errors import UsageError
-from jupyter_llmops.magics.arguments import choose, one_name, parse, secret_values
+from jupyter_llmops.magics.arguments import choose, one_name, parse
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
 from jupyter_llmops.records.listing import Listing
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from jupyter_llmops.records.scan import ModelScan
 
 Command = Callable[[list[str], Namespace], Any]
-_TYPED_SECRET = re.compile(r"--credential[=\s]+['\"]?(?!env:|keyring:)([^\s'\"]+)|://[^/\s:@]*:([^@\s/]+)@")
 
 
 @magics_class
@@ -82,8 +80,6 @@ class ModelsMagics(WorkspaceMagics):
             %models pull tiny                          # and from there to this machine
             %models load --quant fp32
         """
-        # Before anything can fail: the cell is stamped whatever comes, and its source holds this line.
-        self._learn_secrets(line)
         arguments = parse(self.models, line, self.shell)
         if not arguments.words:
             return self.workspace.models(retired=arguments.all)
@@ -200,9 +196,3 @@ class ModelsMagics(WorkspaceMagics):
     def _unload(self, words: list[str]) -> str:
         names = self.workspace.unload_models(one_name(words, "%models unload NAME") if words else "")
         return f"Unloaded {', '.join(names)}." if names else "Nothing was loaded."
-
-    def _learn_secrets(self, line: str) -> None:
-        for name, value in secret_values(line).items():
-            self.workspace.redactor.learn(name, value)
-        for typed in _TYPED_SECRET.finditer(line):
-            self.workspace.redactor.learn("credential_secret", typed[1] or typed[2])
