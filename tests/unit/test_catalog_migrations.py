@@ -8,11 +8,14 @@ import pytest
 import catalog_v1
 from catalog_processes import write_at_once
 from catalog_writer import a_run
+from fake_encoder import FakeEncoder
 from jupyter_llmops.catalog import Catalog, migrations
 from jupyter_llmops.catalog.connection import Connection
 from jupyter_llmops.catalog.schemas import KEYS, MIGRATIONS, SCHEMA_VERSION, rows_of, schema_of
 from jupyter_llmops.errors import CatalogNewerError
 from jupyter_llmops.records.model import Model
+from jupyter_llmops.retrieval.adding import add_documents
+from jupyter_llmops.retrieval.documents import documents_of
 
 
 @pytest.fixture
@@ -59,17 +62,21 @@ def test_migrating_again_changes_nothing(catalog: Catalog) -> None:
 
 def test_a_newer_catalog_can_be_read_and_not_written(catalog: Catalog) -> None:
     catalog.prompts.publish("p", "x")
+    rows, encoder = documents_of([{"id": "a", "text": "some words"}]), FakeEncoder()
+    add_documents(catalog, "notes", rows, encoder)
     record_newer(catalog)
     # One that has it open already, and one that opens it now.
     for reader in (catalog, Catalog(catalog.folder, site="lab", user="bob")):
         before = reader.revisions()
         assert reader.prompts.get("p").template == "x"
+        assert reader.collections.get("notes").items == 1
         for write in (
             lambda reader=reader: reader.prompts.publish("p", "y"),
             lambda reader=reader: reader.models.add(Model("m", "llm", "folder:/m")),
             lambda reader=reader: reader.runs.append([a_run("s", 0)]),
             lambda reader=reader: reader.changes.move("prompt", "p", "alias:prod", 1),
             lambda reader=reader: reader.snapshots.create("v1"),
+            lambda reader=reader: add_documents(reader, "notes", rows, encoder),
             reader.migrate,
         ):
             with pytest.raises(CatalogNewerError, match=r"newer version.*pip install --upgrade"):

@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 from catalog_writer import a_run
+from fake_encoder import FakeEncoder
 from jupyter_llmops.catalog import Catalog, snapshots
 from jupyter_llmops.catalog.connection import Connection
 from jupyter_llmops.catalog.schemas import ITEMS_PREFIX, KEYS, LEASES, SNAPSHOTS
 from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.records.model import Model
+from jupyter_llmops.retrieval.adding import add_documents
+from jupyter_llmops.retrieval.documents import documents_of
+from jupyter_llmops.retrieval.search import search
 from s3_server import S3Bucket
 
 ITEMS = f"{ITEMS_PREFIX}0123"
@@ -99,6 +103,31 @@ def test_searching_in_a_snapshot_uses_the_indexes_of_its_time(catalog: Catalog) 
 
     assert found("7") == ["i7"]
     assert len(found("words")) == 20
+
+
+def test_a_collection_is_searched_as_it_was_and_nothing_is_added_to_it(catalog: Catalog) -> None:
+    encoder = FakeEncoder()
+
+    def add(to: Catalog, **texts: str) -> None:
+        rows = [{"id": name, "text": text} for name, text in texts.items()]
+        add_documents(to, "notes", documents_of(rows), encoder)
+
+    def found(at: Catalog) -> list[str]:
+        return [passage.document for passage in search(at, "notes", "about whales", encoder, k=3).passages]
+
+    add(catalog, a="about whales", b="about ships")
+    catalog.snapshots.create("v1")
+    add(catalog, a="about nothing at all", c="about whales, again")
+    for _ in range(2):
+        catalog.optimize(after=1)
+    then = opened(catalog, "v1")
+    assert found(then)[0] == "a"
+    assert "c" not in found(then)
+    assert found(catalog)[0] == "c"
+    encoder.embedded.clear()
+    with pytest.raises(CatalogError, match=r"^'v1' is a snapshot: read only"):
+        add(then, d="about more")
+    assert encoder.embedded == [], "it is refused before anything is embedded"
 
 
 def test_every_write_to_a_snapshot_is_refused_in_one_sentence(catalog: Catalog) -> None:
