@@ -122,6 +122,9 @@ def test_prompts_and_collections_are_found_by_meaning_and_private_vectors_stay_p
     desk.workspace.save_prompt("sql", "Write an SQL query that answers {{ question }}")
     found = desk.run("%prompts find translate into French")
     assert found[0].name == "traduire"
+    assert "meaning 0." in desk.shown(found).splitlines()[2]
+    nothing = desk.run("%prompts find xyzzy")
+    assert desk.shown(nothing) == "No prompt was found. %prompts lists all."
     assert desk.run("%prompts find database")[0].name == "sql"
     assert desk.run("%prompts find notes of a meeting")[0].name == "mine"
     assert desk.run("%collections find handbok")[0].name == "handbook"
@@ -139,3 +142,6 @@ def test_without_an_encoder_words_are_compared_and_it_is_said(desk: Notebook) ->
     assert "Only words were compared" in found.note
     assert "no-such-encoder" in found.note
     assert found.why == {"traduire": "has francais"}
+    listing = desk.run("%prompts find francais")
+    for mime in ("text/plain", "text/html"):
+        assert "Only words were compared" in desk.shown(listing, mime)

@@ -121,20 +121,35 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 def listing_text(listing: Listing[Any]) -> str:
     """Return a registry as an aligned table, or what to type when it is empty."""
     if not listing:
-        return f"No {_plural(listing.noun)} yet. {listing.hint}".strip()
-    columns = COLUMNS[listing.noun]
+        return _nothing(listing)
+    columns = _columns(listing)
     rows = [[text(record) for _, text, _, _ in columns] for record in listing]
-    return text_table([c[0] for c in columns], rows, numeric=_numeric(columns))
+    shown = text_table([c[0] for c in columns], rows, numeric=_numeric(columns))
+    return f"{shown}\n{listing.note}".strip()
 
 
 def listing_html(listing: Listing[Any]) -> str:
     """Return a registry as a table, or what to type when it is empty."""
     if not listing:
-        return card(f"No {_plural(listing.noun)} yet. {listing.hint}".strip())
-    columns = COLUMNS[listing.noun]
+        return card(_nothing(listing))
+    columns = _columns(listing)
     rows = [[cell(record) for _, _, cell, _ in columns] for record in listing]
     count = f"{len(listing)} {listing.noun if len(listing) == 1 else _plural(listing.noun)}"
-    return table([c[0] for c in columns], rows, numeric=_numeric(columns), caption=count)
+    caption = f"{count}. {listing.note}" if listing.note else count
+    return table([c[0] for c in columns], rows, numeric=_numeric(columns), caption=caption)
+
+
+def _nothing(listing: Listing[Any]) -> str:
+    beginning = f"No {_plural(listing.noun)} yet." if listing.why is None else f"No {listing.noun} was found."
+    return " ".join(part for part in (beginning, listing.hint, listing.note) if part)
+
+
+def _columns(listing: Listing[Any]) -> Sequence[Column]:
+    """Return the columns of a noun; a search says why each record is in it."""
+    columns, why = COLUMNS[listing.noun], listing.why
+    if not why:
+        return columns
+    return (*columns, _same("why", lambda record: why.get(record.name, "")))
 
 
 def _plural(noun: str) -> str:

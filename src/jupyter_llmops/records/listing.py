@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -23,11 +23,25 @@ class Listing(Sequence[Record], Generic[Record]):
         Dataclass instances.
     hint : str
         What to type when the list is empty.
+    why : mapping of name to str, optional
+        Of a search: why each record is in it.
+    note : str
+        What the list lacks, one sentence; empty when nothing.
     """
 
-    def __init__(self, noun: str, records: Sequence[Record], hint: str = "") -> None:
+    def __init__(
+        self,
+        noun: str,
+        records: Sequence[Record],
+        hint: str = "",
+        *,
+        why: Mapping[str, str] | None = None,
+        note: str = "",
+    ) -> None:
         self.noun = noun
         self.hint = hint
+        self.why = why
+        self.note = note
         self._records = tuple(records)
 
     def __getitem__(self, index: Any) -> Any:

@@ -60,7 +60,8 @@ class Collections(Finding):
         listed = {one.name: one for one in reversed(self.collections())}
         texts = {name: _said_of(one) for name, one in listed.items()}
         names = self.find_names("collection", texts, text, progress)
-        return Listing("collection", [listed[name] for name in names], "None fits; %collections lists all.")
+        found = [listed[name] for name in names]
+        return Listing("collection", found, "%collections lists all.", why=names.why, note=names.note)
 
     def add_to_collection(
         self,

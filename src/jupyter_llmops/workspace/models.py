@@ -58,13 +58,13 @@ class Models(ModelAdding):
         if not wanted:
             return self.models()
         named = [name for name in listed if wanted in name.casefold()]
-        hint = f"None is like {text!r}; %models lists all."
+        hint = "%models lists all."
         if named:  # whoever types a part of a name need not wait for an encoder
             return Listing("model", [listed[name] for name in named], hint)
         worded = [name for name, words in texts.items() if wanted in words.casefold()]
         about = self.find_names("model", texts, text, progress)
         found = [listed[name] for name in dict.fromkeys([*worded, *about]) if name in listed]
-        return Listing("model", found, f"{hint} {about.note}".strip())
+        return Listing("model", found, hint, why=about.why, note=about.note)
 
     def show_model(self, name: str) -> Model:
         """Return one model with its places, aliases and the speeds that were measured anywhere.
