@@ -63,7 +63,7 @@ class PromptMagics(WorkspaceMagics):
         metavar="COLLECTION",
         help="Show the model passages of a collection, before the text or at {{ context }}; repeatable.",
     )
-    @argument("--k", type=int, metavar="K", help="How many passages, 5 by default.")
+    @argument("-k", "--k", type=int, metavar="K", help="How many passages, 5 by default.")
     @argument(
         "--context-query",
         default="",
