@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +33,16 @@ class Registry:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        yield _fill(tmp_path_factory.mktemp("mlflow"))
+
+
+def _fill(folder: Path) -> Registry:
     from sklearn.linear_model import LogisticRegression
 
-    folder = tmp_path_factory.mktemp("mlflow")
     database = folder / "registry.db"
-    for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
-        os.environ.setdefault(name, "true")
     from mlflow import MlflowClient
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
