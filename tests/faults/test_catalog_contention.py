@@ -16,20 +16,21 @@ import pytest
 import catalog_mixer
 from catalog_processes import acknowledged, go, start
 from jupyter_llmops.catalog import Catalog
+from s3_server import S3Bucket
 from soak import SoakScale
 
 MIXER = Path(catalog_mixer.__file__)
 
 
 @contextmanager
-def upkeep(place: str, retention: timedelta) -> Iterator[list[str]]:
+def upkeep(place: str, retention: timedelta, after: int = 10) -> Iterator[list[str]]:
     """Maintain all the time, and far more often than an agent does."""
     catalog = Catalog(place, site="here", user="agent", retention=retention)
     stop, done = threading.Event(), list[str]()
 
     def keep() -> None:
         while not stop.wait(0.5):
-            done.extend(catalog.optimize(after=10))
+            done.extend(catalog.optimize(after))
 
     thread = threading.Thread(target=keep)
     thread.start()
@@ -42,14 +43,23 @@ def upkeep(place: str, retention: timedelta) -> Iterator[list[str]]:
 
 @pytest.mark.slow
 def test_many_processes_that_do_everything_at_once(tmp_path: Path, soak_scale: SoakScale) -> None:
-    place = str(tmp_path / "catalog")
+    everything_at_once(str(tmp_path / "catalog"), soak_scale, soak_scale(4, 8), soak_scale(25, 500))
+
+
+@pytest.mark.slow
+def test_many_processes_that_do_everything_at_once_in_a_bucket(
+    s3_bucket: S3Bucket, soak_scale: SoakScale
+) -> None:
+    everything_at_once(str(s3_bucket.location), soak_scale, soak_scale(2, 4), soak_scale(6, 50))
+
+
+def everything_at_once(place: str, soak_scale: SoakScale, writers: int, count: int) -> None:
     catalog_mixer.prepare(place)
-    writers, count = soak_scale(4, 8), soak_scale(25, 500)
     processes = start(
         [sys.executable, str(MIXER), place, f"w{number}", str(count), str(soak_scale.seed)]
         for number in range(writers)
     )
-    with upkeep(place, timedelta(seconds=5)) as maintained:
+    with upkeep(place, timedelta(seconds=5), after=min(10, count // 2)) as maintained:
         go(processes)
         said = acknowledged(processes, timeout=soak_scale(240, 3600))
     assert [process.returncode for process in processes] == [0] * writers
