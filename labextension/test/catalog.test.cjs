@@ -127,10 +127,15 @@ test('a prompt is run by alias or version, and what has a default is left out', 
 });
 
 test('a prompt is edited with all that it was saved with', () => {
-  assert.equal(snippets.editSnippet(PROMPT), '%%prompt -s greet\nGreet {{ name }}.');
+  const plain = { ...PROMPT, declarations: [] };
+  assert.equal(snippets.editSnippet(plain), '%%prompt -s greet\nGreet {{ name }}.');
+  assert.equal(
+    snippets.editSnippet({ ...PROMPT, private: true }),
+    `%%prompt -s greet --private --declare 'tone: str = "kind"'\nGreet {{ name }}.`
+  );
   assert.equal(
     snippets.editSnippet({
-      ...PROMPT,
+      ...plain,
       model: 'm',
       system: 'Be {{ tone }}.',
       parameters: { max_new_tokens: 60, temperature: 0.5, top_p: 0.9 }
@@ -138,9 +143,30 @@ test('a prompt is edited with all that it was saved with', () => {
     "%%prompt -s greet -m m -n 60 -t 0.5 --param top_p=0.9 --system 'Be {{ tone }}.'\nGreet {{ name }}."
   );
   assert.equal(
-    snippets.editSnippet({ ...PROMPT, system: 'One.\nTwo.' }),
+    snippets.editSnippet({ ...plain, system: 'One.\nTwo.' }),
     '%%prompt -s greet\nsystem:\nOne.\nTwo.\nuser:\nGreet {{ name }}.'
   );
+});
+
+test('declarations are Python', () => {
+  const declare = fields =>
+    snippets.declarationOf({ name: 'x', type: 'any', default: null, has_default: true, ...fields });
+  assert.deepEqual(
+    [
+      { type: 'bool', default: true },
+      { default: null },
+      { type: 'int', default: -3 },
+      { type: 'str', default: 'a "b"\nc' },
+      { type: 'list', has_default: false },
+      { has_default: false }
+    ].map(declare),
+    ['x: bool = True', 'x = None', 'x: int = -3', 'x: str = "a \\"b\\"\\nc"', 'x: list', 'x']
+  );
+});
+
+test('two versions are compared by name', () => {
+  assert.equal(snippets.diffSnippet('greet', 1, 3), '%prompts diff greet@1 greet@3');
+  assert.equal(snippets.diffSnippet('my own', 1, 3), "%prompts diff 'my own@1' 'my own@3'");
 });
 
 test('a collection is searched and used as context', () => {

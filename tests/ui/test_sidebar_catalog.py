@@ -282,7 +282,10 @@ def test_a_version_is_inserted_by_its_number(lab: Workbench) -> None:
     prompt = opened(lab, "prompts", "summarise-ticket")
     prompt.get_by_role("button", name="Show all 4 versions").click()
     prompt.locator("[data-version='2']").get_by_role("button", name="Insert").click()
-    expect(lab.page.locator(".jp-Notebook .jp-mod-active")).to_contain_text("%prompt summarise-ticket@2")
+    active = lab.page.locator(".jp-Notebook .jp-mod-active")
+    expect(active).to_contain_text("%prompt summarise-ticket@2")
+    prompt.get_by_role("button", name="Compare version 3 with version 4").click()
+    expect(active).to_contain_text("%prompts diff summarise-ticket@3 summarise-ticket@4")
 
 
 def test_the_keyboard_reaches_the_versions(lab: Workbench) -> None:

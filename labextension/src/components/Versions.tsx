@@ -3,7 +3,7 @@ import * as React from 'react';
 import { RequestProblem } from '../api/client';
 import type { IPrompt, IVersion } from '../api/types';
 import type { IActions } from '../models/actions';
-import { promptSnippet } from '../models/snippets';
+import { diffSnippet, promptSnippet } from '../models/snippets';
 import { Aliases } from './Badges';
 import { LineButton } from './Line';
 import { Notice } from './Notice';
@@ -58,10 +58,33 @@ function VersionList({ prompt, actions }: IVersionsProps): React.JSX.Element {
           <span className="jp-LLMOps-number">
             <RelativeTime moment={one.created_at} />
           </span>
+          {one.version !== prompt.version && (
+            <DiffButton prompt={prompt} version={one.version} insert={actions.insertCell} />
+          )}
           <LineButton source={promptSnippet(prompt, one.version)} insert={actions.insertCell} />
         </li>
       ))}
     </ol>
+  );
+}
+
+/** Puts the line into the notebook that shows what changed from a version to the newest. */
+function DiffButton(props: { prompt: IPrompt; version: number; insert: IActions['insertCell'] }) {
+  const { prompt, version, insert } = props;
+  if (!insert) {
+    return null;
+  }
+  const source = diffSnippet(prompt.name, version, prompt.version);
+  return (
+    <button
+      type="button"
+      className="jp-LLMOps-fold"
+      title={`Insert "${source}" as a new cell`}
+      aria-label={`Compare version ${version} with version ${prompt.version}`}
+      onClick={() => void insert(source)}
+    >
+      diff
+    </button>
   );
 }
 

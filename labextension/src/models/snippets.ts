@@ -1,4 +1,4 @@
-import type { IPrompt, IRun } from '../api/types';
+import type { IPrompt, IRun, IVariable } from '../api/types';
 
 type Saved = Pick<IPrompt, 'name' | 'variables' | 'declarations'>;
 
@@ -18,19 +18,37 @@ export function promptSnippet(prompt: Saved, reference: string | number = ''): s
 
 /** A cell that asks a saved prompt's text again and saves what becomes of it as its next version. */
 export function editSnippet(
-  prompt: Pick<IPrompt, 'name' | 'template' | 'system' | 'model' | 'parameters'>
+  prompt: Pick<
+    IPrompt,
+    'name' | 'template' | 'system' | 'model' | 'parameters' | 'declarations' | 'private'
+  >
 ): string {
   const { name, template, system, model, parameters } = prompt;
   // A line of a magic can't hold a line break, but a template can hold a system message.
   const inLine = system !== '' && !system.includes('\n');
-  const options = [
+  const declared = prompt.declarations.filter(one => one.has_default || one.type !== 'any');
+  const options: string[][] = [
     ['-s', name],
+    ...(prompt.private ? [['--private']] : []),
     ...(model ? [['-m', model]] : []),
     ...Object.entries(parameters).map(([key, value]) => parameterOption(key, value)),
+    ...declared.map(variable => ['--declare', declarationOf(variable)]),
     ...(inLine ? [['--system', system]] : [])
-  ].map(([option, value]) => `${option} ${quoted(value)}`);
+  ];
   const body = system && !inLine ? `system:\n${system}\nuser:\n${template}` : template;
-  return `%%prompt ${options.join(' ')}\n${body}`;
+  const typed = options.map(([option, ...value]) => [option, ...value.map(quoted)].join(' '));
+  return `%%prompt ${typed.join(' ')}\n${body}`;
+}
+
+/** `tone: str = "kind"`: a variable as `--declare` takes it, in the syntax of Python. */
+export function declarationOf(variable: IVariable): string {
+  const type = variable.type === 'any' ? '' : `: ${variable.type}`;
+  return `${variable.name}${type}${variable.has_default ? ` = ${literal(variable.default)}` : ''}`;
+}
+
+/** `%prompts diff greet@1 greet@3`: what changed from one version to another. */
+export function diffSnippet(name: string, from: number, to: number): string {
+  return `%prompts diff ${quoted(`${name}@${from}`)} ${quoted(`${name}@${to}`)}`;
 }
 
 /** `%search docs ""`: what searches a collection, ready for the question. */
@@ -69,6 +87,16 @@ const OPTIONS: Record<string, string> = {
 function parameterOption(name: string, value: unknown): [string, string] {
   const option = OPTIONS[name];
   return option ? [option, String(value)] : ['--param', `${name}=${String(value)}`];
+}
+
+const CONSTANTS = new Map<IVariable['default'], string>([
+  [true, 'True'],
+  [false, 'False'],
+  [null, 'None']
+]);
+
+function literal(value: IVariable['default']): string {
+  return CONSTANTS.get(value) ?? JSON.stringify(value);
 }
 
 /** Quote a word as the magics split their line: like a shell. */

@@ -44,8 +44,8 @@ export function CollectionsSection(props: ICollectionsSectionProps): React.JSX.E
         )}
         empty={
           <>
-            No collections yet. Fill one with texts, files or a data frame; type
-            <Snippet text="%collections add NAME docs/*.md" />
+            No collections yet. Fill one from files, a list or a data frame; type
+            <Snippet text="%collections add NAME --from docs/" />
             and everyone who uses this catalog can search it.
           </>
         }

@@ -14,7 +14,7 @@ import type { IActions } from '../models/actions';
 import { promptTexts } from '../models/filter';
 import { firstLine } from '../models/formats';
 import { IReading, isLoading } from '../models/reader';
-import { editSnippet, promptSnippet } from '../models/snippets';
+import { declarationOf, editSnippet, promptSnippet } from '../models/snippets';
 import { keyOf, split } from './counts';
 
 export interface IPromptsSectionProps {
@@ -145,17 +145,15 @@ function Variables({ prompt }: { prompt: IPrompt }): React.JSX.Element {
     <>
       {prompt.variables.map(name => (
         <div key={name} title={declared.get(name)?.description}>
-          <code>{signatureOf(name, declared.get(name))}</code>
+          <code>{declarationOf(declared.get(name) ?? undeclared(name))}</code>
         </div>
       ))}
     </>
   );
 }
 
-function signatureOf(name: string, variable: IVariable | undefined): string {
-  const type = variable && variable.type !== 'any' ? `: ${variable.type}` : '';
-  const fallback = variable?.has_default ? ` = ${JSON.stringify(variable.default)}` : '';
-  return `${name}${type}${fallback}`;
+function undeclared(name: string): IVariable {
+  return { name, type: 'any', default: null, has_default: false, description: '' };
 }
 
 function Template({ name, source }: { name: string; source: string }): React.JSX.Element {
