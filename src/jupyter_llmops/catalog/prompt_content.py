@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from jupyter_llmops.errors import UsageError
+from jupyter_llmops.records.change import Change
 from jupyter_llmops.records.prompt import Example, Prompt, Variable
 from jupyter_llmops.records.request import Scalar
 
@@ -17,6 +19,9 @@ PROMPT_SCHEMA_2 = "llmops.prompt/2"
 
 # Longer can't be rendered either.
 LONGEST_PROMPT = 10_000_000
+
+# How the fields of aliases begin among the changes.
+ALIAS = "alias:"
 
 FIELDS = (
     "name", "version", "digest", "template", "system", "variables", "model", "parameters", "description",
@@ -116,6 +121,24 @@ def examples_to_json(examples: Iterable[Example]) -> list[dict[str, Any]]:
 def examples_from_json(values: Iterable[Mapping[str, Any]] | None) -> tuple[Example, ...]:
     """Return examples of `examples_to_json`."""
     return tuple(Example(tuple(value["variables"].items()), value["answer"]) for value in values or ())
+
+
+def with_changes(prompt: Prompt, changes: Iterable[Change]) -> Prompt:
+    """Return a version with what is said of its prompt now."""
+    values = {change.field: change.value for change in changes}
+    aliases = sorted(
+        field.removeprefix(ALIAS)
+        for field, value in values.items()
+        if field.startswith(ALIAS) and value == prompt.version
+    )
+    return replace(
+        prompt,
+        description=prompt.description if values.get("description") is None else values["description"],
+        tags=tuple(values.get("tags") or ()),
+        examples=examples_from_json(values.get("examples")),
+        aliases=tuple(aliases),
+        retired=bool(values.get("retired")),
+    )
 
 
 def _declaration(variable: Variable) -> dict[str, Any]:

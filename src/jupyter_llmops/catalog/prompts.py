@@ -14,13 +14,14 @@ from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.names import check_name
 from jupyter_llmops.catalog.prompt_content import (
+    ALIAS,
     FIELDS,
     check_size,
     content_digest,
-    examples_from_json,
     examples_to_json,
     prompt_of,
     row_of,
+    with_changes,
 )
 from jupyter_llmops.catalog.schemas import PROMPTS, rows_of
 from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
@@ -32,7 +33,6 @@ NOUN = "prompt"
 LATEST = "latest"
 """What always means the newest version, and so is no alias."""
 
-_ALIAS = "alias:"
 # A version is lost to another writer at most once per version that was published meanwhile.
 _ATTEMPTS = 10_000
 
@@ -216,7 +216,7 @@ class Prompts:
             following = max(known, default=0) + 1
             prompt = replace(prompt, version=max(version or 0, following), created_at=datetime.now(UTC))
             if self._connection.insert_absent(PROMPTS, [row_of(prompt)]):
-                return self._joined([prompt], name)[0], True
+                return self._joined([prompt], name)[0] if known else prompt, True
             # Another writer took this number first: look what it saved, then try the next.
         raise CatalogError(f"The prompt {name!r} could not be saved: too many others do.", "Try again.")
 
@@ -229,8 +229,8 @@ class Prompts:
 
     def aliases(self, name: str) -> dict[str, Change]:
         """Return where the aliases of a prompt point; those that were taken away are left out."""
-        moved = self._changes.current(NOUN, name=_composed(name), field=_ALIAS)
-        return {change.field.removeprefix(_ALIAS): change for change in moved if change.value is not None}
+        moved = self._changes.current(NOUN, name=_composed(name), field=ALIAS)
+        return {change.field.removeprefix(ALIAS): change for change in moved if change.value is not None}
 
     def promote(
         self, name: str, alias: str, version: int | str | None = None, *, expected: int | None = None
@@ -258,9 +258,7 @@ class Prompts:
         """
         alias = _checked_alias(alias)
         name = _composed(name)
-        moved = {
-            c.field.removeprefix(_ALIAS): c for c in self._changes.current(NOUN, name=name, field=_ALIAS)
-        }
+        moved = {c.field.removeprefix(ALIAS): c for c in self._changes.current(NOUN, name=name, field=ALIAS)}
         for other, change in moved.items():
             if change.value is not None and other != alias and other.casefold() == alias.casefold():
                 raise UsageError(
@@ -270,7 +268,7 @@ class Prompts:
         if expected is None:
             expected = moved[alias].revision if alias in moved else 0
         target = self.get(name, version)
-        return self._changes.move(NOUN, target.name, _ALIAS + alias, target.version, expected=expected)
+        return self._changes.move(NOUN, target.name, ALIAS + alias, target.version, expected=expected)
 
     def demote(self, name: str, alias: str) -> Change:
         """Take an alias away.
@@ -283,7 +281,7 @@ class Prompts:
         known = self.aliases(name)
         if alias not in known:
             raise UnknownNameError("alias", f"{name}@{alias}", (f"{name}@{other}" for other in known))
-        return self._changes.move(NOUN, _composed(name), _ALIAS + alias, None, expected=known[alias].revision)
+        return self._changes.move(NOUN, _composed(name), ALIAS + alias, None, expected=known[alias].revision)
 
     def describe(
         self,
@@ -351,7 +349,7 @@ class Prompts:
         for change in self._changes.current(NOUN, name=None if name is None else _composed(name)):
             said.setdefault(change.name, []).append(change)
         return [
-            _with_changes(prompt, said[prompt.name]) if prompt.name in said else prompt for prompt in prompts
+            with_changes(prompt, said[prompt.name]) if prompt.name in said else prompt for prompt in prompts
         ]
 
     def _unknown_version(self, name: str, version: str, *, alias: bool) -> UnknownNameError:
@@ -384,20 +382,3 @@ def _checked_alias(alias: str) -> str:
             f"{alias!r} always means a version, so it can't be an alias.", "Type for example prod or review."
         )
     return alias
-
-
-def _with_changes(prompt: Prompt, changes: Iterable[Change]) -> Prompt:
-    values = {change.field: change.value for change in changes}
-    aliases = sorted(
-        field.removeprefix(_ALIAS)
-        for field, value in values.items()
-        if field.startswith(_ALIAS) and value == prompt.version
-    )
-    return replace(
-        prompt,
-        description=prompt.description if values.get("description") is None else values["description"],
-        tags=tuple(values.get("tags") or ()),
-        examples=examples_from_json(values.get("examples")),
-        aliases=tuple(aliases),
-        retired=bool(values.get("retired")),
-    )

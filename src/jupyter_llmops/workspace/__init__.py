@@ -2,6 +2,6 @@
 
 from jupyter_llmops.workspace.facade import Workspace, open_workspace
 from jupyter_llmops.workspace.parts import TrailWarning
-from jupyter_llmops.workspace.prompts import PromptOptions
+from jupyter_llmops.workspace.prompt_options import PromptOptions
 
 __all__ = ["PromptOptions", "TrailWarning", "Workspace", "open_workspace"]

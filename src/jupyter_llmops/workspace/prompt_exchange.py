@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from jupyter_llmops.errors import LLMOpsError, UnknownNameError, UsageError
 from jupyter_llmops.records.prompt import Prompt, PromptFile, PromptFiles
 from jupyter_llmops.workspace.parts import Progress
-from jupyter_llmops.workspace.prompt_registry import PromptRegistry
+from jupyter_llmops.workspace.prompt_sharing import PromptSharing
 
 if TYPE_CHECKING:
     from jupyter_llmops.prompting.markdown import PromptSource
@@ -36,7 +36,7 @@ class _Waiting:
     is_old: bool
 
 
-class PromptExchange(PromptRegistry):
+class PromptExchange(PromptSharing):
     """How prompts come into the catalog and out of it."""
 
     def export_prompts(self, folder: str | Path, names: Iterable[str] = ()) -> PromptFiles:

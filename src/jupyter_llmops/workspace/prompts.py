@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from jupyter_llmops.errors import UnknownNameError, UsageError, nearest
+from jupyter_llmops.errors import UnknownNameError, nearest
 from jupyter_llmops.workspace.context import Contexts
 from jupyter_llmops.workspace.parts import Progress
 from jupyter_llmops.workspace.prompt_exchange import PromptExchange
+from jupyter_llmops.workspace.prompt_options import (
+    PromptOptions,
+    SaveOptions,
+    check_option_names,
+    check_option_types,
+    declarations_of,
+    saved_parameters,
+)
 from jupyter_llmops.workspace.prompt_registry import checked_tags, said_texts, split_reference
 
 if TYPE_CHECKING:
@@ -17,82 +25,6 @@ if TYPE_CHECKING:
     from jupyter_llmops.records.completion import Completion
     from jupyter_llmops.records.prompt import Example, Prompt, Variable
     from jupyter_llmops.records.prompting import DryRun
-    from jupyter_llmops.records.request import Scalar
-
-
-class PromptOptions(TypedDict, total=False):
-    """What a prompt may be given besides its template.
-
-    Parameters
-    ----------
-    variables : mapping
-        Values for the names that the templates read.
-    system : str
-        Jinja2 source of the system message.
-    model : str
-        Name of a model; the setting ``LLMOps.model`` by default.
-    max_new_tokens : int
-        Most tokens of the answer; the setting by default.
-    temperature : float
-        0, the default, is greedy.
-    seed : int
-        Makes a sampled answer repeatable.
-    parameters : mapping
-        Further generation parameters, e.g. ``{"top_p": 0.9}``.
-    quantization : {"auto", "nf4", "bf16", "fp32"}
-        Precision of the weights; the setting by default.
-    saved : Prompt
-        The saved prompt that this is a run of.
-    alias : str
-        The alias by which it was found.
-    declarations : sequence of str or Variable
-        Types and defaults of variables, e.g. ``["n: int = 3"]``.
-    context : str or sequence of str
-        Collections whose passages the model is shown, before the text or at ``{{ context }}``.
-    k : int
-        How many passages, 1 to 100; 5 by default.
-    context_query : str
-        Jinja2 source of what to search for; the text of the user by default.
-    """
-
-    variables: Mapping[str, Any]
-    system: str
-    model: str
-    max_new_tokens: int | None
-    temperature: float
-    seed: int | None
-    parameters: Mapping[str, Scalar]
-    quantization: str
-    saved: Prompt | None
-    alias: str
-    declarations: Sequence[str | Variable]
-    context: str | Sequence[str]
-    k: int
-    context_query: str
-
-
-class SaveOptions(TypedDict, total=False):
-    """What is said of a prompt when it is saved.
-
-    Parameters
-    ----------
-    description : str
-        For people.
-    tags : iterable of str
-        For people.
-    examples : iterable of Example
-        For people and for evaluation.
-    private : bool
-        Whether it goes into this user's own catalog instead of the team's.
-    version : int
-        The number that it should get where it is above all others.
-    """
-
-    description: str
-    tags: Iterable[str]
-    examples: Iterable[Example]
-    private: bool
-    version: int | None
 
 
 class Prompts(Contexts, PromptExchange):
@@ -196,14 +128,14 @@ class Prompts(Contexts, PromptExchange):
         from jupyter_llmops.catalog.prompt_content import check_size
         from jupyter_llmops.prompting.messages import needs_of
 
-        _check_names(options)
-        _check_types(template, options)
+        check_option_names(options)
+        check_option_types(template, options)
         check_size(template, options.get("system", ""))  # before looking for secrets, which takes longer
         system, model = options.get("system", ""), options.get("model", "")
         private = said.get("private", False) and self.own is not self.catalog
         description, tags = said.get("description", ""), checked_tags(said.get("tags", ()))
         examples = tuple(said.get("examples", ()))
-        parameters, declarations = _saved_parameters(options), _declarations(options)
+        parameters, declarations = saved_parameters(options), declarations_of(options)
         # Beside its name a value may be known as a secret that says nothing alone.
         named = [f'{key} = "{value}"' for key, value in parameters.items()]
         named += [f'{v.name} = "{v.default}"\n{v.description}' for v in declarations]
@@ -233,7 +165,7 @@ class Prompts(Contexts, PromptExchange):
         return self._prompt_changed(where, saved.name, saved.version), is_new
 
     def _save_source(self, prompt: Prompt, *, private: bool) -> tuple[Prompt, bool]:
-        _check_types(prompt.template, self.saved_options(prompt))
+        check_option_types(prompt.template, self.saved_options(prompt))
         said: SaveOptions = {
             "description": prompt.description,
             "tags": prompt.tags,
@@ -294,7 +226,7 @@ class Prompts(Contexts, PromptExchange):
         """
         from jupyter_llmops.prompting.declarations import inherited, read_text
 
-        known = _declarations({"declarations": declarations})
+        known = declarations_of({"declarations": declarations})
         if prompt is not None:
             for name in given:
                 if name not in prompt.variables:
@@ -322,8 +254,8 @@ class Prompts(Contexts, PromptExchange):
         from jupyter_llmops.prompting.pipeline import PromptDraft
         from jupyter_llmops.records.request import GenerationParameters
 
-        _check_names(options)
-        _check_types(template, options)
+        check_option_names(options)
+        check_option_types(template, options)
         settings = self.settings
         tokens = options.get("max_new_tokens")
         parameters = GenerationParameters(
@@ -332,7 +264,7 @@ class Prompts(Contexts, PromptExchange):
             seed=options.get("seed"),
             extra=tuple(sorted(options.get("parameters", {}).items())),
         )
-        saved, declarations = options.get("saved"), _declarations(options)
+        saved, declarations = options.get("saved"), declarations_of(options)
         load = self._load_included(private=saved.private if saved else private)
         if declarations and saved is None:
             needs_of(template, options.get("system", ""), declarations, load)  # refuses a misspelt name
@@ -352,68 +284,5 @@ class Prompts(Contexts, PromptExchange):
         )
 
 
-def _declarations(options: Mapping[str, Any]) -> tuple[Variable, ...]:
-    from jupyter_llmops.prompting.declarations import parse_declaration
-
-    given: Sequence[str | Variable] = options.get("declarations", ())
-    return tuple(parse_declaration(item) if isinstance(item, str) else item for item in given)
-
-
 def _variables_hint(prompt: Prompt) -> str:
     return f"It has {', '.join(prompt.variables)}." if prompt.variables else "It has no variables."
-
-
-def _saved_parameters(options: PromptOptions) -> dict[str, Scalar]:
-    values: dict[str, Scalar] = dict(options.get("parameters", {}))
-    for name in ("max_new_tokens", "temperature", "seed"):
-        value = options.get(name)
-        if value is not None and (name != "temperature" or value != 0):
-            values[name] = value  # type: ignore[assignment]
-    return values
-
-
-def _check_names(options: Mapping[str, Any]) -> None:
-    """Refuse an option that there is not: a misspelt one would silently not count."""
-    known = PromptOptions.__annotations__
-    for name in options:
-        if name not in known:
-            near = nearest(name, known)
-            hint = f"Did you mean {' or '.join(near)}? " if near else ""
-            raise UsageError(
-                f"A prompt has no option named {name!r}.",
-                f"{hint}Valid are {', '.join(known)}; further generation parameters go into parameters={{…}}.",
-            )
-
-
-_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
-    "variables": ((Mapping,), "a mapping of names to values"),
-    "system": ((str,), "a text"),
-    "model": ((str,), "a model's name"),
-    "max_new_tokens": ((int,), "a whole number"),
-    "temperature": ((int, float), "a number"),
-    "seed": ((int,), "a whole number"),
-    "parameters": ((Mapping,), "a mapping of names to values"),
-    "quantization": ((str,), "auto, nf4, bf16 or fp32"),
-    "alias": ((str,), "an alias"),
-    "declarations": ((list, tuple), 'a list such as ["n: int = 3"]'),
-}
-
-
-def _check_types(template: object, options: Mapping[str, Any]) -> None:
-    """Refuse what a script may pass and a magic can't: a value of another type."""
-    if not isinstance(template, str):
-        raise UsageError(
-            f"A template is a text, not a {type(template).__name__}.",
-            'Give one, e.g. ws.prompt("Hi {{ name }}").',
-        )
-    for name, (types, wanted) in _TYPES.items():
-        value = options.get(name)
-        if value is None and name in ("max_new_tokens", "seed", "saved"):
-            continue
-        if name in options and (not isinstance(value, types) or isinstance(value, bool)):
-            raise UsageError(f"{name} is {wanted}, not {value!r}.", f"Leave it out, or give {wanted}.")
-    for name in options.get("parameters", {}):
-        if not isinstance(name, str):
-            raise UsageError(
-                f"{name!r} is not the name of a parameter.", "Give e.g. parameters={'top_p': 0.9}."
-            )
