@@ -56,6 +56,7 @@ class FakeEncoder:
     def _vector(self, text: str) -> np.ndarray:
         vector = np.full(self.space.dimension, 0.01, dtype=np.float32)
         for word in re.findall(r"\w+", text.casefold()):
-            place = int.from_bytes(hashlib.sha256((self.space.encoder + word).encode()).digest()[:4])
-            vector[place % self.space.dimension] += 1
+            digest = hashlib.sha256((self.space.encoder + word).encode()).digest()
+            for place in digest[:3]:  # several places, so that two words hardly share all of them
+                vector[place % self.space.dimension] += 1
         return vector / np.linalg.norm(vector)
