@@ -60,6 +60,33 @@ def test_a_run_is_reproduced_in_another_process(kernel: Kernel, answered: str) -
     assert "True True" in pids.text
 
 
+def test_an_answer_from_passages_is_reproduced_without_its_collection(kernel: Kernel) -> None:
+    texts = [
+        "Helmets are never taken back.",
+        "The workshop opens at ten.",
+        "A cargo bicycle costs 30 euros a day.",
+    ]
+    kernel.run(f"texts = {texts!r}")
+    assert kernel.run("%collections add handbook --from texts").status == "ok"
+    cell = "%%prompt --context handbook -k 2 -n 12 --into said\nWhen does the workshop open?\n"
+    shown = kernel.run(cell)
+    assert shown.status == "ok", shown.error
+    assert "Sources\n[1]" in shown.text
+    assert "<details" in shown.html
+    seen = kernel.run(
+        "print(texts[1] in [p.text for p in said.passages], len(said.passages), said.tokens_in > 80)"
+    )
+    assert seen.text.strip() == "True 2 True"
+    assert "from the cache" in kernel.run(cell).text
+    # Better passages than the recorded ones, and then no collection of that name in the lists.
+    kernel.run("more = ['When does the workshop open? The workshop opens at noon.'] * 1")
+    assert kernel.run("%collections add handbook --from more").status == "ok"
+    assert "[1]" in kernel.run(cell.replace("--into said", "--dry-run")).text
+    kernel.run("%collections retire handbook")
+    again = kernel.run("%reproduce said")
+    assert "identical" in again.text, again.error
+
+
 def test_a_changed_record_is_not_reproduced(kernel: Kernel, desk: Desk, answered: str) -> None:
     """The comparison must be able to say no: another seed gives another answer."""
     kernel.run("%%prompt -n 16 -t 1.5 --seed 1 --into one\nName a colour.\n")
