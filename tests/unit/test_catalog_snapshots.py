@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -278,3 +279,28 @@ def test_snapshots_and_upkeep_in_a_bucket(s3_bucket: S3Bucket) -> None:
     assert not other.upkeep._leases.acquire("upkeep", "b", 60)
     first.release("upkeep", "a")
     assert other.upkeep._leases.acquire("upkeep", "b", 60)
+
+
+def test_of_two_that_make_the_same_snapshot_at_once_one_does(catalog: Catalog) -> None:
+    fill(catalog)
+    gate, said = threading.Barrier(2), list[str]()
+
+    def make(user: str) -> None:
+        own = Catalog(catalog.folder, site="lab", user=user)
+        assert own.snapshots.list() == []
+        gate.wait(30)
+        try:
+            said.append(own.snapshots.create("v1").created_by)
+        except UsageError as error:
+            said.append(str(error))
+
+    threads = [threading.Thread(target=make, args=(user,)) for user in ("bob", "eve")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    (made,) = catalog.snapshots.list()
+    assert made.created_by in said
+    assert any("already a snapshot named 'v1'" in sentence for sentence in said)
+    assert len(catalog._connection.branches("prompts")) == 1
+    assert opened(catalog, "v1").prompts.get("greeting").template == "first"
