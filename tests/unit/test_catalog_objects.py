@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -55,15 +56,19 @@ def test_what_is_written_is_read_and_stays(objects: Objects) -> None:
         list(objects.read("files/empty"))
 
 
-@pytest.mark.parametrize("trouble", [ConnectionError("the line dropped"), KeyboardInterrupt()])
+@pytest.mark.parametrize("trouble", [ConnectionError, KeyboardInterrupt])
 @pytest.mark.parametrize("size", [10, 12 << 20])  # before and after the first part of a bucket's upload
-def test_what_is_cut_short_is_not_there(objects: Objects, trouble: BaseException, size: int) -> None:
+def test_what_is_cut_short_is_not_there(objects: Objects, trouble: type[BaseException], size: int) -> None:
     def cut_short() -> Iterator[bytes]:
         yield b"x" * size
         raise trouble
 
-    with pytest.raises(type(trouble)):
+    try:
         objects.write(NAME, cut_short())
+    except trouble:
+        stopped = True
+    assert stopped
+    gc.collect()  # Arrow publishes what has come of an upload when its stream is freed
     assert not objects.exists(NAME)
     assert list(objects.names("files/")) == []
     if objects.location.folder is not None:
@@ -87,7 +92,7 @@ open_objects(Location.parse(sys.argv[1])).write("files/x", chunks())
 
 
 def test_nothing_is_there_either_once_the_process_has_ended(s3_bucket: S3Bucket) -> None:
-    # Arrow publishes what has come of an upload when its stream is freed, as at a program's end.
+    # There Arrow would wait for ever for a stream that is freed.
     command = [sys.executable, "-c", CUT_SHORT, str(s3_bucket.location)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.returncode) == ("began\n", 1)
