@@ -18,6 +18,7 @@ from jupyter_llmops.agent.loop import AgentLoop
 from jupyter_llmops.agent.process import AgentStarter, start_if_absent
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.catalog import Catalog
+from jupyter_llmops.catalog.upkeep import Upkeep
 
 
 def until(condition: Callable[[], object], seconds: float = 90) -> None:
@@ -195,11 +196,19 @@ def test_a_problem_is_told_once_and_the_loop_goes_on(journal: Journal, catalog: 
     assert catalog.runs.last_seq(journal.session) == 1
 
 
-def test_the_loop_maintains_the_catalog(journal: Journal, catalog: Catalog) -> None:
-    loop = AgentLoop(journal.folder, catalog)
-    for number in range(205):
-        catalog.prompts.publish("p", f"text {number}")
-    assert catalog._connection.fragments("prompts") == 205
+def test_the_loop_maintains_the_catalog_and_the_users_own(
+    journal: Journal, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Upkeep._is_due.__defaults__ == (200,)
+    monkeypatch.setattr(Upkeep._is_due, "__defaults__", (20,))
+    own = Catalog(tmp_path / "own", site="lab", user="ada")
+    loop = AgentLoop(journal.folder, catalog, maintains=[own])
     loop.step()
-    assert catalog._connection.fragments("prompts") == 1
-    assert len(catalog.prompts.versions("p")) == 205
+    for place in (catalog, own):
+        for number in range(21):
+            place.prompts.publish("p", f"text {number}")
+        assert place._connection.fragments("prompts") == 21
+    loop.step()
+    for place in (catalog, own):
+        assert place._connection.fragments("prompts") == 1
+        assert len(place.prompts.versions("p")) == 21
