@@ -183,7 +183,7 @@ class Connection:
 
         try:
             self._writing(table, make)
-        except CatalogError:
+        except Exception:  # another process was first: Lance says so with a ValueError
             if not self.has(table):
                 raise
 
@@ -199,7 +199,15 @@ class Connection:
             if missing:
                 handle.add_columns(pa.schema(missing))
 
-        self._writing(table, add)
+        def has_all() -> bool:
+            self._forget(table)
+            return set(schema_of(table).names) <= set(self._table(table).schema.names)
+
+        try:
+            self._writing(table, add)
+        except Exception:  # another process was first
+            if not has_all():
+                raise
 
     def insert_absent(self, table: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Add those rows whose key is not there yet, in one commit; return how many were added.
