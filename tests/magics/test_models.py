@@ -236,6 +236,8 @@ def test_private_models_are_yours_until_they_are_published(notebook: Notebook, t
     notebook.run("%models alias my-best mine")
     assert notebook.run("%%prompt -m my-best\nHi").model == "mine"
     assert team.aliases() == []
+    assert [found.outcome for found in notebook.run(f"%models scan {folder}").found] == ["known"]
+    assert team.list() == [], "a scan shared what is private"
     error = notebook.fail("%models push mine")
     assert "%models publish mine" in str(error)
     published = notebook.run("%models publish mine")

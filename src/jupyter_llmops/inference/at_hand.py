@@ -94,12 +94,14 @@ def _sources(model: Model, folder: Path, site: str) -> list[str]:
 
 
 def _said(model: Model, error: LLMOpsError) -> LLMOpsError:
-    if not isinstance(error, ModelNotAvailableError) or not model.source.startswith("folder:"):
+    if not isinstance(error, ModelNotAvailableError):
         return error
     if any(place.source.startswith(_STORAGE) for place in model.places):
         hint = f"Type %models pull {model.name} to fetch them from the team's storage."
-    else:
+    elif model.source.startswith("folder:"):
         hint = f"Type %models push {model.name} on a host that has them, then %models pull {model.name} here."
+    else:
+        return error  # it says how to get the package, or to reach the hub
     where = ", ".join(sorted({place.site for place in model.places if place.site})) or model.site
     return ModelNotAvailableError(
         f"The files of the model {model.name!r} are not on this machine{f', but on: {where}' if where else ''}.",

@@ -140,7 +140,7 @@ class ModelAdding(Finding):
             site=self.settings.site,
             models_folder=self.models_folder,
             credential=credential,
-            known=catalog.models.current(),
+            known=self.catalog_models(),
             progress=progress,
             on_problem=problems.append,
         )
@@ -208,7 +208,8 @@ class ModelAdding(Finding):
         from jupyter_llmops.records.scan import ScannedModel
 
         self._check_words(model.name, model.description, model.source)
-        listed = catalog.models.current()
+        # What is the user's alone stays so: a scan of its folder does not share it.
+        listed = self.catalog_models()
         same = [row for row in listed if model.digest and row.digest == model.digest]
         same = same or [row for row in listed if not model.digest and row.source == model.source]
         if same:
@@ -216,10 +217,10 @@ class ModelAdding(Finding):
             place = (model.site, model.source)
             if not model.digest or place in {(place.site, place.source) for place in row.places}:
                 return ScannedModel(row, "known")
-            return ScannedModel(
-                catalog.models.add_place(row.name, model.source, site=model.site), "place added"
-            )
-        added = catalog.models.add(replace(model, name=_free_name(model.name, listed), created_by=self.user))
+            holder = self.own if row.private else self.catalog
+            placed = holder.models.add_place(row.name, model.source, site=model.site)
+            return ScannedModel(replace(placed, private=row.private), "place added")
+        added = catalog.models.add(replace(model, name=_free_name(model, listed), created_by=self.user))
         return ScannedModel(added, "new")
 
     def _described(self, source: str, progress: Progress | None) -> Model:
@@ -300,17 +301,23 @@ class ModelAdding(Finding):
             )
 
 
-def _free_name(wanted: str, listed: Iterable[Model]) -> str:
-    """Return a name that no model or alias has: the wanted one, or that with a number."""
+def _free_name(model: Model, listed: Iterable[Model]) -> str:
+    """Return a name that no model or alias has: the model's own, or that with a number.
+
+    A default model keeps the name that everybody has for it.
+    """
     from jupyter_llmops.catalog.names import check_name
     from jupyter_llmops.inference.sources import known_models
 
-    taken = {word.casefold() for model in listed for word in (model.name, *model.aliases)}
-    taken |= {model.name for model in known_models()}
+    taken = {word.casefold() for row in listed for word in (row.name, *row.aliases)}
+    for default in known_models():
+        if default.source == model.source:
+            return default.name
+        taken.add(default.name)
     try:
-        name = check_name("model", wanted)
+        name = check_name("model", model.name)
     except UsageError:
-        name = check_name("model", f"{wanted.strip(' -@') or 'found'}-model"[:200])
+        name = check_name("model", f"{model.name.strip(' -@') or 'found'}-model"[:200])
     number = 2
     free = name
     while free.casefold() in taken:

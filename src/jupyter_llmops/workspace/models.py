@@ -60,7 +60,8 @@ class Models(ModelAdding):
         named = [name for name in listed if wanted in name.casefold()]
         hint = "%models lists all."
         if named:  # whoever types a part of a name need not wait for an encoder
-            return Listing("model", [listed[name] for name in named], hint)
+            why = dict.fromkeys(named, "its name holds the text")
+            return Listing("model", [listed[name] for name in named], hint, why=why)
         worded = [name for name, words in texts.items() if wanted in words.casefold()]
         about = self.find_names("model", texts, text, progress)
         found = [listed[name] for name in dict.fromkeys([*worded, *about]) if name in listed]

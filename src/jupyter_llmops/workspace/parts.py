@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyter_llmops.errors import ModelNotAvailableError
 from jupyter_llmops.location import Location
 from jupyter_llmops.settings import LLMOps, private_catalog, user_folder, user_name
 
@@ -238,12 +239,28 @@ class Parts:
         UnknownNameError
             There is none; the error names the nearest.
         """
-        from jupyter_llmops.inference.at_hand import at_hand
         from jupyter_llmops.inference.sources import resolve
 
         found = resolve(name, self.catalog_models)
-        offline = self.settings.stay_offline()
-        return at_hand(found, self.models_folder, site=self.settings.site, offline=offline)
+        try:
+            return self._at_hand(found)
+        except ModelNotAvailableError:
+            # A default model may lie here all the same: pulled from the team's storage.
+            row = next((row for row in self.catalog_models() if row.name == found.name), found)
+            if row == found:
+                raise
+            return self._at_hand(row)
+
+    def _at_hand(self, model: Model, progress: Progress | None = None) -> Model:
+        from jupyter_llmops.inference.at_hand import at_hand
+
+        return at_hand(
+            model,
+            self.models_folder,
+            site=self.settings.site,
+            offline=self.settings.stay_offline(),
+            progress=progress,
+        )
 
     def catalog_models(self) -> list[Model]:
         """Return the models of the user's own catalog, then the team's, as they are now; also retired ones."""
