@@ -13,7 +13,7 @@ from jupyter_llmops.inference.scan.folder import describe_folder
 from jupyter_llmops.inference.scan.gguf_file import describe_gguf
 from jupyter_llmops.inference.scan.onnx_file import describe_onnx
 from jupyter_llmops.inference.scan.pickled import describe_pickle
-from jupyter_llmops.inference.scan.reading import Reading, one_line
+from jupyter_llmops.inference.scan.reading import Reading, reason
 from jupyter_llmops.inference.scan.skops_file import describe_skops
 from jupyter_llmops.inference.sources import CLASSIC_SUFFIXES
 from jupyter_llmops.records.model import Model
@@ -54,9 +54,9 @@ def describe(path: Path, reading: Reading | None = None) -> Model:
     except LLMOpsError:
         raise
     except OSError as error:
-        raise InferenceError(f"The model in {path} can't be read: {one_line(error)}") from error
+        raise InferenceError(f"The model in {path} can't be read: {reason(error)}") from error
     except Exception as error:  # files of strangers: damage that nobody thought of must not end a scan
-        said = f"{type(error).__name__} {one_line(error)}"
+        said = f"{type(error).__name__}, {reason(error)}"
         raise InferenceError(f"The model in {path} is damaged: {said}", "Fetch it again.") from error
 
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from jupyter_llmops.errors import InferenceError
 from jupyter_llmops.inference.scan.card import read_card, spdx
-from jupyter_llmops.inference.scan.reading import NotAModelError, Reading, count, name_of, one_line, text
+from jupyter_llmops.inference.scan.reading import NotAModelError, Reading, count, name_of, reason, text
 from jupyter_llmops.inference.sources import files_in
 from jupyter_llmops.records.model import Model, ModelKind
 
@@ -89,9 +89,13 @@ def read_header(path: Path) -> Header:
             return _header(file)
         except (struct.error, ValueError, OverflowError, MemoryError) as error:
             raise InferenceError(
-                f"The file {path} is not a GGUF file that can be read: {one_line(error) or 'it ends too early'}",
+                f"The file {path} is not a GGUF file that can be read: {_why(error)}",
                 "Fetch it again.",
             ) from error
+
+
+def _why(error: Exception) -> str:
+    return "it ends too early." if isinstance(error, struct.error) else reason(error)
 
 
 def _header(file: BinaryIO) -> Header:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jupyter_llmops.inference.scan.finding import find
-from jupyter_llmops.inference.scan.reading import one_line, slug
+from jupyter_llmops.inference.scan.reading import one_line, reason, slug
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def find_in_hub_cache(place: str, on_problem: Callable[[str], None]) -> Iterator
             cache = scan_cache_dir(folder)
     except (CacheNotFound, OSError, ValueError) as error:
         if place:
-            on_problem(f"The Hugging Face cache {place} can't be read: {one_line(error)}.")
+            on_problem(f"The Hugging Face cache {place} can't be read: {reason(error)}")
         return
     for warning in cache.warnings:
         on_problem(f"The Hugging Face cache has a damaged part: {one_line(warning)}.")

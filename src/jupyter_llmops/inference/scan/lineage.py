@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jupyter_llmops.errors import LLMOpsError
 from jupyter_llmops.inference.engine import Progress
-from jupyter_llmops.inference.scan.reading import one_line
+from jupyter_llmops.inference.scan.reading import reason
 from jupyter_llmops.inference.sources import digest_of, packaged_hub_ids, resolve
 from jupyter_llmops.records.model import Model
 
@@ -67,7 +67,7 @@ class Lineage:
             ).digest
         except LLMOpsError as error:
             if path.exists():
-                on_problem(f"The base of {model.name} can't be read: {one_line(error)}")
+                on_problem(f"The base of {model.name} can't be read: {reason(error)}")
             return ""
         self._digests[model.base.casefold()] = digest
         return digest

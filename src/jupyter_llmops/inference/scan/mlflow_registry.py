@@ -16,7 +16,7 @@ from urllib.request import getproxies
 
 from jupyter_llmops.errors import InferenceError, LLMOpsError, MissingDependencyError, UsageError
 from jupyter_llmops.inference.scan.pickled import estimators, read_names
-from jupyter_llmops.inference.scan.reading import Reading, count, one_line, slug, text
+from jupyter_llmops.inference.scan.reading import Reading, count, one_line, reason, slug, text
 from jupyter_llmops.records.model import Model, ModelFile, ModelKind
 
 if TYPE_CHECKING:
@@ -81,14 +81,14 @@ def _registered(uri: str, reading: Reading, on_problem: Callable[[str], None]) -
         aliases, versions = _aliases(client), list(_versions(client))
     except Exception as error:  # MLflow, requests and SQLAlchemy each have their own
         raise InferenceError(
-            f"The MLflow registry {uri} can't be read: {one_line(error)}", "Check its address."
+            f"The MLflow registry {uri} can't be read: {reason(error)}", "Check its address."
         ) from error
     for version in versions:
         called = aliases.get((version.name, str(version.version)), [])
         try:
             yield _model(client, uri, version, called, reading)
         except (LLMOpsError, OSError) as error:
-            on_problem(f"Version {version.version} of {one_line(version.name)} in MLflow: {one_line(error)}")
+            on_problem(f"Version {version.version} of {one_line(version.name)} in MLflow: {reason(error)}")
 
 
 def _model(
@@ -105,7 +105,7 @@ def _model(
         files, digest, size = reading.manifest(folder, inside)
     user, data = _lineage(client, version.run_id)
     tags = tuple(f"mlflow-alias:{one_line(alias)}" for alias in sorted(aliases))
-    made = f"run {version.run_id}" if version.run_id else ""
+    made = f"run {version.run_id}{f' by {user}' if user else ''}" if version.run_id else ""
     return Model(
         name=slug(f"{version.name}-v{version.version}"),
         kind=_kind(flavors),
@@ -172,7 +172,7 @@ def _read_mlmodel(folder: Path) -> dict[str, Any]:
             raise InferenceError(f"The file {path} is larger than 1 MiB.")
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise InferenceError(f"The file {path} can't be read: {one_line(error)}") from error
+        raise InferenceError(f"The file {path} can't be read: {reason(error)}") from error
     return found if isinstance(found, dict) else {}
 
 
@@ -237,7 +237,7 @@ def _check_sqlite(path: Path) -> None:
                 "SELECT 1 FROM sqlite_master WHERE name = 'registered_models'"
             ).fetchone()
     except sqlite3.Error as error:
-        raise InferenceError(f"The MLflow registry {path} can't be read: {one_line(error)}.") from None
+        raise InferenceError(f"The MLflow registry {path} can't be read: {reason(error)}") from None
     if not found:
         raise InferenceError(f"The database {path} is not an MLflow registry.")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_llmops.errors import InferenceError
 from jupyter_llmops.inference.scan.card import read_card
-from jupyter_llmops.inference.scan.reading import Reading, count, name_of, one_line, text
+from jupyter_llmops.inference.scan.reading import Reading, count, name_of, one_line, reason, text
 from jupyter_llmops.inference.sources import files_in
 from jupyter_llmops.records.model import Model
 
@@ -73,7 +73,7 @@ def read_graph(path: Path) -> ModelProto | None:
     except OSError:
         raise
     except Exception as error:  # protobuf has a class of its own for damage, and names change
-        raise InferenceError(f"The file {path} is not ONNX: {one_line(error)}", "Fetch it again.") from error
+        raise InferenceError(f"The file {path} is not ONNX: {reason(error)}", "Fetch it again.") from error
     if not graph.ir_version or not graph.graph.node:
         raise InferenceError(f"The file {path} is not ONNX: it holds no graph.", "Fetch it again.")
     return graph

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from jupyter_llmops.inference.scan.finding import is_model_folder
 from jupyter_llmops.inference.scan.hub_cache import Found
-from jupyter_llmops.inference.scan.reading import one_line, slug
+from jupyter_llmops.inference.scan.reading import reason, slug
 from jupyter_llmops.inference.sources import packaged_name
 
 _MARKS = (".gguf", ".safetensors")
@@ -29,7 +29,7 @@ def find_in_packages(on_problem: Callable[[str], None]) -> Iterator[Found]:
             if any(mark in (distribution.read_text("RECORD") or "") for mark in _MARKS):
                 yield from _models_of(distribution)
         except (OSError, ValueError, UnicodeError) as error:
-            on_problem(f"The files of an installed package can't be listed: {one_line(error)}.")
+            on_problem(f"The files of an installed package can't be listed: {reason(error)}")
 
 
 def _models_of(distribution: importlib.metadata.Distribution) -> Iterator[Found]:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from jupyter_llmops.errors import InferenceError
 from jupyter_llmops.inference.scan.card import read_card
-from jupyter_llmops.inference.scan.reading import NotAModelError, Reading, name_of, one_line
+from jupyter_llmops.inference.scan.reading import NotAModelError, Reading, name_of, one_line, reason
 from jupyter_llmops.inference.sources import files_in
 from jupyter_llmops.records.model import Model
 
@@ -138,7 +138,7 @@ def read_names(path: Path) -> Contents:
     try:
         data = _unpacked(packed)
     except (zlib.error, OSError, lzma.LZMAError, EOFError) as error:
-        raise InferenceError(f"The file {path} is not a pickle: {one_line(error)}") from error
+        raise InferenceError(f"The file {path} is not a pickle: {reason(error)}") from error
     names: list[str] = []
     try:
         for name in _names(data):
@@ -151,7 +151,7 @@ def read_names(path: Path) -> Contents:
     except (ValueError, IndexError, KeyError, OverflowError, UnicodeError) as error:
         if len(data) >= _MOST_BYTES:
             return Contents(tuple(names), False, "only the first 16 MiB")
-        raise InferenceError(f"The file {path} is not a pickle: {one_line(error)}") from error
+        raise InferenceError(f"The file {path} is not a pickle: {reason(error)}") from error
     return Contents(tuple(names), True)
 
 

@@ -14,7 +14,7 @@ from jupyter_llmops.inference.scan.finding import describe, find, size_of
 from jupyter_llmops.inference.scan.hub_cache import Found, find_in_hub_cache
 from jupyter_llmops.inference.scan.lineage import Lineage
 from jupyter_llmops.inference.scan.packages import find_in_packages
-from jupyter_llmops.inference.scan.reading import NotAModelError, Reading, one_line, slug
+from jupyter_llmops.inference.scan.reading import NotAModelError, Reading, one_line, reason, slug
 from jupyter_llmops.inference.signing import verify_signature
 from jupyter_llmops.inference.sources import files_in
 from jupyter_llmops.records.model import Model
@@ -108,7 +108,7 @@ def _described(
         try:
             yield from models
         except LLMOpsError as error:
-            report(one_line(error))
+            report(one_line(error, 600))
 
 
 def _found_at(place: str, report: Problem) -> list[Found]:
@@ -126,7 +126,7 @@ def _found_at(place: str, report: Problem) -> list[Found]:
         if path.is_file():
             return [Found(path)]
     except (OSError, RuntimeError, ValueError) as error:
-        report(f"The place {place!r} can't be searched: {one_line(error)}.")
+        report(f"The place {place!r} can't be searched: {reason(error)}")
         return []
     report(
         f"There is nothing at {place!r}; a place is a folder, a file, hf, packages, https://host/v1 or mlflow:URI."
@@ -151,7 +151,7 @@ def _read(local: list[Found], memory: Path, progress: Progress | None, report: P
             others.append(error)
             continue
         except LLMOpsError as error:
-            report(one_line(error))
+            report(one_line(error, 600))
             continue
         yield replace(
             model,
@@ -161,7 +161,7 @@ def _read(local: list[Found], memory: Path, progress: Progress | None, report: P
         )
     if others:
         report(
-            one_line(others[0])
+            one_line(others[0], 600)
             + (f" {len(others) - 1} more files are no models either." if others[1:] else "")
         )
 

@@ -65,7 +65,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes()) if path.stat().st_size <= _MOST_JSON_BYTES else None
     except (OSError, ValueError, RecursionError) as error:
-        raise InferenceError(f"The file {path} can't be read: {one_line(error)}") from error
+        raise InferenceError(f"The file {path} can't be read: {reason(error)}") from error
     if not isinstance(found, dict):
         raise InferenceError(f"The file {path} is not a JSON object of at most 32 MiB.")
     return found
@@ -83,10 +83,16 @@ def text(value: object) -> str:
     return one_line(value) if isinstance(value, str) else ""
 
 
-def one_line(value: object) -> str:
-    """Return a value or an exception as one short printable line."""
-    said = " ".join(str(value).split())
-    return "".join(c for c in said if c.isprintable())[:200]
+def one_line(value: object, most: int = 200) -> str:
+    """Return a value or an exception as one printable line of at most that many characters."""
+    said = " ".join(str(value)[: 4 * most].split())
+    return "".join(c for c in said if c.isprintable())[:most]
+
+
+def reason(error: BaseException) -> str:
+    """Return what an exception says as the end of a sentence."""
+    said = one_line(error) or type(error).__name__
+    return said if said.endswith((".", "!", "?")) else f"{said}."
 
 
 def name_of(path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from jupyter_llmops.errors import InferenceError
 from jupyter_llmops.inference.scan.pickled import estimators, public_name
-from jupyter_llmops.inference.scan.reading import Reading, name_of, one_line
+from jupyter_llmops.inference.scan.reading import Reading, name_of, one_line, reason
 from jupyter_llmops.inference.sources import files_in
 from jupyter_llmops.records.model import Model
 
@@ -65,7 +65,7 @@ def _schema(path: Path) -> dict[str, Any]:
         NotImplementedError,
         EOFError,
     ) as error:
-        raise InferenceError(f"The file {path} is not a skops file: {one_line(error)}") from error
+        raise InferenceError(f"The file {path} is not a skops file: {reason(error)}") from error
     if not isinstance(schema, dict):
         raise InferenceError(
             f"The file {path} is not a skops file: its schema is no object of at most 64 MiB."

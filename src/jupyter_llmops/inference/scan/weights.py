@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_llmops.errors import InferenceError
-from jupyter_llmops.inference.scan.reading import count, one_line, read_json
+from jupyter_llmops.inference.scan.reading import count, one_line, read_json, reason
 
 _DTYPES = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 # Numbers about packed weights (scales, zero points, lookup tables), no weights themselves.
@@ -80,7 +80,7 @@ def tensors_of(files: Iterable[Path]) -> Iterator[Tensor]:
                     yield Tensor(str(name), str(part.get_dtype()), tuple(part.get_shape()))
         except (SafetensorError, OSError, ValueError) as error:
             raise InferenceError(
-                f"The weights in {path} can't be read: {one_line(error)}", "Fetch them again."
+                f"The weights in {path} can't be read: {reason(error)}", "Fetch them again."
             ) from error
 
 
