@@ -39,10 +39,12 @@ class LLMOps(Configurable):
         "", help="Name of a snapshot: the shared catalog is read as it was then, and not written."
     ).tag(config=True)
     retention = Float(
-        3600.0, min=0.0, help="Seconds that upkeep leaves old versions of the catalog to whoever reads them."
+        600.0, min=0.0, help="Seconds that upkeep leaves old versions of the catalog to whoever reads them."
     ).tag(config=True)
     model = Unicode(DEFAULT_MODEL, help="Model of a prompt that names none.").tag(config=True)
-    encoder = Unicode(DEFAULT_ENCODER, help="Embedding model of a collection that names none.").tag(config=True)
+    encoder = Unicode(DEFAULT_ENCODER, help="Embedding model of a collection that names none.").tag(
+        config=True
+    )
     quantization = Enum(
         ["auto", "nf4", "bf16", "fp32"],
         default_value="auto",

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--idle-seconds", type=float, default=120.0, help="leave when nothing came for so long"
     )
     parser.add_argument(
-        "--retention", type=float, default=3600.0, help="seconds that old versions stay for their readers"
+        "--retention", type=float, default=600.0, help="seconds that old versions stay for their readers"
     )
     parser.add_argument("--detach", action="store_true", help="return at once and go on in the background")
     chosen = parser.parse_args(arguments)

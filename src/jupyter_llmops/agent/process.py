@@ -18,7 +18,7 @@ from jupyter_llmops.location import Location
 from jupyter_llmops.settings import private_catalog, user_name
 
 IDLE_SECONDS = 120.0
-RETENTION_SECONDS = 3600.0
+RETENTION_SECONDS = 600.0
 # Shorter than the idle time: an agent that was here at the last check has not left since.
 SECONDS_BETWEEN_CHECKS = 30.0
 _START_SECONDS = 30.0

@@ -1,8 +1,9 @@
 """Keeping the catalog small and fast: joining pieces, dropping old versions, building indexes.
 
-Every commit leaves a piece and a list of all pieces, so an unmaintained table grows with the square
-of its commits. One process of all hosts does the upkeep, chosen by a lease when there is some to do.
-Neither readers nor writers wait for it, and two at once are harmless.
+Every commit leaves a piece, a list of all pieces and a filter of its keys, 75 KB at least, and an
+unmaintained table grows with the square of its commits. One process of all hosts does the upkeep,
+chosen by a lease when there is some to do. Neither readers nor writers wait for it, and two at once
+are harmless.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from jupyter_llmops.errors import CatalogError
 
 COMMITS_BETWEEN_UPKEEP = 200
 # A burst of commits that has ended leaves its last pieces for good, unless they are joined then.
-COMMITS_BEFORE_QUIET = 20
+COMMITS_BEFORE_QUIET = 10
 QUIET_SECONDS = 60.0
-# A reader may still be busy with a version that upkeep has just replaced.
-RETENTION = timedelta(hours=1)
+# A reader may still be busy with a version that upkeep has just replaced: for seconds, a search or a
+# copy for a minute. Longer is dear, as the keys that a commit adds lie in a filter of 32 KB of which
+# Lance keeps two copies: at a commit a second 45 MB in ten minutes, 270 MB in an hour.
+RETENTION = timedelta(minutes=10)
 # So many versions that a former upkeep had to leave for a while are worth cleaning.
 _LITTER = COMMITS_BETWEEN_UPKEEP // 4
 # Looking into the tables that changed costs milliseconds on a disk, and money on a bucket.
