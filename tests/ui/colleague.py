@@ -21,6 +21,7 @@ NOTE_WHEN_SEEN = """() => {
     const now = Date.now();
     for (const row of document.querySelectorAll('#jupyter-llmops-sidebar [data-row]')) {
       const words = [row.dataset.row, ...[...row.querySelectorAll('.jp-LLMOps-alias')].map(it => it.textContent)];
+      words.push(...[...row.querySelectorAll('.jp-LLMOps-moreAliases')].flatMap(it => it.title.split(', ')));
       words.push(...(row.textContent.match(/of \\d+ documents?/g) ?? []).map(it => `${row.dataset.row} ${it}`));
       words.forEach(word => { window.seenAt[word] ??= now; });
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,18 +12,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from ui.jupyter import LABEXTENSION, Jupyter, ServerExtension
-from ui.workbench import Workbench
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from ui.workbench import CHROMIUM, CHROMIUM_FLAGS, Workbench
 
 # Part of the address of every script of ours.
 OUR_SCRIPTS = "/jupyter-llmops/static/"
@@ -37,8 +25,6 @@ expect.set_options(timeout=SECONDS_TO_WAIT * 1000)
 StartJupyter = Callable[..., Jupyter]
 OpenWorkbench = Callable[[Jupyter], Workbench]
 
-
-CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 
 # Without a browser only test_browser.py is left, so that one line says why.
 collect_ignore = [
