@@ -201,6 +201,10 @@ def test_what_is_said_and_moved_is_joined_on_reading(catalog: Catalog) -> None:
     assert catalog.prompts.get("q").description == "of the first release"
     catalog.prompts.describe("q", description="")
     assert catalog.prompts.get("q").description == ""
+    moves = [
+        (change.field, change.value, change.created_by) for change in catalog.prompts.get("p").alias_moves
+    ]
+    assert moves == [("alias:next", 2, "ada"), ("alias:prod", 1, "ada")]
     catalog.prompts.retire("p", "old")
     assert [prompt.name for prompt in catalog.prompts.list()] == ["q"]
     assert [prompt.retired for prompt in catalog.prompts.list(retired=True)] == [True, False]

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jupyter_llmops.display.prompt import (
+    alias_words,
     prompt_files_html,
     prompt_files_text,
     prompt_history_html,
@@ -20,6 +21,7 @@ from jupyter_llmops.display.prompt import (
     saved_line,
 )
 from jupyter_llmops.display.prompt_diff import aligned, changed_words, prompt_diff_html, prompt_diff_text
+from jupyter_llmops.records.change import Change
 from jupyter_llmops.records.prompt import (
     Prompt,
     PromptDiff,
@@ -128,7 +130,7 @@ def test_nothing_of_a_prompt_becomes_markup() -> None:
     prompt = Prompt(
         EVIL, 1, EVIL, EVIL, system=EVIL, variables=(EVIL,), model=EVIL, parameters=((EVIL, EVIL),),
         description=EVIL, created_by=EVIL, site=EVIL, declarations=(Variable(EVIL, "str", EVIL, has_default=True),),
-        includes=(EVIL,), tags=(EVIL,), aliases=(EVIL,),
+        includes=(EVIL,), tags=(EVIL,), aliases=(EVIL,), alias_moves=(Change(EVIL, EVIL, EVIL, EVIL, 1, EVIL, EVIL),),
     )  # fmt: skip
     event = PromptEvent(EVIL, EVIL, EVIL, EVIL, datetime.now(UTC), EVIL)
     shown = [
@@ -149,6 +151,14 @@ def test_texts_say_what_there_is() -> None:
         "p", 2, "d", "Hi {{ n }}", variables=("n",), created_at=now, aliases=("prod",), private=True, retired=True,
         declarations=(Variable("n", "int", 3, has_default=True, description="how many"),), tags=("a",), includes=("h@1",),
     )  # fmt: skip
+    moves = (
+        Change("prompt", "p", "alias:old", 1, 1, created_by="bob", created_at=now),
+        Change("prompt", "p", "alias:prod", 2, 3),
+    )
+    prompt = replace(prompt, alias_moves=moves)
+    assert alias_words(prompt) == "old → 1, prod"
+    assert "old → 1, moved by bob just now" in prompt_text(prompt)
+    assert "1,000 characters more" in prompt_html(replace(prompt, template="x" * 51_000))
     text = prompt_text(prompt)
     for part in ("p@2 (prod, yours, retired)", "n: int = 3  (how many)", "h@1", "Hi {{ n }}"):
         assert part in text

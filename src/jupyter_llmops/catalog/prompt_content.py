@@ -125,18 +125,16 @@ def examples_from_json(values: Iterable[Mapping[str, Any]] | None) -> tuple[Exam
 
 def with_changes(prompt: Prompt, changes: Iterable[Change]) -> Prompt:
     """Return a version with what is said of its prompt now."""
-    values = {change.field: change.value for change in changes}
-    aliases = sorted(
-        field.removeprefix(ALIAS)
-        for field, value in values.items()
-        if field.startswith(ALIAS) and value == prompt.version
-    )
+    current = {change.field: change for change in changes}
+    values = {field: change.value for field, change in current.items()}
+    moves = sorted(field for field, value in values.items() if field.startswith(ALIAS) and value is not None)
     return replace(
         prompt,
         description=prompt.description if values.get("description") is None else values["description"],
         tags=tuple(values.get("tags") or ()),
         examples=examples_from_json(values.get("examples")),
-        aliases=tuple(aliases),
+        aliases=tuple(field.removeprefix(ALIAS) for field in moves if values[field] == prompt.version),
+        alias_moves=tuple(current[field] for field in moves),
         retired=bool(values.get("retired")),
     )
 

@@ -17,6 +17,7 @@ from jupyter_llmops.display.elements import (
     table,
     text_table,
 )
+from jupyter_llmops.records.change import Change
 from jupyter_llmops.records.prompt import (
     Prompt,
     PromptEvent,
@@ -25,6 +26,9 @@ from jupyter_llmops.records.prompt import (
     PromptHistory,
     Variable,
 )
+
+LONGEST_SHOWN = 50_000
+"""Characters of a template; a browser does not bear a text of megabytes."""
 
 _MARKS = {
     "problem": "fail",
@@ -49,8 +53,10 @@ def prompt_text(prompt: Prompt) -> str:
     """Return one version of a prompt: what it needs, then its template."""
     facts = _facts(prompt)
     width = max(len(name) for name, _ in facts)
-    lines = [_title(prompt), *(f"  {name.ljust(width)}  {value}" for name, value in facts)]
-    return "\n".join(lines) + f"\n\n{prompt.template}"
+    indent = "\n" + " " * (width + 4)
+    lines = [_title(prompt)]
+    lines += [f"  {name.ljust(width)}  {str(value).replace(chr(10), indent)}" for name, value in facts]
+    return "\n".join(lines) + f"\n\n{_shown(prompt.template)}"
 
 
 def prompt_html(prompt: Prompt) -> str:
@@ -61,7 +67,7 @@ def prompt_html(prompt: Prompt) -> str:
         for name, value in _facts(prompt)
     )
     facts = card(Html(f'<table style="border-collapse:collapse">{rows}</table>'), title=_title(prompt))
-    return f'{facts}<pre style="padding:4px 12px;white-space:pre-wrap">{code(prompt.template)}</pre>'
+    return f'{facts}<pre style="padding:4px 12px;white-space:pre-wrap">{code(_shown(prompt.template))}</pre>'
 
 
 def declaration(variable: Variable) -> str:
@@ -69,6 +75,27 @@ def declaration(variable: Variable) -> str:
     text = variable.name if variable.type == "any" else f"{variable.name}: {variable.type}"
     text += f" = {variable.default!r}" if variable.has_default else ""
     return text + (f"  ({variable.description})" if variable.description else "")
+
+
+def alias_words(prompt: Prompt) -> str:
+    """Return the aliases of a prompt's name; the version of those that point to another."""
+    words = []
+    for change in prompt.alias_moves:
+        alias = change.field.removeprefix("alias:")
+        words.append(alias if change.value == prompt.version else f"{alias} → {change.value}")
+    return ", ".join(words)
+
+
+def _move(change: Change) -> str:
+    when = f" {ago(change.created_at)}" if change.created_at else ""
+    return f"{change.field.removeprefix('alias:')} → {change.value}, moved by {change.created_by or ABSENT}{when}"
+
+
+def _shown(text: str) -> str:
+    """Return a text as far as a page can show it."""
+    if len(text) <= LONGEST_SHOWN:
+        return text
+    return f"{text[:LONGEST_SHOWN]}\n… {len(text) - LONGEST_SHOWN:,} characters more"
 
 
 def _title(prompt: Prompt) -> str:
@@ -84,13 +111,13 @@ def _facts(prompt: Prompt) -> list[tuple[str, object]]:
     optional: list[tuple[str, object]] = [
         ("description", prompt.description),
         ("tags", ", ".join(prompt.tags)),
-        ("aliases", ", ".join(prompt.aliases)),
+        ("aliases", "\n".join(map(_move, prompt.alias_moves))),
         ("includes", ", ".join(prompt.includes)),
         ("examples", len(prompt.examples) or ""),
     ]
     facts: list[tuple[str, object]] = [
         ("variables", ", ".join(variables) or ABSENT),
-        ("system", prompt.system or ABSENT),
+        ("system", _shown(prompt.system) or ABSENT),
         ("model", prompt.model or "default"),
         ("parameters", ", ".join(f"{k}={v}" for k, v in prompt.parameters) or ABSENT),
         ("digest", prompt.digest),

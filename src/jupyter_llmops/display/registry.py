@@ -23,6 +23,7 @@ from jupyter_llmops.display.elements import (
     text_table,
 )
 from jupyter_llmops.display.model import ALIAS_COLUMNS, MODEL_CHANGE_COLUMNS, MODEL_COLUMNS
+from jupyter_llmops.display.prompt import alias_words
 from jupyter_llmops.display.snapshot import SNAPSHOT_COLUMNS
 from jupyter_llmops.records.listing import Listing
 from jupyter_llmops.records.prompt import Prompt
@@ -59,7 +60,7 @@ PROMPT_COLUMNS: tuple[Column, ...] = (
         False,
     ),
     _same("version", lambda p: p.version, numeric=True),
-    _same("aliases", lambda p: ", ".join(p.aliases) or ABSENT),
+    _same("aliases", lambda p: alias_words(p) or ABSENT),
     _same("variables", lambda p: ", ".join(p.variables) or ABSENT),
     _same("template", lambda p: shorten(p.template, 60)),
     _same("model", lambda p: p.model or "default"),

@@ -74,10 +74,7 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
     ):
         return offered
     position = len(words) if line.endswith(" ") else len(words) - 1
-    if magic == "prompts" and position > 1:
-        return [*_after_prompts(workspace, words, position), *_options(shell, magic)]
-    if position >= 1 and magic == "prompt" and not line.lstrip().startswith("%%"):
-        offered = _prompt_words(workspace) if position == 1 else _variables(workspace, words[1])
+    if (offered := _after_saved(workspace, magic, line, words, position)) is not None:
         return [*offered, *_options(shell, magic)]
     if position in (1, 2) and magic == "cascade":
         return [*(COMMANDS["cascade"] if position == 1 else ()), *(c.name for c in workspace.cascades)]
@@ -101,6 +98,17 @@ def _after_collections(
     return ()
 
 
+def _after_saved(
+    workspace: Workspace, magic: str, line: str, words: list[str], position: int
+) -> Iterable[str] | None:
+    """Return what may stand behind %prompt and a sub-command of %prompts, None where only options may."""
+    if magic == "prompts" and position > 1:
+        return _after_prompts(workspace, words, position)
+    if magic == "prompt" and position >= 1 and not line.lstrip().startswith("%%"):
+        return _prompt_words(workspace) if position == 1 else _variables(workspace, words[1])
+    return None
+
+
 def _after_prompts(workspace: Workspace, words: list[str], position: int) -> Iterable[str]:
     """Return what may stand behind a sub-command of %prompts."""
     command = words[1]
@@ -121,10 +129,10 @@ def _prompt_words(workspace: Workspace) -> list[str]:
     """Return the names of prompts, alone and with each of their aliases."""
     names = _names(workspace.prompts)
     try:
-        aliases = [f"{prompt.name}@{alias}" for prompt in workspace.prompts() for alias in prompt.aliases]
+        moves = [change for prompt in workspace.prompts() for change in prompt.alias_moves]
     except Exception:  # noqa: BLE001 - Tab must never fail
         return names
-    return [*names, *aliases]
+    return [*names, *(f"{change.name}@{change.field.removeprefix('alias:')}" for change in moves)]
 
 
 def _prompt_aliases(workspace: Workspace, reference: str) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from jupyter_llmops.records.change import Change
 from jupyter_llmops.records.request import Scalar
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class Prompt:
         For people and for evaluation.
     aliases : tuple of str
         Names that point to this version now.
+    alias_moves : tuple of Change
+        Where each alias of this name points, to whichever version, and who moved it there.
     retired : bool
         Hidden from lists; still usable by name.
     private : bool
@@ -111,6 +114,7 @@ class Prompt:
     tags: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
     aliases: tuple[str, ...] = ()
+    alias_moves: tuple[Change, ...] = ()
     retired: bool = False
     private: bool = False
 
