@@ -19,6 +19,7 @@ from jupyter_llmops.catalog.storage import (
     folder_has_table,
     folder_items,
     folder_mark,
+    folder_old_versions,
     lance_options,
     make_folder,
     writers_queue,
@@ -287,16 +288,8 @@ class Connection:
 
         Of a bucket 0 is said: there the answer would cost a request.
         """
-        if self.location.folder is None:
-            return 0
-        until = time.time() - age.total_seconds()
-        try:
-            with os.scandir(self.location.folder / f"{table}.lance" / "_versions") as found:
-                return sum(
-                    entry.name.endswith(".manifest") and entry.stat().st_mtime < until for entry in found
-                )
-        except OSError:
-            return 0
+        folder = self.location.folder
+        return 0 if folder is None else folder_old_versions(folder, table, age)
 
     def check_writable(self) -> None:
         """Refuse what can only be read; a catalog itself never does."""

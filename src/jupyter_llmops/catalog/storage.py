@@ -12,9 +12,11 @@ import hashlib
 import os
 import socket
 import stat
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -210,6 +212,16 @@ def folder_items(folder: Path) -> list[str]:
     except OSError:
         return []
     return sorted(name for name in names if name.startswith(ITEMS_PREFIX))
+
+
+def folder_old_versions(folder: Path, table: str, age: timedelta) -> int:
+    """Return how many lists of a table's versions are older than `age`; needs no LanceDB."""
+    until = time.time() - age.total_seconds()
+    try:
+        with os.scandir(folder / f"{table}.lance" / "_versions") as found:
+            return sum(entry.name.endswith(".manifest") and entry.stat().st_mtime < until for entry in found)
+    except OSError:
+        return 0
 
 
 def folder_mark(folder: Path, table: str) -> int:
