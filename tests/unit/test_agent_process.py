@@ -200,15 +200,34 @@ def test_the_loop_maintains_the_catalog_and_the_users_own(
     journal: Journal, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Upkeep._is_due.__defaults__ == (200,)
-    monkeypatch.setattr(Upkeep._is_due, "__defaults__", (20,))
+    monkeypatch.setattr(Upkeep._is_due, "__defaults__", (8,))
     own = Catalog(tmp_path / "own", site="lab", user="ada")
     loop = AgentLoop(journal.folder, catalog, maintains=[own])
     loop.step()
     for place in (catalog, own):
-        for number in range(21):
+        for number in range(9):
             place.prompts.publish("p", f"text {number}")
-        assert place._connection.fragments("prompts") == 21
+        assert place._connection.fragments("prompts") == 9
     loop.step()
     for place in (catalog, own):
         assert place._connection.fragments("prompts") == 1
-        assert len(place.prompts.versions("p")) == 21
+        assert len(place.prompts.versions("p")) == 9
+
+
+def test_a_catalog_that_cannot_be_maintained_does_not_keep_the_users_own_from_it(
+    journal: Journal, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Upkeep._is_due, "__defaults__", (3,))
+    own = Catalog(tmp_path / "own", site="lab", user="ada")
+    told: list[str] = []
+    loop = AgentLoop(journal.folder, catalog, maintains=[own], on_problem=told.append)
+    loop.step()
+    for place in (catalog, own):
+        for number in range(4):
+            place.prompts.publish("p", f"text {number}")
+    for path in (catalog.folder / "prompts.lance" / "data").iterdir():
+        path.write_bytes(b"not a Lance file")
+    loop.step()
+    assert own._connection.fragments("prompts") == 1
+    assert len(told) == 1
+    assert "prompts.lance" in told[0]

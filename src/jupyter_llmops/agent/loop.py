@@ -115,8 +115,14 @@ class AgentLoop:
             self._on_flush(added)
 
     def _maintain(self) -> None:
+        failure: LLMOpsError | None = None
         for catalog in self._maintained:
-            catalog.upkeep.look(catalog.marks())
+            try:
+                catalog.upkeep.look(catalog.marks())
+            except LLMOpsError as error:  # the team's may be read only, the user's own never is
+                failure = error
+        if failure is not None:
+            raise failure
 
     def _elected(self) -> bool:
         try:
