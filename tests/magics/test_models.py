@@ -158,6 +158,8 @@ def test_an_endpoint_is_a_row_that_does_not_answer_yet(notebook: Notebook) -> No
     assert isinstance(error, InferenceError)
     assert "'gpt' is an endpoint; this version answers with local models." in str(error)
     assert notebook.engine.asked == 0
+    for line in ("%models push gpt", "%models pull gpt"):
+        assert "no files here to move" in str(notebook.fail(line))
 
 
 def test_scan_registers_what_is_new_and_says_what_can_not_be_read(notebook: Notebook, tiny: Path) -> None:

@@ -76,6 +76,13 @@ def test_other_files_under_a_taken_name_are_refused(catalog: Catalog) -> None:
     assert catalog.models.get("smol").digest == "sha256:aa"
 
 
+def test_endpoints_are_told_apart_by_their_address(catalog: Catalog) -> None:
+    gpt = catalog.models.add(Model("gpt", "llm", "endpoint:https://host/v1#gpt"))
+    assert catalog.models.add(Model("gpt", "llm", "endpoint:https://host/v1#gpt")) == gpt
+    with pytest.raises(UsageError, match="already a model"):
+        catalog.models.add(Model("gpt", "llm", "endpoint:https://host/v1#other"))
+
+
 def test_a_digest_is_filled_in_once(catalog: Catalog) -> None:
     catalog.models.add(Model("m", "llm", "folder:/m"))
     assert catalog.models.add(Model("m", "llm", "folder:/m", digest="sha256:aa")).digest == "sha256:aa"

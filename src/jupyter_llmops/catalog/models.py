@@ -153,7 +153,8 @@ class Models:
                 f"The model {name!r} was taken out of the catalog while it was added.", "Add it again."
             )
         known = self._completed(known, model)
-        if known.digest != model.digest and (model.digest or known.source != model.source):
+        same = known.digest == model.digest if model.digest else known.source == model.source
+        if not same:
             raise UsageError(
                 f"There is already a model named {name!r} with other files ({known.source}).",
                 f"Add it under another name, e.g. {name + '-2'!r}.",

@@ -10,6 +10,7 @@ from jupyter_llmops.workspace.models import Models
 from jupyter_llmops.workspace.parts import Progress
 
 if TYPE_CHECKING:
+    from jupyter_llmops.catalog import Catalog
     from jupyter_llmops.records.model import Model
 
 # Another process of this user may be fetching the same files.
@@ -44,7 +45,7 @@ class ModelFiles(Models):
         from jupyter_llmops.inference.sources import locate
         from jupyter_llmops.inference.transfer import push_files, push_signature
 
-        row, _ = self.registered_model(name)
+        row, _ = self._with_files(name)
         if row.private and self.own is not self.catalog:
             raise UsageError(
                 f"The model {row.name!r} is yours alone, and the storage is the team's.",
@@ -85,7 +86,7 @@ class ModelFiles(Models):
         from jupyter_llmops.inference.manifest import remember
         from jupyter_llmops.inference.transfer import pull_files, pull_signature
 
-        row, catalog = self.registered_model(name)
+        row, catalog = self._with_files(name)
         try:
             return at_hand(row, self.models_folder, site=self.settings.site, offline=True, progress=progress)
         except ModelNotAvailableError:
@@ -105,6 +106,15 @@ class ModelFiles(Models):
         pulled = catalog.models.add_place(row.name, pulled_source(row, self.models_folder))
         self.doorbell.ring("models")
         return at_hand(pulled, self.models_folder, site=self.settings.site, offline=True, progress=progress)
+
+    def _with_files(self, name: str) -> tuple[Model, Catalog]:
+        row, catalog = self.registered_model(name)
+        if row.source.startswith(("endpoint:", "mlflow:")):
+            raise UsageError(
+                f"The model {row.name!r} has no files here to move: its source is {row.source}.",
+                "Only models in folders, packages and the hub's cache are pushed and pulled.",
+            )
+        return row, catalog
 
     def load_model(self, name: str, quantization: str = "", progress: Progress | None = None) -> str:
         """Load a model into memory and return what was loaded, in words."""
