@@ -34,7 +34,8 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 @pytest.fixture
-def journal(tmp_path: Path, catalog: Catalog) -> Journal:
+def journal(tmp_path: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    monkeypatch.setenv("LLMOPS_HOME", str(tmp_path / "home"))  # an agent maintains the user's own, too
     return Journal(tmp_path / "audit", context={"user": "ada", "host": "lab", "catalog": str(catalog.folder)})
 
 
