@@ -103,6 +103,11 @@ def test_a_document_is_replaced_and_never_half_there(catalog: Catalog) -> None:
     put("a", "4")
     assert items.count() == (2, 2)
     assert items.documents() == {"a": "4", "b": "1"}
+    (before,) = items.batches(["a"], 10)
+    put("a", "5")
+    (after,) = items.batches(["a"], 10)
+    # The place is the key, so that two writers of one document collide.
+    assert before["id"].to_pylist() == after["id"].to_pylist()
     put("a", "4")
     assert items.count() == (2, 2)
     assert items.remove(["a", "nobody"]) == 1

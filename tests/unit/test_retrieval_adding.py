@@ -105,7 +105,10 @@ def test_a_document_with_a_secret_stays_out_of_a_shared_catalog(
     assert stored(catalog) == {"b": ["fine"]}
 
 
-def test_a_clash_of_types_is_found_before_anything_is_written(catalog: Catalog, encoder: FakeEncoder) -> None:
+def test_a_clash_of_types_is_found_before_anything_is_written(
+    catalog: Catalog, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adding, "CHUNKS_A_COMMIT", 2)
     add(catalog, encoder, [{"id": "a", "text": "one", "year": 2020}])
     many = [{"id": f"n{i}", "text": f"text {i}", "year": 2020} for i in range(5)]
     with pytest.raises(UsageError, match="'year' holds int64, and text in 'twenty'"):

@@ -121,6 +121,17 @@ def test_nothing_is_acknowledged_while_it_is_closed(
     assert "too late" not in documents(catalog)
 
 
+def test_what_was_written_beside_a_migration_is_not_acknowledged(catalog: Catalog) -> None:
+    old, new = FakeEncoder(OLD), FakeEncoder(LATER)
+    old.before_embedding = lambda: migrate(catalog, "c", new)  # type: ignore[arg-type]
+    acknowledged: list[str] = []
+    source = documents_of([{"id": "lost", "text": "lost"}])
+    with pytest.raises(ConflictError, match="moved to the encoder new meanwhile"):
+        add_documents(catalog, "c", source, old, committed=acknowledged.extend)  # type: ignore[arg-type]
+    assert acknowledged == []
+    assert len(documents(catalog)) == 30
+
+
 def test_what_was_committed_just_before_the_closing_is_there(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

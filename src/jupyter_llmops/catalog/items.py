@@ -87,7 +87,11 @@ class Items:
             if not any(TEXT in known.columns for known in handle.list_indices()):
                 handle.create_index(TEXT, config=text_index(), replace=False)
 
-        self._connection.writing(self.table, index)
+        try:
+            self._connection.writing(self.table, index)
+        except Exception:  # another process was first
+            if not self._connection.reading(self.table, lambda handle: handle.list_indices()):
+                raise
 
     def columns(self) -> dict[str, str]:
         """Return the metadata columns: name to "text", "int64", "float64" or "bool"."""
@@ -114,7 +118,11 @@ class Items:
             if fields:
                 handle.add_columns(pa.schema(fields))
 
-        self._connection.writing(self.table, add)
+        try:
+            self._connection.writing(self.table, add)
+        except Exception:  # another process was first
+            if check_metadata(types, self.columns()):
+                raise
 
     def index(self) -> str:
         """Return the kind of the vector index, "flat" where there is none."""
@@ -331,7 +339,7 @@ class Items:
         found: dict[str, dict[str, Any]] = {}
         try:
             rows = self._connection.reading(self.table, look)
-        except CatalogError:  # a place that is there no more
+        except Exception:  # noqa: BLE001 - a place that is there no more; what is worse comes again below
             rows = None
         for row in _shaped(rows):
             found[row[ITEMS_KEY]] = row
