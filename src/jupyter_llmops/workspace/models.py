@@ -185,12 +185,28 @@ class Models(ModelAdding):
         return -1  # no revision: `point` says where it went and who moved it
 
 
+# What people call a kind when they look for one.
+_KINDS = {
+    "llm": "language model that answers, writes, chats and generates text",
+    "encoder": "embedding model, encoder: vectors of sentences for search and similarity",
+    "classic": "machine learning model: classification, regression",
+    "adapter": "adapter, LoRA, fine-tuning of a language model",
+}
+_SMALL, _LARGE = 1e9, 2e10
+
+
 def _words_of(model: Model) -> str:
     words = (
-        model.name, model.description, " ".join(model.tags), model.kind, model.family, model.license,
+        model.name, model.description, " ".join(model.tags), _size_of(model), model.kind, _KINDS[model.kind], model.family, model.license,
         model.format, model.base, " ".join(model.quantizations), " ".join(model.aliases), model.source,
     )  # fmt: skip
     return "\n".join(word for word in words if word)
+
+
+def _size_of(model: Model) -> str:
+    if not model.parameters:
+        return ""
+    return "small" if model.parameters < _SMALL else "large" if model.parameters >= _LARGE else ""
 
 
 def _alias(change: Change) -> str:
