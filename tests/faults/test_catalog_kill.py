@@ -7,6 +7,7 @@ import json
 import random
 import signal
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from catalog_processes import go, start_writers
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.catalog.connection import Connection
+from jupyter_llmops.location import Location
+from s3_server import S3Bucket
 from soak import SoakScale
 
 
@@ -21,11 +24,34 @@ from soak import SoakScale
 def test_acknowledged_rows_survive_kill_9_and_none_is_there_twice(
     tmp_path: Path, soak_scale: SoakScale
 ) -> None:
+    place = Location.parse(tmp_path)
+    killed, acknowledged_rows = kill_writers(place, soak_scale.cases(sample=1, full=60), of_each_kind=2)
+    if not soak_scale.full:
+        assert killed == 4
+        assert acknowledged_rows >= killed
+
+
+@pytest.mark.slow
+def test_acknowledged_rows_of_a_bucket_survive_kill_9_and_none_is_there_twice(
+    s3_bucket: S3Bucket, soak_scale: SoakScale
+) -> None:
+    cases = soak_scale.cases(sample=1, full=20)
+    killed, acknowledged_rows = kill_writers(s3_bucket.location, cases, of_each_kind=1)
+    if not soak_scale.full:
+        assert killed == 2
+        assert acknowledged_rows >= killed
+
+
+def kill_writers(place: Location, cases: Iterable[int], of_each_kind: int) -> tuple[int, int]:
+    """Kill writers at random moments, one catalog per seed; return how many, and what they had acknowledged."""
     killed = acknowledged_rows = 0
-    for seed in soak_scale.cases(sample=1, full=60):
+    for seed in cases:
         generator = random.Random(seed)
-        folder = tmp_path / f"catalog-{seed}"
-        kinds = {"runs": [f"r{seed}-{n}" for n in range(2)], "same_name": [f"p{seed}-{n}" for n in range(2)]}
+        folder = place / f"catalog-{seed}"
+        kinds = {
+            "runs": [f"r{seed}-{n}" for n in range(of_each_kind)],
+            "same_name": [f"p{seed}-{n}" for n in range(of_each_kind)],
+        }
         writers = [
             (kind, writer)
             for kind, names in kinds.items()
@@ -65,12 +91,10 @@ def test_acknowledged_rows_survive_kill_9_and_none_is_there_twice(
             killed += 1
         acknowledged_rows += sum(len(answers) for answers in said.values())
         check(folder, said)
-    if not soak_scale.full:
-        assert killed == 4
-        assert acknowledged_rows >= killed
+    return killed, acknowledged_rows
 
 
-def check(folder: Path, said: dict[str, list[list[object]]]) -> None:
+def check(folder: Location, said: dict[str, list[list[object]]]) -> None:
     """Compare what was acknowledged with what a fresh process' handle reads."""
     rows = Connection(folder).read("runs")
     assert rows is not None

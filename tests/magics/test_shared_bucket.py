@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jupyter_llmops.errors import CatalogError
+from jupyter_llmops.workspace.parts import CatalogWarning
 from s3_server import READ_ONLY, REFUSED, SECRET, S3Bucket
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ def test_where_the_bucket_refuses_prompts_are_answered_all_the_same(
         assert "the owner of the bucket" in text
         assert SECRET not in text
         assert REFUSED not in text
+    # A model that is found without the catalog answers, too; that the catalog wasn't asked is said.
+    with pytest.warns(CatalogWarning, match="not looked at: The storage does not let you read"):
+        assert notebook.workspace.catalog_models() == []
     # What is private needs no bucket.
     notebook.run("%%prompt -s greeting --private\nHello again")
     assert notebook.engine.asked == 2

@@ -40,6 +40,7 @@ def test_the_doctor_looks_at_every_part(notebook: Notebook) -> None:
     parts = {check.part: check for check in checkup.checks}
     assert set(parts) == {
         "catalog",
+        "private catalog",
         "model",
         "bitsandbytes",
         "GPU",

@@ -75,14 +75,14 @@ def test_a_catalog_in_a_bucket_is_a_catalog(s3_bucket: S3Bucket) -> None:
 def test_a_bucket_is_asked_rarely_by_whoever_watches(
     s3_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jupyter_llmops.catalog import connection
+    from jupyter_llmops.catalog import storage
 
     catalog = opened(s3_bucket)
     catalog.prompts.publish("p", "one")
     before = catalog.marks()
     catalog.prompts.publish("p", "two")
     assert catalog.marks() == before
-    monkeypatch.setattr(connection, "BUCKET_MARK_SECONDS", 0.0)
+    monkeypatch.setattr(storage, "BUCKET_MARK_SECONDS", 0.0)
     after = catalog.marks()
     assert {table for table in after if after[table] != before[table]} == {"prompts"}
 

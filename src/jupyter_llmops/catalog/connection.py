@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jupyter_llmops.catalog.failures import is_contention, read_failure, write_failure
 from jupyter_llmops.catalog.schemas import ITEMS_PREFIX, KEYS, schema_of
 from jupyter_llmops.catalog.storage import (
+    Watched,
     check_endpoint,
     folder_has_table,
     folder_items,
@@ -24,7 +25,7 @@ from jupyter_llmops.catalog.storage import (
     make_folder,
     writers_queue,
 )
-from jupyter_llmops.errors import CatalogError, LLMOpsError
+from jupyter_llmops.errors import LLMOpsError
 from jupyter_llmops.location import Location
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ Row = dict[str, Any]
 RETRY_SECONDS = 30.0
 # On a bucket LanceDB itself gives up after these seconds, and then deserves another try.
 BUCKET_RETRY_SECONDS = 90.0
-# Each look at a bucket costs requests: a watcher that asks twice a second gets the last answer.
-BUCKET_MARK_SECONDS = 5.0
+# LanceDB takes seconds to be refused; whoever asks again within these hears the same at once.
+REFUSED_SECONDS = 5.0
 
 
 class Connection:
@@ -57,8 +58,8 @@ class Connection:
         self._lock = threading.RLock()
         self._database: DBConnection | None = None
         self._tables: dict[str, Table] = {}
-        self._marks: dict[str, tuple[float, int]] = {}
-        self._items: tuple[float, list[str]] = (float("-inf"), [])
+        self._watched = Watched()
+        self._refusal: tuple[float, Exception] | None = None
         self._pid = os.getpid()
 
     def has(self, table: str) -> bool:
@@ -144,12 +145,7 @@ class Connection:
         """
         if self.location.folder is not None:
             return folder_mark(self.location.folder, table)
-        asked, mark = self._marks.get(table, (float("-inf"), 0))
-        if time.monotonic() - asked > BUCKET_MARK_SECONDS:
-            with contextlib.suppress(CatalogError):  # whoever reads or writes is told
-                mark = self.version(table)
-            self._marks[table] = (time.monotonic(), mark)
-        return mark
+        return self._watched.ask(table, 0, lambda: self.version(table))
 
     def fragments(self, table: str) -> int:
         """Return in how many pieces `table` lies on disk; each commit of new rows adds one."""
@@ -264,12 +260,9 @@ class Connection:
         """Return the names of the collections' tables, as cheaply and as calmly as `mark`."""
         if self.location.folder is not None:
             return folder_items(self.location.folder)
-        asked, names = self._items
-        if time.monotonic() - asked > BUCKET_MARK_SECONDS:
-            with contextlib.suppress(CatalogError):
-                names = [name for name in self.tables() if name.startswith(ITEMS_PREFIX)]
-            self._items = (time.monotonic(), names)
-        return names
+        return self._watched.ask(
+            "", [], lambda: [name for name in self.tables() if name.startswith(ITEMS_PREFIX)]
+        )
 
     def branch(self, table: str, name: str) -> int:
         """Give the rows of `table` as they are now a name, which upkeep then keeps; return their version."""
@@ -316,17 +309,23 @@ class Connection:
             if self._pid != os.getpid():  # LanceDB's threads do not survive a fork
                 self._database, self._tables, self._pid = None, {}, os.getpid()
             if self._database is None:
-                os.environ.setdefault("LANCEDB_LOG", "error")  # else it warns on stderr
-                check_endpoint(self.location)
-                import lancedb
-
-                self._database = lancedb.connect(
-                    str(self.location),
-                    storage_options=lance_options(self.location) or None,
-                    # A default handle never sees the commits of other processes.
-                    read_consistency_interval=timedelta(0),
-                )
+                if self._refusal is not None and time.monotonic() - self._refusal[0] < REFUSED_SECONDS:
+                    raise self._refusal[1]
+                try:
+                    self._database = self._connected()
+                except Exception as error:
+                    self._refusal = None if self.location.is_local else (time.monotonic(), error)
+                    raise
             return self._database
+
+    def _connected(self) -> DBConnection:
+        os.environ.setdefault("LANCEDB_LOG", "error")  # else it warns on stderr
+        check_endpoint(self.location)
+        import lancedb
+
+        # A default handle never sees the commits of other processes.
+        fresh, options = timedelta(0), lance_options(self.location) or None
+        return lancedb.connect(str(self.location), storage_options=options, read_consistency_interval=fresh)
 
     def _table(self, table: str) -> Table:
         database = self._connect()

@@ -15,10 +15,10 @@ import stat
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_llmops.catalog.failures import damaged, unreachable, unwritable
 from jupyter_llmops.catalog.schemas import ITEMS_PREFIX
@@ -29,6 +29,8 @@ from jupyter_llmops.settings import user_folder
 if TYPE_CHECKING:
     import pyarrow.fs
 
+T = TypeVar("T")
+
 ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 REGION_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION")
 # What MinIO and the like answer to; Amazon itself says where a bucket is.
@@ -38,6 +40,8 @@ CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 60.0
 # How long a writer queues behind others of the same host before it competes with them.
 QUEUE_SECONDS = 5.0
+# Each look at a bucket costs requests: a watcher that asks twice a second gets the last answer.
+BUCKET_MARK_SECONDS = 5.0
 
 
 def endpoint() -> str:
@@ -122,6 +126,27 @@ def _by_proxy(address: urllib.parse.SplitResult) -> bool:
 
 def _region() -> str:
     return next((found for name in REGION_VARIABLES if (found := os.environ.get(name, "").strip())), "")
+
+
+class Watched:
+    """What a watcher was last told of a bucket; it is asked anew only every few seconds, also in vain."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, tuple[float, Any]] = {}
+        self._failed_at = float("-inf")
+
+    def ask(self, what: str, default: T, question: Callable[[], T]) -> T:
+        """Return the answer to a question, or the last one, or `default`; never raises what storage says."""
+        asked_at, known = self._answers.get(what, (float("-inf"), default))
+        answer: T = known
+        if time.monotonic() - max(asked_at, self._failed_at) > BUCKET_MARK_SECONDS:
+            try:
+                answer = question()
+            except CatalogError:  # whoever reads or writes is told
+                # Other questions would fare the same, seconds each.
+                self._failed_at = time.monotonic()
+            self._answers[what] = (time.monotonic(), answer)
+        return answer
 
 
 @contextlib.contextmanager

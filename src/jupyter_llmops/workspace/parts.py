@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.errors import ModelNotAvailableError
+from jupyter_llmops.errors import CatalogError, ModelNotAvailableError
 from jupyter_llmops.location import Location
 from jupyter_llmops.settings import LLMOps, private_catalog, user_folder, user_name
 
@@ -33,6 +33,10 @@ Progress = Callable[[str, float | None], None]
 
 class TrailWarning(UserWarning):
     """Something could not be written to the trail; the notebook goes on."""
+
+
+class CatalogWarning(UserWarning):
+    """The team's catalog could not be read; the notebook goes on without it."""
 
 
 class Parts:
@@ -263,10 +267,17 @@ class Parts:
         )
 
     def catalog_models(self) -> list[Model]:
-        """Return the models of the user's own catalog, then the team's, as they are now; also retired ones."""
-        team = self.catalog.models.current()
+        """Return the models of the user's own catalog, then the team's, as they are now; also retired ones.
+
+        Where the team's can't be read a warning says so, and the rest goes on.
+        """
         if self.own is self.catalog:
-            return team
+            return self.catalog.models.current()
+        try:
+            team = self.catalog.models.current()
+        except CatalogError as error:
+            warnings.warn(f"The team's models are not looked at: {error}", CatalogWarning, stacklevel=2)
+            team = []
         known = {(model.name, model.digest) for model in team}
         own = [model for model in self.own.models.current() if (model.name, model.digest) not in known]
         return [*(replace(model, private=True) for model in own), *team]
