@@ -1,7 +1,7 @@
 """A second person for a notebook: ``%%ben`` runs a cell in a kernel that is somebody else's.
 
-Ben has an interpreter, a user name and a private folder of his own; with the notebook's kernel he
-shares the machine and the catalog, and nothing else.
+Ben has an interpreter, a user name, a site and a private folder of his own; with the notebook's
+kernel he shares the catalog and, so that this runs on one machine, the converted language model.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -33,18 +34,23 @@ class SecondPerson:
         here = jupyter_llmops.open_workspace()
         self._home = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         atexit.register(self.leave)
-        # Converted models are large and this machine's: sitting at it, Ben need not make them again.
+        # Converting a model takes a minute; Ben would do it once on a machine of his own.
         here.models_folder.mkdir(parents=True, exist_ok=True)
         (self._home / "models").symlink_to(here.models_folder)
+        (self._home / "config").mkdir()
+        settings = f"c.LLMOps.site = {name + '-laptop'!r}\n"
+        (self._home / "config" / "jupyter_llmops_config.py").write_text(settings, encoding="utf-8")
         self._manager = KernelManager(kernel_name="python3")
         self._manager.start_kernel(
+            stderr=subprocess.DEVNULL,
             env=os.environ
             | {
                 "LOGNAME": name,
                 "LLMOPS_HOME": str(self._home),
                 "LLMOPS_CATALOG": str(here.location),
                 "IPYTHONDIR": str(self._home / "ipython"),
-            }
+                "JUPYTER_CONFIG_DIR": str(self._home / "config"),
+            },
         )
         self._client = self._manager.blocking_client()
         self._client.start_channels()

@@ -2,63 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-import nbformat
 import pytest
 
+from notebook_demo import Demo, run_demo
 from real_kernels import make_desk
-
-
-@dataclass
-class Demo:
-    """What came of a run of the quickstart."""
-
-    printed: str
-    cells: dict[str, str]
-
-    def shown(self, beginning: str) -> str:
-        """Return what the first cell that begins so showed."""
-        return next(text for source, text in self.cells.items() if source.startswith(beginning))
-
-
-def run_demo(repository: Path, into: Path, env: dict[str, str]) -> Demo:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "example_notebooks/run.py",
-            "example_notebooks/quickstart.ipynb",
-            "--into",
-            str(into),
-        ],
-        cwd=repository,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    notebook = nbformat.read(into / "quickstart.ipynb", as_version=4)
-    cells = {
-        cell.source: "\n".join(
-            output.get("text", "") or "".join(output.get("data", {}).get("text/plain", ""))
-            for output in cell.outputs
-        )
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-    }
-    assert (into / "quickstart.html").is_file()
-    return Demo(done.stdout, cells)
 
 
 @pytest.fixture(scope="module")
 def demo(repository: Path, tmp_path_factory: pytest.TempPathFactory, models_folder: Path) -> Demo:
     """Run it once."""
     root = tmp_path_factory.mktemp("demo")
-    return run_demo(repository, root / "into", make_desk(root, models_folder).env)
+    return run_demo(repository, "quickstart", root / "into", make_desk(root, models_folder).env)
 
 
 def test_a_real_answer_and_a_hit(demo: Demo) -> None:
