@@ -151,11 +151,12 @@ def row(name: str, taken: list[float], disk: int, live: int) -> dict[str, Any]:
     early = statistics.median(taken[WINDOW // 10 : WINDOW])
     late = statistics.median(taken[-WINDOW:])
     result = {
-        "name": f"{name}: {disk / 1e6:.1f} MB for {live / 1e6:.1f} MB of live data",
-        "disk / live": f"{disk / live:.2f} ×",
+        "name": (
+            f"{name}: {disk / 1e6:.1f} MB, {disk / live:.2f} × the live data; "
+            f"the last costs {late / early:.2f} × the 100th"
+        ),
         "around the 100th": round(early, 1),
         "the last": round(late, 1),
-        "last / first": f"{late / early:.2f} ×",
         "p99": round(statistics.quantiles(taken, n=100)[98], 1),
     }
     print(result, flush=True)
