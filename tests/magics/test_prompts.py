@@ -316,6 +316,20 @@ def test_an_import_takes_what_is_right_and_names_the_rest(notebook: Notebook, fo
         assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
 
 
+def test_an_old_versions_file_never_becomes_the_newest(notebook: Notebook, folder: Path) -> None:
+    for version, text in ((1, "old"), (2, "new")):
+        (folder / f"{version}.md").write_text(f"---\nname: p\nversion: {version}\n---\n{text}\n")
+    for text in ("theirs", "theirs too", "theirs at last"):
+        notebook.workspace.save_prompt("p", text)
+    report = notebook.run("%prompts import .")
+    assert [(file.file, file.outcome, file.version) for file in report.files] == [
+        ("1.md", "problem", 0),
+        ("2.md", "new version", 4),
+    ]
+    assert "p@1 is another prompt here" in report.files[0].note
+    assert notebook.run("%prompt p").text == "new"
+
+
 def test_an_export_writes_over_nothing_else(notebook: Notebook, folder: Path) -> None:
     notebook.run("%%prompt -s README\nHi")
     notebook.run("%%prompt -s linked\nHi")

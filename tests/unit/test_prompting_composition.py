@@ -60,7 +60,11 @@ def test_no_value_can_begin_a_message(value: str) -> None:
         assert found[0].rendered.text == ">" + forged
 
 
-@given(st.text(alphabet="systemuratn:\n\r \t{}#%'"))
+@given(
+    st.lists(st.sampled_from(["user:", "system:", "assistant:", "\n", "\r", " ", "x", "{{", "'"])).map(
+        "".join
+    )
+)
 def test_an_escaped_text_is_one_message(text: str) -> None:
     assert not is_chat(escape_roles(text))
     assert len(split("user:\n" + escape_roles(text))) == 1

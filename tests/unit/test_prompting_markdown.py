@@ -53,6 +53,7 @@ def prompts(draw: st.DrawFn) -> Prompt:
 @example(Prompt("p", 0, "", "---\nbody\n---\n\n\n"))
 @example(Prompt("p", 0, "", "a\r\nb\r", system="---\n---", description="x\n---\ny"))
 @example(Prompt("no", 0, "", "\ufeff", tags=("yes", "1", "2024-01-01", "null", "~", "<<", "a: b")))
+@example(Prompt("p", 0, "", "t", description="a\n|\x85b", system="\x85c\u2028", tags=("\\\x85",)))
 @example(Prompt("1.0", 0, "", "", system=" \n x\n  y \n\n", description="\x85\u2028\x00\ufffe\U0001f642"))
 def test_a_prompt_comes_back_as_it_was(prompt: Prompt) -> None:
     text = to_markdown(prompt)
