@@ -200,6 +200,29 @@ def test_an_encoder_that_fails_leaves_no_half_document(catalog: Catalog, encoder
     assert [text.split()[0] for text in stored(catalog)["a"]] == ["one", "two"]
 
 
+def test_a_large_addition_is_in_the_index_when_it_ends(
+    catalog: Catalog, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(catalog, encoder, rows(a="one", b="two"))
+    items = catalog.collections.items("c")
+    assert items.unindexed() == 2
+    monkeypatch.setattr(adding, "MOST_UNINDEXED", 2)
+    add(catalog, encoder, rows(c="three"))
+    assert items.unindexed() == 0
+    assert items.count() == (3, 3)
+
+
+def test_nothing_is_embedded_for_a_snapshot(catalog: Catalog, encoder: FakeEncoder, tmp_path: Path) -> None:
+    add(catalog, encoder, rows(a="one"))
+    catalog.snapshots.create("v1")
+    encoder.embedded.clear()
+    frozen = Catalog(tmp_path / "catalog", site="lab", user="ada", snapshot="v1")
+    with pytest.raises(CatalogError, match="read only"):
+        add(frozen, encoder, rows(b="two"))
+    assert encoder.embedded == []
+    assert set(stored(frozen)) == {"a"}
+
+
 def test_progress_says_how_far_how_fast_and_how_long(
     catalog: Catalog, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,11 +237,15 @@ def test_progress_says_how_far_how_fast_and_how_long(
     assert told[-1][1] == 1.0
 
 
-def test_a_document_of_ten_megabytes_is_one_commit(catalog: Catalog, encoder: FakeEncoder) -> None:
-    text = "All work and no play makes Jack a dull boy.\n" * 230_000
-    report = add(catalog, encoder, [{"id": "novel", "text": text}], chunking=Chunking(100, 0))
+def test_a_document_of_ten_megabytes_is_one_commit(catalog: Catalog) -> None:
+    class Lines(FakeEncoder):
+        def token_spans(self, text: str) -> list[tuple[int, int]]:
+            return [(start, start + 43) for start in range(0, len(text), 44)]
+
+    text = "All work and no play makes Jack a dull boy.\n" * 240_000
+    report = add(catalog, Lines(), [{"id": "novel", "text": text}], chunking=Chunking(20, 0))
     assert report.added == 1
-    assert report.embedded < report.embedded + report.reused  # equal chunks are embedded once
+    assert (report.embedded, report.reused) == (1, 11_999)  # equal chunks are embedded once
     items = catalog.collections.items("c")
     assert items.count() == (report.embedded + report.reused, 1)
 

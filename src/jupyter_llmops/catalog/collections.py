@@ -132,6 +132,16 @@ class Collections:
         self._connection.insert_absent(COLLECTIONS, [row])
         return self.get(name)
 
+    def prepare_write(self) -> None:
+        """Refuse what can only be read, before work is done for it.
+
+        Raises
+        ------
+        CatalogError
+            It is a snapshot, or a newer version of the package wrote the catalog.
+        """
+        self._migrations.prepare_write()
+
     def standing(self, name: str) -> Standing:
         """Return where the passages of a collection are now."""
         row = self._row(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # Names in one SQL condition: a bound of memory, not of what is stored.
 NAMES_AT_ONCE = 500
+# Old versions are upkeep's to clean.
+_KEEP = timedelta(days=7)
 
 
 def items_table(name: str, space: str) -> str:
@@ -132,6 +134,19 @@ class Items:
             return str(next(found, "flat"))
 
         return {"IvfSq": "IVF_SQ"}.get(kind := self._connection.reading(self.table, look) or "flat", kind)
+
+    def unindexed(self) -> int:
+        """Return how many chunks are not in the full-text index yet; a search reads each of them."""
+
+        def look(handle: Table) -> int:
+            found = (known for known in handle.list_indices() if TEXT in known.columns)
+            return max((int(known.num_unindexed_rows or 0) for known in found), default=0)
+
+        return self._connection.reading(self.table, look) or 0
+
+    def put_into_indexes(self) -> None:
+        """Put into the indexes what came since; searches and additions go on meanwhile."""
+        self._connection.optimize(self.table, _KEEP)
 
     # -- what is there ------------------------------------------------------------------------
 

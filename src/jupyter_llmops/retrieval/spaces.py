@@ -64,6 +64,7 @@ def migrate(catalog: Catalog, name: str, encoder: Encoder, progress: Progress | 
     Interrupted
         Ctrl-C; what was embedded is kept for the next call.
     """
+    catalog.collections.prepare_write()
     standing = catalog.collections.standing(name)
     if standing.space.digest == encoder.space.digest:
         if standing.closing:
