@@ -87,6 +87,7 @@ async def test_what_another_process_publishes_is_heard_without_its_ringing(
     jp_ws_fetch: Connect, catalog_folder: Path, state: ServerState
 ) -> None:
     state.catalog.migrate()
+    state.watch.look()
     socket = await listen(jp_ws_fetch)
     Catalog(catalog_folder, site="other", user="bob").prompts.publish("p", "one")
     await until_heard(socket, "prompts")
@@ -105,6 +106,7 @@ async def test_a_change_is_heard_by_all_who_may_show_it(
     state.catalog.migrate()
     other = Catalog(catalog_folder, site="other", user="bob")
     other.prompts.publish("p", "one")
+    state.watch.look()
     socket = await listen(jp_ws_fetch)
     other.changes.move("prompt", "p", "alias:prod", 1)
     await until_heard(socket, "prompts", "models", "collections")
@@ -113,6 +115,7 @@ async def test_a_change_is_heard_by_all_who_may_show_it(
 
 async def test_a_collection_is_heard(jp_ws_fetch: Connect, catalog_folder: Path, state: ServerState) -> None:
     state.catalog.migrate()
+    state.watch.look()
     socket = await listen(jp_ws_fetch)
     create_collection(Catalog(catalog_folder, site="other", user="bob"), "docs")
     await until_heard(socket, "collections")
