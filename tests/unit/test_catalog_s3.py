@@ -14,6 +14,7 @@ from jupyter_llmops.agent.loop import AgentLoop
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.catalog.schemas import KEYS, SCHEMA_VERSION
+from jupyter_llmops.catalog.storage import lance_options
 from jupyter_llmops.errors import CatalogError, ConflictError
 from jupyter_llmops.location import Location
 from jupyter_llmops.records.model import Model
@@ -156,6 +157,25 @@ def test_a_refusing_bucket_is_said_in_a_sentence(s3_bucket: S3Bucket) -> None:
     assert "no bucket 'no-such-bucket'" in nowhere.describe().problem
     assert [prompt.name for prompt in opened(s3_bucket).prompts.list()] == ["p"]
     assert list(opened(s3_bucket).objects.names("probes/")) == []
+
+
+def test_what_lancedb_is_told_follows_from_the_environment(
+    s3_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> tuple[str | None, ...]:
+        options = lance_options(s3_bucket.location)
+        assert SECRET not in options.values()
+        return tuple(options.get(name) for name in ("aws_endpoint", "aws_region", "allow_http"))
+
+    assert lance_options(Location("/srv/team")) == {}
+    assert told() == (s3_bucket.server.url, "us-east-1", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://minio:9000/")
+    assert told() == ("https://minio:9000", "us-east-1", "false")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert told() == ("https://minio:9000", "eu-west-1", "false")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    assert told() == (None, "eu-west-1", None)
 
 
 @pytest.mark.parametrize(

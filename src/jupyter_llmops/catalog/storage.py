@@ -14,7 +14,6 @@ import socket
 import stat
 import time
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -119,9 +118,9 @@ def check_endpoint(location: Location) -> None:
 
 
 def _by_proxy(address: urllib.parse.SplitResult) -> bool:
-    return address.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(
-        address.hostname or ""
-    )
+    from urllib.request import getproxies, proxy_bypass
+
+    return address.scheme in getproxies() and not proxy_bypass(address.hostname or "")
 
 
 def _region() -> str:
