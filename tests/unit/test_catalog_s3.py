@@ -90,7 +90,7 @@ def test_a_bucket_is_asked_rarely_by_whoever_watches(
 
 @pytest.mark.slow
 def test_writers_of_a_bucket_at_once_lose_nothing_and_double_nothing(s3_bucket: S3Bucket) -> None:
-    count, names = 3, ["ada", "bob"]
+    count, names = 2, ["ada", "bob"]
     # Onto an empty bucket: both of them create the catalog at once.
     answers = [answer for _, _, answer in write_at_once(s3_bucket.location, "whole", names, count)]
     assert len(answers) == len(names) * count
