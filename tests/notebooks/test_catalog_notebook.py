@@ -29,7 +29,7 @@ def test_a_prompt_goes_from_one_to_the_other_and_back(demo: Demo) -> None:
 def test_a_model_is_pushed_found_by_meaning_and_pulled(demo: Demo) -> None:
     assert "storage:sha256:" in demo.shown("%models push")
     assert "mood" in demo.shown("%%ben\n%models find")
-    assert "sha256:" in demo.shown("%%ben\n%models pull")
+    assert "ben-laptop: folder:" in demo.shown("%%ben\n%models pull")
 
 
 def test_an_answer_has_its_sources_and_is_reproduced(demo: Demo) -> None:
