@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from jupyter_llmops.errors import UsageError
@@ -25,7 +26,7 @@ MOST = 1_000
 # (Cormack, Clarke and Büttcher, SIGIR 2009).
 RRF_CONSTANT = 60
 # How deep each of the two rankings is read: a passage that both know comes before the first of one.
-DEPTH = 30
+DEPTH = 20
 # With so many candidates an index need not look at five times more of them again.
 REFINE_DEEP = 2
 # What is read of a long query: an encoder cuts it anyway, and thousands of words find everything.
@@ -122,8 +123,10 @@ def ranked(
         best = items.nearest(vector, k, filters)
     else:
         depth = max(DEPTH, 2 * k)
-        near = items.nearest(vector, depth, filters, refine=REFINE_DEEP)
-        best = fused(near, items.matching(words, depth, filters))[:k]
+        with ThreadPoolExecutor(1) as beside:
+            near = beside.submit(items.nearest, vector, depth, filters, refine=REFINE_DEEP)
+            worded = items.matching(words, depth, filters)
+            best = fused(near.result(), worded)[:k]
     rows = items.chosen({key: place for key, place, _ in best})
     return [(rows[key], score) for key, _, score in best if key in rows]
 
