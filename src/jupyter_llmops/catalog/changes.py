@@ -8,22 +8,27 @@ writer can't leave the one without the other.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
-from jupyter_llmops.catalog.schemas import CHANGES, rows_of
-from jupyter_llmops.errors import ConflictError
+from jupyter_llmops.catalog.schemas import CHANGES, json_value, rows_of
+from jupyter_llmops.errors import CatalogError, ConflictError
 from jupyter_llmops.records.change import Change
 
 SEPARATOR = "\x1f"
 _COLUMNS = (
     "noun", "name", "field", "value", "revision", "reason", "created_by", "created_at", "site"
 )  # fmt: skip
-# Lost at most once per revision that others added meanwhile.
-_ATTEMPTS = 10_000
+_TEXTS = ("noun", "name", "field", "reason", "created_by", "site")
+# What a field can hold; anything else is not of this package's making, and counts as taken away.
+_KINDS: dict[str, type] = {"description": str, "tags": list, "examples": list, "retired": bool, "table": dict}
+_ALIASED: dict[str, type] = {"model": str, "prompt": int}
+_LARGEST_REVISION = 2**62
+_MOST_AGAIN = 8
 
 
 class Changes:
@@ -93,22 +98,26 @@ class Changes:
             It can't be written.
         """
         self._migrations.prepare_write()
-        for _ in range(_ATTEMPTS):
+        tried: Change | None = None
+        counting = Counting(f"The {_said(field)}" + (f" of {name!r}" if name else ""))
+        while True:
             latest = self._latest(noun, name, field)
             seen = latest.revision if latest else 0
+            if tried is not None and latest == tried:
+                return tried  # it was added, though storage did not say so
             if expected is not None and seen != expected:
                 raise _conflict(latest, field)
             if latest is not None and latest.value == value:
                 return latest
             if latest is None and value is None:
                 return Change(noun, name, field, None, 0)
-            change = Change(
+            counting.check(seen)
+            tried = Change(
                 noun, name, field, value, seen + 1, reason, self._user, datetime.now(UTC), self._site
             )
-            if self._connection.insert_absent(CHANGES, [_row(change)]):
-                return change
+            if self._connection.insert_absent(CHANGES, [_row(tried)]):
+                return tried
             # Another writer added this revision first: the next look sees it.
-        raise ConflictError(f"The {_said(field)} of {name!r} is moved by too many others.", "Try again.")
 
     def update(
         self, noun: str, name: str, field: str, change: Callable[[Any], Any], *, reason: str = ""
@@ -137,6 +146,42 @@ class Changes:
         return [change for change in found if change.field.startswith(field)]
 
 
+class Counting:
+    """Tells numbers that others take from one that never becomes free.
+
+    A row whose key and number contradict each other takes a number that nobody sees taken: whoever
+    wants it would try for ever.
+
+    Parameters
+    ----------
+    what : str
+        Begins the sentence.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._last = -1
+        self._again = 0
+
+    def check(self, seen: int) -> None:
+        """Note the largest number that is taken before the next is tried.
+
+        Raises
+        ------
+        CatalogError
+            The next was tried often, always in vain, or there is no next.
+        """
+        self._again = self._again + 1 if seen == self._last else 0
+        self._last = seen
+        if self._again:  # a network file system may show the other's row a little later
+            time.sleep(0.01 * self._again)
+        if self._again > _MOST_AGAIN or seen >= _LARGEST_REVISION:
+            raise CatalogError(
+                f"{self._what} can't be changed: a row of the catalog is damaged after number {seen}.",
+                "Nothing was changed. Ask the catalog's owner to restore it from a backup.",
+            )
+
+
 def _said(field: str) -> str:
     return field.replace("alias:", "alias ")
 
@@ -162,4 +207,12 @@ def _row(change: Change) -> dict[str, Any]:
 
 
 def _change(row: dict[str, Any]) -> Change:
-    return Change(**(row | {"value": json.loads(row["value"] or "null")}))
+    known: dict[str, Any] = {column: row[column] or "" for column in _TEXTS}
+    value = json_value(row["value"])
+    known["value"] = value if _fits(known["noun"], known["field"], value) else None
+    return Change(**known, revision=row["revision"] or 0, created_at=row["created_at"])
+
+
+def _fits(noun: str, field: str, value: Any) -> bool:
+    kind = _ALIASED.get(noun) if field.startswith("alias:") else _KINDS.get(field)
+    return kind is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool)))

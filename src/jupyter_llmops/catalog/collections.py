@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
+import operator
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,13 +17,18 @@ from jupyter_llmops.catalog.connection import Connection
 from jupyter_llmops.catalog.items import Items, items_table
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.names import check_name
-from jupyter_llmops.catalog.schemas import CHANGES, COLLECTIONS, rows_of
+from jupyter_llmops.catalog.schemas import CHANGES, COLLECTIONS, NOT_UNDERSTOOD, rows_of
 from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.records.change import Change
 from jupyter_llmops.records.collection import Chunking, Collection, EmbeddingSpace
 
 NOUN = "collection"
+_MOST_DIMENSIONS = 1 << 16
 _FIELDS = ("name", "space", "chunking", "created_by", "created_at", "site")
+
+
+class NotUnderstoodError(CatalogError):
+    """A row of a collection that this package did not write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,11 @@ class Collections:
 
     def list(self) -> builtins.list[Collection]:
         """Return every collection sorted by name, retired ones too."""
-        found = [self._described(row) for row in self._rows().values()]
+        found = []
+        for row in self._rows().values():
+            # One that can't be understood says so when it is asked for; the others are listed.
+            with contextlib.suppress(NotUnderstoodError):
+                found.append(self._described(row))
         return sorted(found, key=lambda collection: (collection.name.casefold(), collection.name))
 
     def names(self) -> builtins.list[str]:
@@ -224,7 +235,7 @@ class Collections:
         version = self._connection.version(COLLECTIONS)
         if version != self._seen_rows[0]:
             rows = rows_of(self._connection.read(COLLECTIONS, _FIELDS))
-            self._seen_rows = (version, {row["name"]: row for row in rows})
+            self._seen_rows = (version, {row["name"]: row for row in rows if row["name"]})
         return self._seen_rows[1]
 
     def _moves(self, name: str) -> dict[str, Change]:
@@ -252,13 +263,13 @@ class Collections:
         return Collection(
             name=row["name"],
             space=standing.space,
-            chunking=Chunking(**json.loads(row["chunking"])),
+            chunking=_chunking(row),
             items=chunks,
             documents=documents,
             index=items.index(),
             metadata=tuple(items.columns()),
             description=said("description") or "",
-            tags=tuple(said("tags") or ()),
+            tags=tuple(str(tag) for tag in said("tags") or ()),
             created_by=row["created_by"] or "",
             created_at=row["created_at"],
             site=row["site"] or "",
@@ -271,6 +282,8 @@ def _standing(row: Mapping[str, Any], changes: Mapping[str, Change]) -> Standing
         moved = changes.get("table")
         value = (moved.value if moved else None) or {"space": json.loads(row["space"])}
         space = EmbeddingSpace(**value["space"])
+        if not 0 < operator.index(space.dimension) <= _MOST_DIMENSIONS:
+            raise ValueError("no dimension")
         closing = value.get("closing") or {}
         return Standing(
             # Computed, never taken from the row: nothing that others wrote becomes the name of a file.
@@ -280,8 +293,19 @@ def _standing(row: Mapping[str, Any], changes: Mapping[str, Change]) -> Standing
             str(closing.get("to", "")),
             str(closing.get("by", "")),
         )
-    except (ValueError, TypeError, KeyError) as error:
-        raise CatalogError(
-            f"The catalog's row of the collection {row['name']!r} can't be understood ({error}).",
-            "Nothing was changed. A newer version of jupyter_llmops may have written it.",
-        ) from error
+    except NOT_UNDERSTOOD as error:
+        raise _not_understood(row) from error
+
+
+def _chunking(row: Mapping[str, Any]) -> Chunking:
+    try:
+        return Chunking(**json.loads(row["chunking"]))
+    except NOT_UNDERSTOOD as error:
+        raise _not_understood(row) from error
+
+
+def _not_understood(row: Mapping[str, Any]) -> NotUnderstoodError:
+    return NotUnderstoodError(
+        f"The catalog's row of the collection {row['name']!r} can't be understood.",
+        "Nothing was changed. A newer version of jupyter_llmops may have written it.",
+    )

@@ -21,6 +21,7 @@ UPKEEP = "upkeep"
 """The lease of whoever maintains the catalog, or makes a snapshot of it."""
 # Longer than any one table takes; it is renewed between tables.
 UPKEEP_SECONDS = 600.0
+_LONGEST = timedelta(days=1)
 
 _COLUMNS = ("name", "holder", "revision", "expires_at")
 
@@ -105,10 +106,14 @@ class Leases:
 
     def _row(self, name: str) -> dict[str, Any] | None:
         found = rows_of(self._connection.read(LEASES, _COLUMNS, where=f"name = {sql_text(name)}"))
-        return found[0] if found else None
+        return found[0] | {"revision": found[0]["revision"] or 0} if found else None
 
     def _has_expired(self, row: dict[str, Any]) -> bool:
-        return not row["holder"] or row["expires_at"] is None or row["expires_at"] <= self._now()
+        if not row["holder"] or row["expires_at"] is None:
+            return True
+        left: timedelta = row["expires_at"] - self._now()
+        # No lease is that long: a clock that was wrong must not keep everybody away for years.
+        return left <= timedelta(0) or left > _LONGEST
 
     def _wanted(self, name: str, holder: str, revision: int, seconds: float) -> dict[str, Any]:
         return {
@@ -121,7 +126,7 @@ class Leases:
 
     def _move(self, seen: dict[str, Any], wanted: dict[str, Any]) -> bool:
         """Replace the row that was seen, unless another replaced it first."""
-        where = f"name = {sql_text(wanted['name'])} AND revision = {int(seen['revision'])}"
+        where = f"name = {sql_text(wanted['name'])} AND coalesce(revision, 0) = {int(seen['revision'])}"
         values = {name: value for name, value in wanted.items() if name != "name"}
         if self._connection.update(LEASES, where, values):
             return True

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jupyter_llmops.catalog.places import STORAGE_SITE
+from jupyter_llmops.catalog.schemas import NOT_UNDERSTOOD
 from jupyter_llmops.records.change import Change
 from jupyter_llmops.records.model import Model, ModelFile, Place
 
@@ -32,7 +33,7 @@ def model_of(row: Mapping[str, Any]) -> Model:
     """Return the model of a row; columns that an older catalog lacks stay empty."""
     values: dict[str, Any] = {column: row.get(column) or "" for column in _TEXTS}
     values |= {column: row.get(column) for column in (*_NUMBERS, "created_at")}
-    values["quantizations"] = tuple(row.get("quantizations") or ())
+    values["quantizations"] = tuple(said for said in row.get("quantizations") or () if said)
     values["files"] = _files(row.get("files"))
     return Model(**values)
 
@@ -42,7 +43,7 @@ def _files(text: str | None) -> tuple[ModelFile, ...]:
         return tuple(
             ModelFile(str(p), int(size), str(digest)) for p, size, digest in json.loads(text or "[]")
         )
-    except (ValueError, TypeError):
+    except NOT_UNDERSTOOD:
         return ()  # not of this package's making; the digest is what counts
 
 

@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
+from jupyter_llmops.catalog.schemas import understood
 from jupyter_llmops.errors import UsageError
 from jupyter_llmops.records.change import Change
-from jupyter_llmops.records.prompt import Example, Prompt, Variable
+from jupyter_llmops.records.prompt import Example, Prompt, Variable, VariableType
 from jupyter_llmops.records.request import Scalar
 
 # Content without declarations and includes has the digest that it always had.
@@ -102,10 +103,15 @@ def row_of(prompt: Prompt) -> dict[str, Any]:
 
 
 def prompt_of(row: Mapping[str, Any]) -> Prompt:
-    """Return the version of a row; a catalog of an earlier schema lacks some columns."""
+    """Return the version of a row; a catalog of an earlier schema lacks some columns.
+
+    What a row that this package did not write raises is among `NOT_UNDERSTOOD`.
+    """
     values: dict[str, Any] = {name: row.get(name) for name in FIELDS}
-    texts = ("system", "model", "description", "created_by", "site")
+    texts = ("digest", "system", "model", "description", "created_by", "site")
     values |= {name: values[name] or "" for name in texts}
+    if None in (values["name"], values["version"], values["template"]):
+        raise ValueError("not a version of a prompt")
     values["variables"] = tuple(values["variables"] or ())
     values["includes"] = tuple(values["includes"] or ())
     values["parameters"] = tuple(sorted(json.loads(values["parameters"] or "{}").items()))
@@ -118,9 +124,9 @@ def examples_to_json(examples: Iterable[Example]) -> list[dict[str, Any]]:
     return [{"variables": dict(example.variables), "answer": example.answer} for example in examples]
 
 
-def examples_from_json(values: Iterable[Mapping[str, Any]] | None) -> tuple[Example, ...]:
+def examples_from_json(values: Iterable[dict[str, Any]] | None) -> tuple[Example, ...]:
     """Return examples of `examples_to_json`."""
-    return tuple(Example(tuple(value["variables"].items()), value["answer"]) for value in values or ())
+    return tuple(understood(values or (), _example))
 
 
 def with_changes(prompt: Prompt, changes: Iterable[Change]) -> Prompt:
@@ -131,7 +137,7 @@ def with_changes(prompt: Prompt, changes: Iterable[Change]) -> Prompt:
     return replace(
         prompt,
         description=prompt.description if values.get("description") is None else values["description"],
-        tags=tuple(values.get("tags") or ()),
+        tags=tuple(str(tag) for tag in values.get("tags") or ()),
         examples=examples_from_json(values.get("examples")),
         aliases=tuple(field.removeprefix(ALIAS) for field in moves if values[field] == prompt.version),
         alias_moves=tuple(current[field] for field in moves),
@@ -149,10 +155,16 @@ def _declaration(variable: Variable) -> dict[str, Any]:
 
 
 def _variable(entry: Mapping[str, Any]) -> Variable:
+    if entry["type"] not in get_args(VariableType):
+        raise ValueError("no type of a variable")
     return Variable(
-        name=entry["name"],
+        name=str(entry["name"]),
         type=entry["type"],
         default=entry.get("default"),
         has_default="default" in entry,
-        description=entry.get("description", ""),
+        description=str(entry.get("description", "")),
     )
+
+
+def _example(value: Mapping[str, Any]) -> Example:
+    return Example(tuple(value["variables"].items()), str(value["answer"]))

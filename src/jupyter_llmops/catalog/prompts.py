@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypedDict, Unpack
 
-from jupyter_llmops.catalog.changes import Changes
+from jupyter_llmops.catalog.changes import Changes, Counting
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.names import check_name
@@ -23,8 +23,8 @@ from jupyter_llmops.catalog.prompt_content import (
     row_of,
     with_changes,
 )
-from jupyter_llmops.catalog.schemas import PROMPTS, rows_of
-from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
+from jupyter_llmops.catalog.schemas import PROMPTS, rows_of, understood
+from jupyter_llmops.errors import UnknownNameError, UsageError
 from jupyter_llmops.records.change import Change
 from jupyter_llmops.records.prompt import Example, Prompt, Variable
 from jupyter_llmops.records.request import Scalar
@@ -32,9 +32,6 @@ from jupyter_llmops.records.request import Scalar
 NOUN = "prompt"
 LATEST = "latest"
 """What always means the newest version, and so is no alias."""
-
-# A version is lost to another writer at most once per version that was published meanwhile.
-_ATTEMPTS = 10_000
 
 
 class PromptContent(TypedDict, total=False):
@@ -82,12 +79,16 @@ class Prompts:
         newest: dict[str, tuple[int, int]] = {}
         pairs = zip(rows["name"].to_pylist(), rows["version"].to_pylist(), strict=True)
         for position, (name, version) in enumerate(pairs):
-            newest[name] = max(newest.get(name, (0, 0)), (version, position))
+            if name is not None and version is not None:
+                newest[name] = max(newest.get(name, (0, 0)), (version, position))
         if not newest:
             return []
         # Only the newest become Python objects: there may be many more versions than prompts.
         chosen = rows.take([position for _, position in newest.values()])
-        found = self._joined([prompt_of(row) for row in rows_of(chosen)])
+        readable = understood(rows_of(chosen), prompt_of)
+        for name in newest.keys() - {prompt.name for prompt in readable}:
+            readable += _newest(self._read(name))
+        found = self._joined(readable)
         kept = [prompt for prompt in found if retired or not prompt.retired]
         return sorted(kept, key=lambda prompt: (prompt.name.casefold(), prompt.name))
 
@@ -123,7 +124,7 @@ class Prompts:
             newest = self._connection.read(
                 PROMPTS, FIELDS, where=_named(name), newest_by=["version"], limit=1
             )
-            found = [prompt_of(row) for row in rows_of(newest)]
+            found = understood(rows_of(newest), prompt_of) or _newest(self._read(name))
             if not found:
                 raise UnknownNameError(NOUN, name, self.names())
             return self._joined(found, name)[0]
@@ -208,22 +209,23 @@ class Prompts:
             includes=tuple(included),
         )
         self._migrations.prepare_write()
-        for _ in range(_ATTEMPTS):
+        counting = Counting(f"The prompt {name!r}")
+        while True:
             known = self._digests(name)
             same = min((number for number, other in known.items() if other == prompt.digest), default=None)
             if same is not None:
                 return self.get(name, same), False
+            counting.check(max(known, default=0))
             following = max(known, default=0) + 1
             prompt = replace(prompt, version=max(version or 0, following), created_at=datetime.now(UTC))
             if self._connection.insert_absent(PROMPTS, [row_of(prompt)]):
                 return self._joined([prompt], name)[0] if known else prompt, True
             # Another writer took this number first: look what it saved, then try the next.
-        raise CatalogError(f"The prompt {name!r} could not be saved: too many others do.", "Try again.")
 
     def names(self) -> set[str]:
         """Return the name of every prompt, the retired ones too."""
         rows = self._connection.read(PROMPTS, ["name"])
-        return set() if rows is None else set(rows["name"].to_pylist())
+        return set() if rows is None else set(rows["name"].to_pylist()) - {None}
 
     # -- what moves ---------------------------------------------------------------------------
 
@@ -278,7 +280,7 @@ class Prompts:
         UnknownNameError
             There is none.
         """
-        known = self.aliases(name)
+        known, alias = self.aliases(name), _composed(alias)
         if alias not in known:
             raise UnknownNameError("alias", f"{name}@{alias}", (f"{name}@{other}" for other in known))
         return self._changes.move(NOUN, _composed(name), ALIAS + alias, None, expected=known[alias].revision)
@@ -319,7 +321,7 @@ class Prompts:
 
     def _read(self, name: str, version: int | None = None) -> builtins.list[Prompt]:
         where = _named(name) + (f" AND version = {int(version)}" if version is not None else "")
-        return [prompt_of(row) for row in rows_of(self._connection.read(PROMPTS, FIELDS, where=where))]
+        return understood(rows_of(self._connection.read(PROMPTS, FIELDS, where=where)), prompt_of)
 
     def _digests(self, name: str) -> dict[int, str]:
         """Return the versions of a name that may be published to."""
@@ -328,7 +330,7 @@ class Prompts:
         rows = rows_of(
             self._connection.read(PROMPTS, ["name", "version", "digest"], where=f"{_named(name)} OR {lower}")
         )
-        found = {row["version"]: row["digest"] for row in rows if row["name"] == name}
+        found = {row["version"]: row["digest"] for row in rows if row["name"] == name and row["version"]}
         if not found:
             check_name(NOUN, name)  # an old name may have become a sub-command since
             if rows:
@@ -369,6 +371,11 @@ class Prompts:
 
 def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
+
+
+def _newest(versions: builtins.list[Prompt]) -> builtins.list[Prompt]:
+    """Return the newest version alone; none where there are none."""
+    return sorted(versions, key=lambda prompt: prompt.version)[-1:]
 
 
 def _named(name: str) -> str:

@@ -7,11 +7,12 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
-from jupyter_llmops.catalog.schemas import RUNS, rows_of
+from jupyter_llmops.catalog.schemas import RUNS, json_value, rows_of
 from jupyter_llmops.errors import AmbiguousNameError, UnknownNameError
 from jupyter_llmops.records.run import LEAF_SCHEMA, Run
 
@@ -177,6 +178,14 @@ def _run(row: dict[str, Any]) -> Run:
     for name in _FIELDS:
         value = row.get(name)
         values[name] = "" if value is None and name not in _OPTIONAL else value
-    leaf = values["leaf"] = None if values["leaf"] is None else json.loads(values["leaf"])
+    leaf = values["leaf"] = None if values["leaf"] is None else _leaf(values["leaf"])
+    values["started_at"] = values["started_at"] or datetime.min.replace(tzinfo=UTC)
+    values |= {name: values[name] or 0 for name in ("seq", "seconds")}
     newer = leaf is not None and leaf.get("schema", LEAF_SCHEMA) != LEAF_SCHEMA
     return Run(**values, read_only=newer)
+
+
+def _leaf(text: str) -> dict[str, Any]:
+    """Return a leaf; one that is no JSON object is empty, and its digest tells `verify` so."""
+    leaf = json_value(text)
+    return leaf if isinstance(leaf, dict) else {}

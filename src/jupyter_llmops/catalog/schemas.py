@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 2
 
@@ -215,12 +219,41 @@ def rows_of(found: pa.Table | None) -> list[dict[str, Any]]:
         return []
     import pyarrow as pa
 
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
     columns = {}
     for name, column in zip(found.column_names, found.columns, strict=True):
         if pa.types.is_timestamp(column.type):
             stamps = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
-            columns[name] = [None if n is None else epoch + timedelta(microseconds=n) for n in stamps]
+            columns[name] = [None if n is None else _instant(n) for n in stamps]
         else:
             columns[name] = column.to_pylist()
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+# What comes of reading a row that this package did not write.
+NOT_UNDERSTOOD = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
+
+
+def understood(rows: Iterable[dict[str, Any]], make: Callable[[dict[str, Any]], T]) -> list[T]:
+    """Return what `make` makes of each row, without those that mean nothing: one must not hide the others."""
+    found = []
+    for row in rows:
+        try:
+            found.append(make(row))
+        except NOT_UNDERSTOOD:
+            continue
+    return found
+
+
+def json_value(text: Any) -> Any:
+    """Return the value of a JSON text, None where it is none."""
+    try:
+        return json.loads(text or "null")
+    except NOT_UNDERSTOOD:
+        return None
+
+
+def _instant(microseconds: int) -> datetime | None:
+    try:
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    except OverflowError:  # the year 300,000
+        return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import json
 import random
+import re
 import secrets
 import time
 import unicodedata
@@ -18,7 +19,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jupyter_llmops.catalog.connection import Connection
+from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.leases import UPKEEP, UPKEEP_SECONDS, Leases, new_holder
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.names import check_name
@@ -29,11 +30,13 @@ from jupyter_llmops.catalog.schemas import (
     MEANINGS,
     MIGRATIONS,
     MODELS,
+    NOT_UNDERSTOOD,
     PLACES,
     PROMPTS,
     RUNS,
     SNAPSHOTS,
     rows_of,
+    understood,
 )
 from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.records.snapshot import Snapshot
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 ORDER = (MIGRATIONS, RUNS, CHANGES, MEANINGS, PLACES, COLLECTIONS, PROMPTS, MODELS)
 
 BRANCH_PREFIX = "snapshot-"
+_BRANCH = re.compile(rf"{BRANCH_PREFIX}[0-9a-f]+-[0-9a-f]+")
 # Upkeep goes on without an answer after so long; nobody waits for a killed one's lease.
 _WAIT_SECONDS = 20.0
 # A snapshot of that age without a row was killed.
@@ -81,7 +85,7 @@ class Snapshots:
 
     def list(self) -> builtins.list[Snapshot]:
         """Return every snapshot, newest first."""
-        found = [_snapshot(row) for row in rows_of(self._connection.read(SNAPSHOTS, _COLUMNS))]
+        found = understood(rows_of(self._connection.read(SNAPSHOTS, _COLUMNS)), _snapshot)
         return sorted(found, key=_age, reverse=True)
 
     def get(self, name: str) -> Snapshot:
@@ -133,8 +137,14 @@ class Snapshots:
 
     def _announce(self, snapshot: Snapshot, branch: str) -> None:
         if not self._connection.insert_absent(SNAPSHOTS, [_row(snapshot, branch)]):
+            if self._is_announced(branch):
+                return  # a commit whose success was not reported, and was tried again
             self._refuse_taken(snapshot.name)
             raise _taken(snapshot.name)
+
+    def _is_announced(self, branch: str) -> bool:
+        rows = self._connection.read(SNAPSHOTS, ["branch"], where=f"branch = {sql_text(branch)}")
+        return rows is not None and rows.num_rows > 0
 
     def _tables(self) -> builtins.list[str]:
         there = self._connection.tables()
@@ -150,6 +160,11 @@ class Snapshots:
                 raise CatalogError(f"The snapshot {name!r} could not be made of {table}.", "Try again.")
 
     def _drop(self, branch: str, tables: Collection[str]) -> None:
+        try:
+            if self._is_announced(branch):
+                return  # storage refused, and kept the row all the same
+        except CatalogError:
+            return  # nobody knows; upkeep does, in an hour
         for table in tables:
             try:
                 self._connection.drop_branch(table, branch)
@@ -287,9 +302,22 @@ def _named(connection: Connection, name: str) -> tuple[Snapshot, str]:
     composed = unicodedata.normalize("NFC", name)
     for row in rows:
         if row["name"] == composed:
-            return _snapshot(row), str(row["branch"])
+            return _checked(row)
     hint = "" if rows else "There is none yet: type %llmops snapshot NAME."
     raise UnknownNameError("snapshot", name, [row["name"] for row in rows], hint)
+
+
+def _checked(row: dict[str, Any]) -> tuple[Snapshot, str]:
+    try:
+        snapshot, branch = _snapshot(row), str(row["branch"])
+    except NOT_UNDERSTOOD:
+        branch = ""
+    if not _BRANCH.fullmatch(branch):
+        raise CatalogError(
+            f"The catalog's row of the snapshot {row['name']!r} can't be understood.",
+            "Nothing was changed. A newer version of jupyter_llmops may have written it.",
+        )
+    return snapshot, branch
 
 
 def _taken(name: str, by: Snapshot | None = None) -> UsageError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyter_llmops.catalog.connection import Connection, sql_text
-from jupyter_llmops.catalog.schemas import RUNS, rows_of
+from jupyter_llmops.catalog.schemas import RUNS, json_value, rows_of
 from jupyter_llmops.records.model import Model, Speed
 
 RECENT_RUNS = 500
@@ -83,8 +82,5 @@ def _medians(machines: Mapping[tuple[str, str], list[float]]) -> tuple[Speed, ..
 
 
 def _leaf(text: Any) -> dict[str, Any]:
-    try:
-        leaf = json.loads(text or "{}")
-    except ValueError:
-        return {}
+    leaf = json_value(text)
     return leaf if isinstance(leaf, dict) else {}
