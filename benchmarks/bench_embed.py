@@ -118,7 +118,7 @@ def main() -> None:
     """Time both in turn, print one JSON line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--texts", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
     generator = random.Random(20261122)
     with tempfile.TemporaryDirectory() as folder:

@@ -56,8 +56,9 @@ class Encoder:
         self.model = model
         self._lock = threading.Lock()
         self._inner = _load(model, files)
-        self._tokenizer = _fast_tokenizer(self._inner, model)
-        self.space = _space_of(self._inner, self._tokenizer, model)
+        tokenizer = _fast_tokenizer(self._inner, model)
+        self._tokenizer = _whole_texts(tokenizer)
+        self.space = _space_of(self._inner, tokenizer, model)
 
     def embed(self, texts: Sequence[str], progress: Progress | None = None) -> np.ndarray:
         """Return the vectors of documents.
@@ -110,15 +111,8 @@ class Encoder:
         """Return where each token of a text begins and ends, as characters, half open."""
         spans: list[tuple[int, int]] = []
         for begin, end in _stretches(text):
-            with self._lock:
-                read = self._tokenizer(
-                    text[begin:end],
-                    add_special_tokens=False,
-                    return_offsets_mapping=True,
-                    truncation=False,
-                    verbose=False,
-                )
-            spans += [(begin + start, begin + stop) for start, stop in read["offset_mapping"] if stop > start]
+            read = self._tokenizer.encode(text[begin:end], add_special_tokens=False)
+            spans += [(begin + start, begin + stop) for start, stop in read.offsets if stop > start]
         return spans
 
     def _encode(self, texts: list[str], *, query: bool) -> np.ndarray:
@@ -239,6 +233,16 @@ def _fast_tokenizer(inner: Any, model: Model) -> Any:
             "Choose an encoder with a tokenizer.json, e.g. all-minilm-l6-v2.",
         )
     return tokenizer
+
+
+def _whole_texts(tokenizer: Any) -> Any:
+    """Return a tokenizer that neither cuts nor fills up, apart from the one that embedding sets for each batch."""
+    from tokenizers import Tokenizer
+
+    copy = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
 
 
 def _space_of(inner: Any, tokenizer: Any, model: Model) -> EmbeddingSpace:

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from jupyter_llmops.catalog.items import Items
     from jupyter_llmops.inference.encoder import Encoder
 
-# A commit of one row costs up to 250 times as much a row as one of a hundred.
-CHUNKS_A_COMMIT = 512
+# A commit of one row costs up to 250 times as much a row as one of a hundred,
+# and texts of like length are embedded together; a killed addition embeds as many once more.
+CHUNKS_A_COMMIT = 1024
 # Removals and the like are committed, too, when so many documents wait.
-DOCUMENTS_A_COMMIT = 512
+DOCUMENTS_A_COMMIT = 1024
 # With so many chunks outside of the full-text index a search by words takes tens of milliseconds.
 MOST_UNINDEXED = 5_000
 
