@@ -10,17 +10,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.catalog.columns import (
-    METADATA_PREFIX,
     check_metadata,
-    condition_of,
     metadata_column,
-    metadata_name,
     metadata_types,
 )
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.indexes import METRIC, PROBES, REFINE, TEXT, VECTOR, text_index
-from jupyter_llmops.catalog.schemas import ITEMS_KEY, ITEMS_PREFIX, PRIMARY_KEY, rows_of
-from jupyter_llmops.errors import CatalogError, SpaceError
+from jupyter_llmops.catalog.item_rows import (
+    checked_vectors,
+    column_of,
+    items_schema,
+    narrowed,
+    shaped,
+    triples,
+    vectors_of,
+)
+from jupyter_llmops.catalog.schemas import ITEMS_KEY, ITEMS_PREFIX
 from jupyter_llmops.records.collection import Chunk, Filter
 
 if TYPE_CHECKING:
@@ -83,7 +88,7 @@ class Items:
 
     def create(self) -> None:
         """Create the table and its full-text index; safe when several processes do it at once."""
-        self._connection.create(self.table, _schema(self.dimension))
+        self._connection.create(self.table, items_schema(self.dimension))
 
         def index(handle: Table) -> None:
             if not any(TEXT in known.columns for known in handle.list_indices()):
@@ -175,7 +180,7 @@ class Items:
                 self.table, ["text_digest", VECTOR], where=f"text_digest IN ({chosen})"
             )
             if rows is not None and len(rows):
-                found |= dict(zip(rows["text_digest"].to_pylist(), _matrix(rows), strict=True))
+                found |= dict(zip(rows["text_digest"].to_pylist(), vectors_of(rows), strict=True))
         return found
 
     def batches(self, documents: Sequence[str], chunks: int) -> Iterator[pa.Table]:
@@ -222,7 +227,7 @@ class Items:
         CatalogError
             It can't be written; nothing was.
         """
-        vectors = _checked(vectors, len(chunks), self.dimension)
+        vectors = checked_vectors(vectors, len(chunks), self.dimension)
         metadata = {name for chunk in chunks for name in chunk.metadata}
         values: dict[str, list[Any]] = {
             ITEMS_KEY: [item_id(chunk.document, chunk.ordinal) for chunk in chunks],
@@ -257,7 +262,7 @@ class Items:
         self._merge(
             documents,
             values,
-            _checked(_matrix(rows) if vectors is None else vectors, len(rows), self.dimension),
+            checked_vectors(vectors_of(rows) if vectors is None else vectors, len(rows), self.dimension),
         )
 
     def remove(self, documents: Sequence[str]) -> int:
@@ -281,7 +286,7 @@ class Items:
                     flat = pa.array(vectors.reshape(-1), type=pa.float32())
                     columns.append(pa.FixedSizeListArray.from_arrays(flat, self.dimension))
                 else:
-                    columns.append(_column(values.get(field.name), field, len(vectors)))
+                    columns.append(column_of(values.get(field.name), field, len(vectors)))
             batch = pa.Table.from_arrays(columns, schema=handle.schema)
             # An index on the key would let duplicates through; see `Connection.insert_absent`.
             merge = handle.merge_insert(ITEMS_KEY).use_index(False)
@@ -317,10 +322,10 @@ class Items:
         def look(handle: Table) -> pa.Table:
             query = handle.search(vector, vector_column_name=VECTOR, query_type="vector")
             query = query.distance_type(METRIC).nprobes(PROBES).refine_factor(refine)
-            return _narrowed(query, handle, filters, limit, "_distance")
+            return narrowed(query, handle, filters, limit, "_distance")
 
         found = self._connection.reading(self.table, look)
-        return [(key, place, 1.0 - distance) for key, place, distance in _triples(found, "_distance")]
+        return [(key, place, 1.0 - distance) for key, place, distance in triples(found, "_distance")]
 
     def matching(
         self, words: str, limit: int, filters: Sequence[Filter] = ()
@@ -332,9 +337,9 @@ class Items:
 
             # An object and not a text: nothing in it is read as query syntax.
             query = handle.search(MatchQuery(words, TEXT), query_type="fts")
-            return _narrowed(query, handle, filters, limit, "_score")
+            return narrowed(query, handle, filters, limit, "_score")
 
-        return _triples(self._connection.reading(self.table, look), "_score")
+        return triples(self._connection.reading(self.table, look), "_score")
 
     def chosen(self, places: Mapping[str, int]) -> dict[str, dict[str, Any]]:
         """Return chunks by key; their ``metadata`` holds the columns that have a value.
@@ -356,36 +361,14 @@ class Items:
             rows = self._connection.reading(self.table, look)
         except Exception:  # noqa: BLE001 - a place that is there no more; what is worse comes again below
             rows = None
-        for row in _shaped(rows):
+        for row in shaped(rows):
             found[row[ITEMS_KEY]] = row
         missing = [key for key in places if key not in found]
         for part in _parts(missing):
             keys = ", ".join(map(sql_text, part))
-            for row in _shaped(self._connection.read(self.table, where=f"{ITEMS_KEY} IN ({keys})")):
+            for row in shaped(self._connection.read(self.table, where=f"{ITEMS_KEY} IN ({keys})")):
                 found[row[ITEMS_KEY]] = row
         return {key: found[key] for key in places if key in found}
-
-
-def _schema(dimension: int) -> pa.Schema:
-    import pyarrow as pa
-
-    text, whole = pa.string(), pa.int64()
-    return pa.schema(
-        [
-            pa.field(ITEMS_KEY, text, nullable=False, metadata=PRIMARY_KEY),
-            pa.field("document", text),
-            pa.field("document_digest", text),
-            pa.field("ordinal", whole),
-            pa.field("start", whole),
-            pa.field("end", whole),
-            pa.field(TEXT, text),
-            pa.field("text_digest", text),
-            pa.field(VECTOR, pa.list_(pa.float32(), dimension)),
-            pa.field("site", text),
-            pa.field("created_by", text),
-            pa.field("created_at", pa.timestamp("us", tz="UTC")),
-        ]
-    )
 
 
 def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -399,55 +382,3 @@ def _delete(handle: Table, where: str) -> int:
 
 def _among(documents: Sequence[str]) -> str:
     return f"document IN ({', '.join(map(sql_text, documents))})"
-
-
-def _column(values: Any, field: pa.Field, length: int) -> Any:
-    import pyarrow as pa
-
-    if values is None:
-        return pa.nulls(length, field.type)
-    if isinstance(values, pa.ChunkedArray):
-        return values.cast(field.type)
-    return pa.array(values, type=field.type)
-
-
-def _matrix(rows: pa.Table) -> np.ndarray:
-    import numpy as np
-
-    column = rows[VECTOR].combine_chunks()
-    flat: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(len(rows), -1).astype(np.float32, copy=False)
-
-
-def _checked(vectors: np.ndarray, length: int, dimension: int) -> np.ndarray:
-    import numpy as np
-
-    if vectors.shape != (length, dimension):
-        raise SpaceError(
-            f"The vectors have {vectors.shape[-1]} numbers each, those of the collection {dimension}.",
-            "Embed the texts with the collection's encoder, or begin a collection of another name.",
-        )
-    if not np.isfinite(vectors).all():
-        raise CatalogError("A vector holds values that are no numbers; nothing was written.")
-    return vectors
-
-
-def _narrowed(query: Any, handle: Table, filters: Sequence[Filter], limit: int, score: str) -> pa.Table:
-    condition = condition_of(filters, metadata_types(handle.schema)) if filters else ""
-    if condition:
-        query = query.where(condition, prefilter=True)
-    return query.select([ITEMS_KEY, score]).with_row_id(True).limit(limit).to_arrow()
-
-
-def _triples(rows: pa.Table | None, score: str) -> list[tuple[str, int, float]]:
-    if rows is None:
-        return []
-    columns = (rows[name].to_pylist() for name in (ITEMS_KEY, "_rowid", score))
-    return list(zip(*columns, strict=True))
-
-
-def _shaped(rows: pa.Table | None) -> Iterator[dict[str, Any]]:
-    for row in rows_of(rows):
-        metadata = {name: row.pop(name) for name in list(row) if name.startswith(METADATA_PREFIX)}
-        known = {metadata_name(name): value for name, value in metadata.items() if value is not None}
-        yield row | {"metadata": known}
