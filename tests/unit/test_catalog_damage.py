@@ -53,6 +53,16 @@ def garble_rows(table: Path) -> None:
         piece.write_bytes(b"garbage")
 
 
+def zero_rows(table: Path) -> None:
+    for piece in (table / "data").iterdir():
+        piece.write_bytes(bytes(piece.stat().st_size))
+
+
+def halve_manifest(table: Path) -> None:
+    manifest = newest_manifest(table)
+    manifest.write_bytes(manifest.read_bytes()[: manifest.stat().st_size // 2])
+
+
 def drop_a_piece(table: Path) -> None:
     next((table / "data").iterdir()).unlink()
 
@@ -66,8 +76,8 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-OF_THE_LIST = [truncate_manifest, empty_manifest, drop_versions, file_instead_of_folder]
-OF_THE_ROWS = [garble_rows, drop_a_piece]
+OF_THE_LIST = [truncate_manifest, halve_manifest, empty_manifest, drop_versions, file_instead_of_folder]
+OF_THE_ROWS = [garble_rows, zero_rows, drop_a_piece]
 
 
 @pytest.mark.parametrize(
@@ -203,3 +213,16 @@ def test_a_folder_without_write_permission_can_be_read(catalog: Catalog) -> None
         assert "LLMOPS_CATALOG" in line
     assert done.stderr == ""
     assert contents(catalog.folder) == before
+
+
+def test_two_commits_of_one_second_differ_where_times_are_whole_seconds(catalog: Catalog) -> None:
+    versions = catalog.folder / "prompts.lance" / "_versions"
+
+    def mark() -> int:
+        os.utime(versions, (1_800_000_000, 1_800_000_000))
+        return catalog.marks()["prompts"]
+
+    before = mark()
+    assert mark() == before
+    catalog.prompts.publish("p", "one more")
+    assert mark() != before

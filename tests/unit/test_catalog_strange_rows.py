@@ -51,6 +51,7 @@ STRANGE: dict[str, list[dict[str, Any]]] = {
         {"name": "files-2", "files": DEEP, "digest": "sha256:../../x"},
         {"name": "numbers", "parameters": -(2**63), "size_bytes": -5, "quantizations": [None]},
         {"name": "instant", "created_at": FAR},
+        {"name": "kind", "kind": "<b>", "format": "<i>"},
     ],
     "places": [{"key": "k"}],
     "prompts": [
@@ -113,6 +114,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 READ: Mapping[str, Callable[[Catalog], Any]] = {
     "models": lambda c: "smol" in {model.name for model in c.models.list(retired=True)},
+    "kinds": lambda c: {model.kind for model in c.models.list(retired=True)} == {"llm", "classic"},
     "an alias of models": lambda c: c.models.get("prod").name == "smol",
     "the history of a model": lambda c: c.models.history("smol") and c.models.history("prod"),
     "prompts": lambda c: ("greeting", 1) in {(p.name, p.version) for p in c.prompts.list(retired=True)},

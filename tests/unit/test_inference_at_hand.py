@@ -114,3 +114,11 @@ def test_a_folder_of_somebody_else_is_no_traceback(
 def test_an_endpoint_says_that_it_does_not_answer_yet(tmp_path: Path, source: str) -> None:
     with pytest.raises(InferenceError, match=r"'gpt' is .*; this version answers with local models\."):
         at_hand(Model("gpt", "llm", source), tmp_path, site="lab")
+
+
+@pytest.mark.parametrize(
+    "digest", ["sha256:../../../elsewhere", "/elsewhere", "sha256:/elsewhere", "sha256:aa"]
+)
+def test_a_digest_is_never_a_path(model: Model, tmp_path: Path, digest: str) -> None:
+    with pytest.raises(InferenceError, match="damaged"):
+        pulled_folder(replace(model, digest=digest), tmp_path / "models")

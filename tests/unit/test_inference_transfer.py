@@ -204,7 +204,14 @@ def test_an_object_longer_than_its_file_does_not_fill_the_disk(
 
 @pytest.mark.parametrize(
     "listed",
-    [b"[]", b"{", b'{"pieces": [["zz", 3007]]}', b'{"pieces": [["' + b"0" * 64 + b'", 3006]]}'],
+    [
+        b"[]",
+        b"{",
+        b"[" * 100_000,
+        b'{"pieces": [["zz", 3007]]}',
+        b'{"pieces": [["' + b"0" * 64 + b'", 3006]]}',
+        b'{"pieces": [["' + b"0" * 64 + b'", Infinity]]}',
+    ],
 )
 def test_a_damaged_list_of_pieces_is_refused(
     objects: Objects, source: Path, tmp_path: Path, listed: bytes

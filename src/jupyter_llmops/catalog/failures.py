@@ -18,9 +18,12 @@ _CONTENDED = ("too many concurrent writers", "commit conflict", "conflict", "con
 # How LanceDB and Arrow begin what comes from the storage or from a file's content.
 _FROM_STORAGE = re.compile(
     r"lance ?error|lanceerror|external error|failed to connect to namespace|was not found"
-    r"|\bio error|corrupt|objectstore|object store|generic (s3|localfilesystem) error|aws error",
+    r"|\bio error|corrupt|objectstore|object store|generic (s3|localfilesystem) error|aws error"
+    r"|a lance file|outside file of size|lance storage version|rust future panicked",
     re.IGNORECASE,
 )
+# A list of versions in which some bits are others: no question of ours makes Lance say so.
+_GARBLED = ("references parent id",)
 _ASKED_WRONGLY = ("invalid user input", "schema error", "sql parser error", "lanceerror(schema)")
 
 # What S3 answers, the code in an error's body or Arrow's words for it: the first that fits counts.
@@ -181,7 +184,10 @@ def damaged(place: Location | Path, why: str) -> CatalogError:
 
 def _damage(error: Exception, location: Location, table: str) -> CatalogError | None:
     """Return that the storage is damaged, if it is the storage that says so."""
-    if not isinstance(error, (RuntimeError, ValueError, OSError)) or _says(error, _ASKED_WRONGLY):
+    garbled = _says(error, _GARBLED) or type(error).__name__ == "RustPanic"
+    if not garbled and (
+        not isinstance(error, (RuntimeError, ValueError, OSError)) or _says(error, _ASKED_WRONGLY)
+    ):
         return None
     if not isinstance(error, OSError) and not _FROM_STORAGE.search(str(error)):
         return None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from jupyter_llmops.catalog.places import STORAGE_SITE
 from jupyter_llmops.catalog.schemas import NOT_UNDERSTOOD
 from jupyter_llmops.records.change import Change
-from jupyter_llmops.records.model import Model, ModelFile, Place
+from jupyter_llmops.records.model import Model, ModelFile, ModelFormat, ModelKind, Place
 
 ALIAS = "alias:"
 _TEXTS = (
@@ -35,6 +35,9 @@ def model_of(row: Mapping[str, Any]) -> Model:
     values |= {column: row.get(column) for column in (*_NUMBERS, "created_at")}
     values["quantizations"] = tuple(said for said in row.get("quantizations") or () if said)
     values["files"] = _files(row.get("files"))
+    # What this version does not know is nothing that it could load.
+    values["kind"] = values["kind"] if values["kind"] in get_args(ModelKind) else "classic"
+    values["format"] = values["format"] if values["format"] in get_args(ModelFormat) else ""
     return Model(**values)
 
 

@@ -14,6 +14,7 @@ import socket
 import stat
 import time
 import urllib.parse
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -41,6 +42,7 @@ REQUEST_SECONDS = 60.0
 QUEUE_SECONDS = 5.0
 # Each look at a bucket costs requests: a watcher that asks twice a second gets the last answer.
 BUCKET_MARK_SECONDS = 5.0
+_SECOND_NS = 1_000_000_000
 
 
 def endpoint() -> str:
@@ -249,8 +251,17 @@ def folder_old_versions(folder: Path, table: str, age: timedelta) -> int:
 
 
 def folder_mark(folder: Path, table: str) -> int:
-    """Return when the list of a table's versions last changed, in ns; 0 where there is none."""
+    """Return when the list of a table's versions last changed, in ns; 0 where there is none.
+
+    File systems that know whole seconds only are asked for the list itself: its digest takes the place
+    of the nanoseconds, so that two commits of one second differ.
+    """
+    versions = folder / f"{table}.lance" / "_versions"
     try:
-        return (folder / f"{table}.lance" / "_versions").stat().st_mtime_ns
+        changed = versions.stat().st_mtime_ns
+        if changed % _SECOND_NS:
+            return changed
+        listed = "\0".join(sorted(path.name for path in versions.iterdir()))
+        return changed + zlib.crc32(listed.encode()) % _SECOND_NS
     except OSError:
         return 0

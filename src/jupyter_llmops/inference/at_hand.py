@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,23 @@ from jupyter_llmops.records.model import Model
 
 PULLED_FOLDER = "pulled"
 _STORAGE = "storage:"
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REMOTE = ("endpoint:", "mlflow:")
 
 
 def pulled_folder(model: Model, folder: Path) -> Path:
-    """Return where a model's files lie once they were pulled; `folder` is the models folder."""
+    """Return where a model's files lie once they were pulled; `folder` is the models folder.
+
+    Raises
+    ------
+    InferenceError
+        The digest is none, and might lead out of the folder.
+    """
+    if not _DIGEST.fullmatch(model.digest):
+        raise InferenceError(
+            f"The digest of the model {model.name!r} in the catalog is damaged.",
+            "Add the model again under a new name.",
+        )
     return folder / PULLED_FOLDER / model.digest.removeprefix("sha256:")
 
 

@@ -111,7 +111,7 @@ def pieces_of(objects: Objects, file: ModelFile) -> list[tuple[str, int]]:
             "Ask for %models push again on a host that has the model; it goes on where it stopped.",
         )
     if listed_bytes <= _LARGEST_LIST:
-        with contextlib.suppress(ValueError, TypeError, KeyError):
+        with contextlib.suppress(ValueError, TypeError, KeyError, OverflowError, RecursionError):
             listed = json.loads(b"".join(objects.read(name)))
             pieces = [(str(sha256), int(length)) for sha256, length in listed["pieces"]]
             known = all(_HASH.fullmatch(sha256) and length > 0 for sha256, length in pieces)
