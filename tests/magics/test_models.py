@@ -248,6 +248,82 @@ def test_private_models_are_yours_until_they_are_published(notebook: Notebook, t
     assert [(model.name, model.private) for model in notebook.run("%models find mine")] == [("mine", False)]
 
 
+def test_your_own_alias_goes_on_when_its_model_is_published(notebook: Notebook, tmp_path: Path) -> None:
+    folder = write_model_folder(tmp_path / "mine")
+    notebook.run(f"%models add mine {folder} --private")
+    assert notebook.run("%models alias best mine") == (
+        "best → mine, both yours alone: your next prompt with -m best uses it."
+    )
+    notebook.run("%models publish mine")
+    assert notebook.run("%%prompt -m best\nHi").model == "mine"
+    assert "best (yours)" in notebook.shown(notebook.run("%models alias"))
+    # The team's alias of that name is another one, and says so.
+    said = notebook.run("%models alias best smollm2-135m-instruct")
+    assert "in every notebook but yours: your own alias best → mine comes first" in said
+    assert notebook.run("%%prompt -m best\nHi").model == "mine"
+    assert [(m.name, m.aliases) for m in notebook.run("%models") if m.aliases] == [("mine", ("best",))]
+    assert "Your own alias best is gone" in notebook.run("%models alias best --remove")
+    assert notebook.run("%%prompt -m best\nHi").model == "smollm2-135m-instruct"
+    assert "(yours)" not in notebook.shown(notebook.run("%models alias"))
+
+
+def test_your_own_endpoint_comes_before_the_teams_of_that_name(notebook: Notebook) -> None:
+    notebook.run("%models add gpt https://team.invalid/v1#gpt")
+    notebook.run("%models add gpt https://own.invalid/v1#gpt --private")
+    found = [(m.name, m.private, m.source) for m in notebook.run("%models") if m.name == "gpt"]
+    assert found == [
+        ("gpt", False, "endpoint:https://team.invalid/v1#gpt"),
+        ("gpt", True, "endpoint:https://own.invalid/v1#gpt"),
+    ]
+    assert notebook.run("%models show gpt").private
+    assert [m.private for m in notebook.run("%models find gpt")] == [True]
+    assert "gpt (yours) is retired" in notebook.run("%models retire gpt")
+    notebook.run("%models restore gpt")
+    history = notebook.shown(notebook.run("%models history gpt"))
+    assert "restored" in history
+    assert "taken away" not in history
+
+
+def test_lines_that_are_typed_wrongly_say_what_is_right(notebook: Notebook, tmp_path: Path) -> None:
+    for line, part in [
+        ("%models find", "%models find WORDS"),
+        (f"%models add tiny {tmp_path}/nothing", "no folder or file"),
+        ("%models alias find smollm2-135m-instruct", "'find-alias'"),
+        ("%collections find", "%collections find WORDS"),
+    ]:
+        error = notebook.fail(line)
+        assert isinstance(error, UsageError)
+        assert part in str(error)
+    scan = notebook.run("%models scan packages --dry-run")
+    assert scan.summary.endswith("found, none registered.")
+
+
+def test_tab_knows_options_everywhere_and_folders(
+    notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jupyter_llmops.magics.completer import candidates
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs" / "inner").mkdir(parents=True)
+    (tmp_path / ".hidden").mkdir()
+    notebook.run("%%prompt -s page\nHi")
+
+    def offered(magic: str, line: str) -> list[str]:
+        return list(candidates(notebook.workspace, notebook.shell, magic, line))
+
+    assert "--why" in offered("models", "%models retire --")
+    assert "--why" in offered("collections", "%collections retire x --w")
+    assert "docs/" in offered("prompts", "%prompts import ")
+    assert ".hidden/" not in offered("prompts", "%prompts export ")
+    assert "docs/inner/" in offered("models", "%models scan docs/i")
+    assert {"docs/", "texts"}.isdisjoint(offered("collections", "%collections show "))
+    notebook.shell.user_ns["texts"] = ["a"]
+    data = offered("collections", "%collections add x --from ")
+    assert {"docs/", "texts"} <= set(data)
+    assert {"In", "Out", "exit", "quit"}.isdisjoint(data)
+    assert offered("prompt", "%%prompt -s ") == ["page"]
+
+
 def test_pushed_files_are_pulled_where_they_are_not(notebook: Notebook, tiny: Path) -> None:
     pushed = notebook.run("%models push tiny")
     assert [place.site for place in pushed.places][-1] == "storage"

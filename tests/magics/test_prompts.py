@@ -402,6 +402,28 @@ def test_names_may_be_of_any_script_but_not_differ_by_case_only(notebook: Notebo
             notebook.workspace.save_prompt("n", "Hi", parameters={"top_p": float("nan")})
 
 
+def test_a_short_prompt_is_added_in_one_line(notebook: Notebook) -> None:
+    saved = notebook.run('%prompts add greet "Hello {{ name }}" --tag short --description "For tests"')
+    assert (saved.template, saved.tags, saved.description) == ("Hello {{ name }}", ("short",), "For tests")
+    assert notebook.run("%prompts add greet Bye --private").private
+    assert "%%prompt -s NAME" in str(notebook.fail("%prompts add greet"))
+    assert notebook.run("%prompts retire greet --why done").retired
+    assert "done" in notebook.shown(notebook.run("%prompts history greet"))
+
+
+def test_publishing_says_what_else_the_team_can_read_now(
+    notebook: Notebook, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook.run("%prompts add inner Secret --private")
+    notebook.run("%prompts add outer '{% include \"inner@1\" %}' --private")
+    capsys.readouterr()
+    notebook.run("%prompts publish outer")
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "Published as inner@1 in the team's catalog.",
+        "Published as outer@1 in the team's catalog.",
+    ]
+
+
 def test_tab_knows_names_aliases_and_variables(notebook: Notebook) -> None:
     notebook.run('%%prompt -s page --declare "n: int = 3" --declare "who: str = \'me\'"\n{{ n }} {{ who }}')
     notebook.run("%prompts promote page prod")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +28,7 @@ def opened(engine: FastEngine, snapshot: str | None = None) -> facade.Workspace:
 
 
 def test_a_release_is_named_listed_and_opened_again(
-    notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+    notebook: Notebook, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     listing = notebook.run("%llmops snapshots")
     assert "No snapshots yet. Make one with %llmops snapshot NAME." in notebook.shown(listing, "text/plain")
@@ -53,6 +54,13 @@ def test_a_release_is_named_listed_and_opened_again(
     assert then.prompt("Hello, first").text == "Hello, first"
     with pytest.raises(CatalogError, match=r"^'2026-11' is a snapshot: read only"):
         then.prompt("Hello, third", save_as="greeting")
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.md").write_text(f"---\nname: {name}\n---\nHi")
+    with pytest.raises(CatalogError, match=r"^'2026-11' is a snapshot: read only"):  # once, not a file each
+        then.import_prompts(folder)
+    assert "This is the snapshot '2026-11'" in then.snapshots().hint
     # The environment says it to a whole kernel; an empty name is the catalog itself.
     monkeypatch.setenv("LLMOPS_SNAPSHOT", "2026-11")
     assert [p.version for p in opened(notebook.engine).prompts()] == [1]

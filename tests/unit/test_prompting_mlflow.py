@@ -138,7 +138,13 @@ def test_what_mlflow_takes_literally_stays_literal(text: str) -> None:
     assert render(convert(text), {"a": "A"}).text == PromptVersion("p", 1, text).format(a="A")
 
 
-def test_a_registry_that_is_not_there_is_no_new_one(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_registry_that_is_not_there_is_no_new_one(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no MLflow database"):  # MLflow's own default
+        workspace.import_prompts("mlflow:")
+    assert list(tmp_path.glob("mlflow.db")) == []
     with pytest.raises(UsageError, match="no MLflow database"):
         workspace.import_prompts(f"mlflow:sqlite:///{tmp_path / 'nothing.db'}")
     assert not (tmp_path / "nothing.db").exists()

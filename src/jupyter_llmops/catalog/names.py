@@ -63,9 +63,9 @@ def _problem(noun: str, name: str) -> str:
 
 def _corrected(noun: str, name: str) -> str:
     if name.strip().casefold() in RESERVED_NAMES:
-        return f"{name.strip()}-{noun}"
+        return f"{name.strip()}-{noun.rsplit(maxsplit=1)[-1]}"
     kept = "".join(c if c.isprintable() and c not in _FORBIDDEN else "-" for c in name)
     kept = kept.strip().strip("-").strip()[:MAX_NAME_LENGTH].strip()
     if kept.casefold() in RESERVED_NAMES:
-        return f"{kept}-{noun}"
-    return kept or f"my-{noun}"
+        return f"{kept}-{noun.rsplit(maxsplit=1)[-1]}"
+    return kept or f"my-{noun.rsplit(maxsplit=1)[-1]}"

@@ -171,16 +171,18 @@ def added_html(report: AddReport) -> str:
 def _added(report: AddReport) -> str:
     name = f"{report.collection} (yours)" if report.private else report.collection
     return (
-        f"{name}: {report.added:,} documents added, {report.changed:,} changed, "
+        f"{name}: {_counted(report.added, 'document')} added, {report.changed:,} changed, "
         f"{report.unchanged:,} unchanged, {len(report.skipped):,} left out"
     )
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def _work(report: AddReport) -> str:
     rate = f", {report.embedded / report.seconds:,.0f}/s" if report.embedded and report.seconds > 0 else ""
-    return (
-        f"{report.embedded:,} chunks embedded, {report.reused:,} reused in {duration(report.seconds)}{rate}"
-    )
+    return f"{_counted(report.embedded, 'chunk')} embedded, {report.reused:,} reused in {duration(report.seconds)}{rate}"
 
 
 def _left_out(skipped: Sequence[tuple[str, str]]) -> list[str]:
@@ -201,6 +203,8 @@ def _name_html(collection: Collection) -> Html:
 
 def _became(change: Change) -> str:
     value = change.value
+    if change.field == "retired":
+        return ABSENT
     if value is None:
         return "taken away"
     if isinstance(value, dict):  # a migration's step
@@ -208,6 +212,12 @@ def _became(change: Change) -> str:
         closing = value.get("closing")
         return f"{encoder}, closed for the move to {closing.get('to', '')}" if closing else str(encoder)
     return ", ".join(map(str, value)) if isinstance(value, list) else "yes" if value is True else str(value)
+
+
+def _what(change: Change) -> str:
+    if change.field == "retired":
+        return "retired" if change.value else "restored"
+    return "encoder" if change.field == "table" else change.field
 
 
 def _when(record: Any) -> str:
@@ -226,7 +236,7 @@ COLLECTION_COLUMNS: tuple[Column, ...] = (
     ("when", _when, lambda c: moment(c.created_at), False),
 )
 COLLECTION_CHANGE_COLUMNS: tuple[Column, ...] = (
-    _same("what", lambda c: "encoder" if c.field == "table" else c.field),
+    _same("what", _what),
     _same("became", _became),
     _same("by", lambda c: c.created_by or ABSENT),
     ("when", _when, lambda c: moment(c.created_at), False),

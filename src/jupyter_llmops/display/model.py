@@ -61,7 +61,19 @@ def _field(change: Change) -> str:
     return change.field.removeprefix("alias:")
 
 
+def _whose(change: Change) -> str:
+    return " (yours)" if change.private else ""
+
+
+def _what(change: Change) -> str:
+    if change.field == "retired":
+        return "retired" if change.value else "restored"
+    return change.field.replace("alias:", "alias ")
+
+
 def _value(change: Change) -> str:
+    if change.field == "retired":
+        return ABSENT
     if change.value is None:
         return "taken away"
     if change.value is True:
@@ -84,7 +96,12 @@ MODEL_COLUMNS: tuple[Column, ...] = (
     _same("source", lambda m: m.source),
 )
 ALIAS_COLUMNS: tuple[Column, ...] = (
-    ("alias", _field, lambda c: code(_field(c)), False),
+    (
+        "alias",
+        lambda c: _field(c) + _whose(c),
+        lambda c: Html(f"{code(_field(c))}{html(_whose(c))}"),
+        False,
+    ),
     ("model", _value, lambda c: code(_value(c)), False),
     _same("moved by", lambda c: c.created_by or ABSENT),
     ("when", lambda c: ago(c.created_at) if c.created_at else ABSENT, lambda c: moment(c.created_at), False),
@@ -92,7 +109,7 @@ ALIAS_COLUMNS: tuple[Column, ...] = (
     _same("why", lambda c: c.reason or ABSENT),
 )
 MODEL_CHANGE_COLUMNS: tuple[Column, ...] = (
-    _same("what", lambda c: c.field.replace("alias:", "alias ")),
+    _same("what", _what),
     _same("became", _value),
     _same("by", lambda c: c.created_by or ABSENT),
     ("when", lambda c: ago(c.created_at) if c.created_at else ABSENT, lambda c: moment(c.created_at), False),
@@ -191,7 +208,7 @@ def _facts(model: Model) -> list[tuple[str, str]]:
         ("credential", model.credential),
         ("signed by", model.signed_by),
         ("source", model.source),
-        ("digest", model.digest or "not read yet"),
+        ("digest", model.digest or ("" if model.format == "endpoint" else "not read yet")),
     ]
     return [(name, value) for name, value in facts if value]
 
@@ -217,7 +234,7 @@ def _move(move: Change) -> str:
     who = f" by {move.created_by}" if move.created_by else ""
     when = f" {ago(move.created_at)}" if move.created_at else ""
     why = f": {move.reason}" if move.reason else ""
-    return f"{_field(move)} — moved here{who}{when}{why}"
+    return f"{_field(move)}{_whose(move)} — moved here{who}{when}{why}"
 
 
 def _file_lines(model: Model) -> list[str]:

@@ -196,5 +196,10 @@ def _reference(file: PromptFile) -> str:
 
 def _count(files: PromptFiles) -> str:
     outcomes = [file.outcome for file in files.files]
-    counts = [f"{outcomes.count(word)} {word}" for word in dict.fromkeys(outcomes)]
+    counts = [_counted(outcomes.count(word), word) for word in dict.fromkeys(outcomes)]
     return f"{files.place}: {', '.join(counts)}"
+
+
+def _counted(number: int, outcome: str) -> str:
+    ending = "s" if number != 1 and outcome in ("problem", "new version") else ""
+    return f"{number} {outcome}{ending}"

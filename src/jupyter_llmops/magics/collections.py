@@ -166,6 +166,8 @@ class CollectionsMagics(WorkspaceMagics):
             )
 
     def _find(self, words: list[str], _: Namespace) -> Listing[Collection]:
+        if not words:
+            raise UsageError("There is nothing to look for.", "Type %collections find WORDS.")
         with LiveAnswer(self.shell) as live:
             return self.workspace.find_collections(" ".join(words), live.progress)
 
@@ -195,7 +197,9 @@ class CollectionsMagics(WorkspaceMagics):
         return Listing("collection change", self.workspace.collection_history(name), "Nothing has moved.")
 
     def _retire(self, words: list[str], arguments: Namespace) -> str:
-        name = self.workspace.retire_collection(
-            one_name(words, "%collections retire NAME"), arguments.why
-        ).name
-        return f"{name} is retired: hidden from lists, searchable by name; %collections restore {name} undoes it."
+        retired = self.workspace.retire_collection(one_name(words, "%collections retire NAME"), arguments.why)
+        name = f"{retired.name} (yours)" if retired.private else retired.name
+        return (
+            f"{name} is retired: hidden from lists, searchable by name; "
+            f"%collections restore {retired.name} undoes it."
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from IPython.core.error import TryNext
@@ -19,7 +20,7 @@ COLLECTION_COMMANDS = (
     "add", "describe", "find", "history", "migrate", "publish", "restore", "retire", "show",
 )  # fmt: skip
 PROMPT_COMMANDS = (
-    "describe", "diff", "export", "find", "history", "import", "promote", "publish", "restore", "retire", "show",
+    "add", "describe", "diff", "export", "find", "history", "import", "promote", "publish", "restore", "retire", "show",
 )  # fmt: skip
 COMMANDS: dict[str, tuple[str, ...]] = {
     "collections": COLLECTION_COMMANDS,
@@ -60,17 +61,15 @@ def register_completers(shell: InteractiveShell, workspace: Workspace) -> None:
 def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: str) -> Iterable[str]:
     """Return every word that could stand at the end of `line`."""
     words = line.split()
+    if not line.endswith(" ") and words[-1].startswith("--"):
+        return _options(shell, magic)
     previous = words[-1] if line.endswith(" ") else words[-2] if len(words) > 1 else ""
-    if previous in ("-m", "--model"):
-        return _model_words(workspace)
-    if previous == "--context":
-        return _names(workspace.collections)
-    if previous == "--quant":
-        return ("auto", "nf4", "bf16", "fp32")
-    if magic == "models" and (offered := _after_models(workspace, words, previous)) is not None:
+    if (values := _after_option(workspace, previous)) is not None:
+        return values
+    if magic == "models" and (offered := _after_models(workspace, line, words, previous)) is not None:
         return offered
     if magic in ("collections", "search") and (
-        offered := _after_collections(workspace, shell, words, previous)
+        offered := _after_collections(workspace, shell, line, words, previous)
     ):
         return offered
     position = len(words) if line.endswith(" ") else len(words) - 1
@@ -81,14 +80,31 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
     return [*(COMMANDS.get(magic, ()) if position == 1 else ()), *_options(shell, magic)]
 
 
+def _after_option(workspace: Workspace, option: str) -> Iterable[str] | None:
+    """Return what may stand behind an option that means the same in every magic, None for another word."""
+    if option in ("-m", "--model"):
+        return _model_words(workspace)
+    if option == "--context":
+        return _names(workspace.collections)
+    if option in ("-s", "--save"):
+        return _names(workspace.prompts)
+    if option == "--quant":
+        return ("auto", "nf4", "bf16", "fp32")
+    return None
+
+
 def _after_collections(
-    workspace: Workspace, shell: InteractiveShell, words: list[str], previous: str
+    workspace: Workspace, shell: InteractiveShell, line: str, words: list[str], previous: str
 ) -> Iterable[str]:
     """Return what may stand behind %collections' sub-commands and %search, empty where only options may."""
     if previous == "--encoder" or (words[1:2] == ["migrate"] and words[2:3] == [previous]):
         return _names(lambda: [model for model in workspace.models() if model.kind == "encoder"])
     if previous == "--from":
-        return [name for name in shell.user_ns if not name.startswith("_")]
+        hidden = shell.user_ns_hidden
+        return [
+            *(name for name in shell.user_ns if not name.startswith("_") and name not in hidden),
+            *_paths(line),
+        ]
     if previous == "--how":
         return ("hybrid", "text", "vector")
     if previous == "restore":
@@ -103,13 +119,13 @@ def _after_saved(
 ) -> Iterable[str] | None:
     """Return what may stand behind %prompt and a sub-command of %prompts, None where only options may."""
     if magic == "prompts" and position > 1:
-        return _after_prompts(workspace, words, position)
+        return _after_prompts(workspace, line, words, position)
     if magic == "prompt" and position >= 1 and not line.lstrip().startswith("%%"):
         return _prompt_words(workspace) if position == 1 else _variables(workspace, words[1])
     return None
 
 
-def _after_prompts(workspace: Workspace, words: list[str], position: int) -> Iterable[str]:
+def _after_prompts(workspace: Workspace, line: str, words: list[str], position: int) -> Iterable[str]:
     """Return what may stand behind a sub-command of %prompts."""
     command = words[1]
     if command == "restore":
@@ -118,8 +134,10 @@ def _after_prompts(workspace: Workspace, words: list[str], position: int) -> Ite
         return _prompt_aliases(workspace, words[2])
     if position == 2 and command in ("show", "diff", "promote"):
         return _prompt_words(workspace)
-    if position == 2 and command in ("history", "describe", "retire", "publish"):
+    if position == 2 and command in ("add", "history", "describe", "retire", "publish"):
         return _names(workspace.prompts)
+    if position == 2 and command in ("export", "import"):
+        return _paths(line)
     if command in ("diff", "export") and position > 2:
         return _prompt_words(workspace)
     return ()
@@ -151,7 +169,7 @@ def _variables(workspace: Workspace, reference: str) -> list[str]:
         return []
 
 
-def _after_models(workspace: Workspace, words: list[str], previous: str) -> Iterable[str] | None:
+def _after_models(workspace: Workspace, line: str, words: list[str], previous: str) -> Iterable[str] | None:
     """Return what may stand behind a sub-command of %models, None where only options may."""
     command = words[1] if len(words) > 1 else ""
     if previous == "alias":
@@ -161,7 +179,7 @@ def _after_models(workspace: Workspace, words: list[str], previous: str) -> Iter
     if previous in ("history", "load", "pull", "show"):
         return _model_words(workspace)
     if previous == "scan":
-        return ["hf", "packages"]
+        return ["hf", "packages", *_paths(line)]
     named = ("unload", "push", "retire", "publish", "describe", "--was", "--base")
     if previous in named or (command == "alias" and previous in _aliases(workspace)):
         return _model_names(workspace)
@@ -184,6 +202,19 @@ def _aliases(workspace: Workspace) -> list[str]:
         return [alias for model in workspace.catalog_models() for alias in model.aliases]
     except Exception:  # noqa: BLE001 - Tab must never fail
         return []
+
+
+def _paths(line: str) -> list[str]:
+    """Return the folders and files that the line's last word is the beginning of, as it is written."""
+    typed = "" if line.endswith(" ") else line.rsplit(maxsplit=1)[-1]
+    folder, slash, _ = typed.rpartition("/")
+    beginning = folder + slash
+    try:
+        inside = list(Path(beginning or ".").expanduser().iterdir())
+    except OSError:
+        return []
+    shown = [path for path in inside if not path.name.startswith(".") and " " not in path.name]
+    return [f"{beginning}{path.name}{'/' if path.is_dir() else ''}" for path in shown]
 
 
 def _names(listing: Callable[[], Iterable[Any]]) -> list[str]:

@@ -100,12 +100,14 @@ class ModelsMagics(WorkspaceMagics):
             "pull": self._pull,
             "retire": self._retire,
             "restore": lambda words, _: self.workspace.restore_model(one_name(words, "%models restore NAME")),
-            "publish": lambda words, _: self.workspace.publish_model(one_name(words, "%models publish NAME")),
+            "publish": self._publish,
             "load": self._load,
             "unload": lambda words, _: self._unload(words),
         }
 
     def _find(self, words: list[str], _: Namespace) -> Listing[Model]:
+        if not words:
+            raise UsageError("There is nothing to look for.", "Type %models find WORDS.")
         with LiveAnswer(self.shell) as live:
             return self.workspace.find_models(" ".join(words), live.progress)
 
@@ -123,7 +125,7 @@ class ModelsMagics(WorkspaceMagics):
         if len(words) != 2:
             raise UsageError(
                 "A model is added with a name and where its files are.",
-                "Type %models add NAME FOLDER, or %models add NAME OWNER/NAME for one of the Hugging Face hub.",
+                "Type %models add NAME FOLDER, OWNER/NAME for one of the Hugging Face hub, or https://host/v1#MODEL.",
             )
         with LiveAnswer(self.shell) as live:
             return self.workspace.add_model(
@@ -144,8 +146,9 @@ class ModelsMagics(WorkspaceMagics):
             return self.workspace.model_aliases()
         if arguments.remove:
             alias = one_name(words, "%models alias ALIAS --remove")
-            self.workspace.remove_alias(alias, reason=arguments.why)
-            return f"The alias {alias} is gone; %models history {alias} keeps where it pointed."
+            gone = self.workspace.remove_alias(alias, reason=arguments.why)
+            whose = f"Your own alias {alias}" if gone.private else f"The alias {alias}"
+            return f"{whose} is gone; %models history {alias} keeps where it pointed."
         if len(words) != 2:
             raise UsageError(
                 "An alias is moved with the name of a model.",
@@ -153,7 +156,15 @@ class ModelsMagics(WorkspaceMagics):
             )
         alias, name = words
         moved = self.workspace.point_alias(alias, name, was=arguments.was, reason=arguments.why)
-        return f"{alias} → {moved.value}: the next prompt with -m {alias} uses it, in every notebook."
+        if moved.private:
+            return f"{alias} → {moved.value}, both yours alone: your next prompt with -m {alias} uses it."
+        said = f"{alias} → {moved.value}: the next prompt with -m {alias} uses it, in every notebook"
+        now = next(
+            (one for one in self.workspace.model_aliases() if one.private and one.field == moved.field), None
+        )
+        if now is None:
+            return f"{said}."
+        return f"{said} but yours: your own alias {alias} → {now.value} comes first. %models alias {alias} --remove takes it away."
 
     def _aliases(self, words: list[str]) -> Listing[Change]:
         if words:
@@ -183,10 +194,16 @@ class ModelsMagics(WorkspaceMagics):
         with LiveAnswer(self.shell) as live:
             return self.workspace.pull_model(name, progress=live.progress)
 
+    def _publish(self, words: list[str], _: Namespace) -> Model:
+        published = self.workspace.publish_model(one_name(words, "%models publish NAME"))
+        print(f"Published as {published.name} in the team's catalog.")
+        return published
+
     def _retire(self, words: list[str], arguments: Namespace) -> str:
         model = self.workspace.retire_model(one_name(words, "%models retire NAME"), arguments.why)
         pointing = f" Its aliases still point to it: {', '.join(model.aliases)}." if model.aliases else ""
-        return f"{model.name} is retired: hidden from lists, usable by name; %models restore undoes it.{pointing}"
+        name = f"{model.name} (yours)" if model.private else model.name
+        return f"{name} is retired: hidden from lists, usable by name; %models restore {model.name} undoes it.{pointing}"
 
     def _load(self, words: list[str], arguments: Namespace) -> str:
         name = one_name(words, "%models load NAME") if words else self.workspace.settings.model

@@ -29,17 +29,24 @@ class PromptsMagics(WorkspaceMagics):
     @magic_arguments()
     @argument("--all", action="store_true", help="List the retired ones too.")
     @argument("--remove", action="store_true", help="promote: take the alias away.")
-    @argument("--description", metavar="TEXT", help="describe: what the prompt is for.")
+    @argument("--description", metavar="TEXT", help="add, describe: what it is for, for people.")
     @argument(
-        "--tag", action="append", metavar="TAG", help="describe: a tag; repeatable, replaces the others."
+        "--tag",
+        action="append",
+        metavar="WORD",
+        help="add, describe: a tag; repeat it for more, they replace the others.",
     )
-    @argument("--reason", default="", metavar="TEXT", help="retire: why.")
-    @argument("--private", action="store_true", help="import: into your own catalog, not the team's.")
+    @argument(
+        "--why", "--reason", metavar="TEXT", default="", help="retire: the reason, kept in the history."
+    )
+    @argument("--private", action="store_true", help="add, import: into your own catalog, not the team's.")
     @argument(
         "words",
         nargs="*",
         metavar="COMMAND",
-        help="find, show, diff, history, promote, describe, retire, restore, publish, export or import; nothing lists all.",
+        help="find TEXT, add NAME TEMPLATE, show NAME[@2], diff NAME[@1] [NAME@2], history NAME, promote NAME[@2] "
+        "ALIAS, describe NAME TEXT, retire NAME, restore NAME, publish NAME, export FOLDER [NAME …], import "
+        "FOLDER; nothing lists all.",
     )
     @line_magic
     def prompts(self, line: str) -> Any:
@@ -49,13 +56,14 @@ class PromptsMagics(WorkspaceMagics):
 
             %prompts
             %prompts find answers to angry customers
+            %prompts add summary "Summarize: {{ text }}"    # long ones: %%prompt -s summary
             %prompts show summary@2
             %prompts diff summary@1 summary@2       # or: %prompts diff summary, its last two versions
             %prompts history summary
             %prompts promote summary@2 prod         # the next %prompt summary@prod of everybody uses it
             %prompts promote summary prod --remove
             %prompts describe summary "One sentence for the board." --tag board
-            %prompts retire summary --reason "see digest"
+            %prompts retire summary --why "see digest"
             %prompts restore summary
             %prompts publish summary                # from your own catalog to the team's
             %prompts export prompts/                # Markdown files, one a prompt, for git
@@ -67,6 +75,7 @@ class PromptsMagics(WorkspaceMagics):
             return self.workspace.prompts(retired=arguments.all)
         commands: dict[str, Callable[[list[str], Namespace], Any]] = {
             "find": self._find,
+            "add": self._add,
             "show": self._show,
             "diff": self._diff,
             "history": self._history,
@@ -86,6 +95,20 @@ class PromptsMagics(WorkspaceMagics):
             raise UsageError("There is nothing to look for.", "Type %prompts find WORDS.")
         with LiveAnswer(self.shell) as live:
             return self.workspace.find_prompts(" ".join(words), live.progress)
+
+    def _add(self, words: list[str], arguments: Namespace) -> Prompt:
+        if len(words) < 2:
+            raise UsageError(
+                "A prompt is added with a name and its text.",
+                'Type %prompts add NAME "Explain {{ topic }}.", or %%prompt -s NAME with the text below.',
+            )
+        return self.workspace.save_prompt(
+            words[0],
+            " ".join(words[1:]),
+            description=arguments.description or "",
+            tags=arguments.tag or (),
+            private=arguments.private,
+        )
 
     def _show(self, words: list[str], _: Namespace) -> Prompt:
         return self.workspace.saved_prompt(one_name(words, "%prompts show NAME, NAME@2 or NAME@prod"))
@@ -120,13 +143,15 @@ class PromptsMagics(WorkspaceMagics):
         return self.workspace.describe_prompt(words[0], said, tags=tags)
 
     def _retire(self, words: list[str], arguments: Namespace) -> Prompt:
-        return self.workspace.retire_prompt(one_name(words, "%prompts retire NAME"), arguments.reason)
+        return self.workspace.retire_prompt(one_name(words, "%prompts retire NAME"), arguments.why)
 
     def _restore(self, words: list[str], _: Namespace) -> Prompt:
         return self.workspace.restore_prompt(one_name(words, "%prompts restore NAME"))
 
     def _publish(self, words: list[str], _: Namespace) -> Prompt:
-        return self.workspace.publish_prompt(one_name(words, "%prompts publish NAME"))
+        return self.workspace.publish_prompt(
+            one_name(words, "%prompts publish NAME"), on_published=_say_what_was_published
+        )
 
     def _export(self, words: list[str], _: Namespace) -> PromptFiles:
         if not words:
@@ -136,6 +161,15 @@ class PromptsMagics(WorkspaceMagics):
         return self.workspace.export_prompts(words[0], words[1:])
 
     def _import(self, words: list[str], arguments: Namespace) -> PromptFiles:
-        source = one_name(words, "%prompts import FOLDER, or %prompts import mlflow:sqlite:///mlflow.db")
+        if len(words) != 1:
+            raise UsageError(
+                "One folder or registry is imported.",
+                "Type %prompts import FOLDER, or %prompts import mlflow:sqlite:///mlflow.db.",
+            )
+        (source,) = words
         with LiveAnswer(self.shell) as live:
             return self.workspace.import_prompts(source, private=arguments.private, progress=live.progress)
+
+
+def _say_what_was_published(prompt: Prompt) -> None:
+    print(f"Published as {prompt.name}@{prompt.version} in the team's catalog.")

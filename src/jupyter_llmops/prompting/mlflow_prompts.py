@@ -98,24 +98,30 @@ def read_prompts(uri: str) -> Iterator[MlflowPrompt]:
 
 
 def _open(uri: str) -> MlflowClient:
-    path = uri.removeprefix("sqlite:///")
-    if path != uri and not Path(path).exists():
-        # MLflow would make a new, empty one.
-        raise UsageError(
-            f"There is no MLflow database {path!r}.", "Type %prompts import mlflow:sqlite:///PATH.db"
-        )
+    _check_there(uri)
     # A reader has nothing to tell MLflow's makers.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
-        from mlflow import MlflowClient
+        from mlflow import MlflowClient, get_registry_uri
     except ImportError as error:
         raise MissingDependencyError("Importing from MLflow", "mlflow") from error
+    if not uri:
+        _check_there(get_registry_uri())
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         return MlflowClient(tracking_uri=uri or None, registry_uri=uri or None)
     except Exception as error:
         raise _unreadable(uri, error) from error
+
+
+def _check_there(uri: str) -> None:
+    """Refuse a database that is not there: MLflow would make a new, empty one."""
+    path = uri.removeprefix("sqlite:///")
+    if path != uri and not Path(path).exists():
+        raise UsageError(
+            f"There is no MLflow database {path!r}.", "Type %prompts import mlflow:sqlite:///PATH.db"
+        )
 
 
 def _unreadable(uri: str, error: Exception) -> CatalogError:

@@ -25,6 +25,8 @@ class Change:
         1 for the first, then counted up.
     reason : str
         Why, in the words of who did it.
+    private : bool
+        Whether it lies in the user's own catalog; the workspace says so on reading.
     """
 
     noun: str
@@ -36,3 +38,4 @@ class Change:
     created_by: str = ""
     created_at: datetime | None = None
     site: str = ""
+    private: bool = False

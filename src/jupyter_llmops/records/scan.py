@@ -52,6 +52,8 @@ class ModelScan:
         counts = Counter(found.outcome for found in self.found)
         said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
         models = f"{len(self.found)} model{'s' if len(self.found) != 1 else ''}"
+        if counts.keys() == {"found"}:
+            return f"{models} found, none registered."
         return f"{models} found: {said}." if said else "No models found."
 
     @property

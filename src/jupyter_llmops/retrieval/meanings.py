@@ -147,7 +147,10 @@ def embedded(
     for start in range(0, len(missing), BATCH):
         batch = missing[start : start + BATCH]
         if progress is not None:
-            progress(f"Embedding {len(missing):,} {noun}s to find them by meaning", start / len(missing))
+            progress(
+                f"Embedding {len(missing):,} {noun}{'s' if len(missing) != 1 else ''} to find them by meaning",
+                start / len(missing),
+            )
         vectors = encoder.embed([texts[name] or name for _, name in batch])
         for (row, _), vector in zip(batch, vectors, strict=True):
             found[row] = vector

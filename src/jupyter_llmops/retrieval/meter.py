@@ -55,7 +55,7 @@ class Meter:
             return
         elapsed = time.monotonic() - self._begun
         share = min(1.0, finished / self._size)
-        parts = [f"Embedding: {chunks:,} chunks"]
+        parts = [f"Embedding: {chunks:,} chunk{'s' if chunks != 1 else ''}"]
         if elapsed > 1:
             parts.append(f"{chunks / elapsed:,.0f}/s")
             if 0 < share < 1:

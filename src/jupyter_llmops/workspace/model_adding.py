@@ -239,6 +239,11 @@ class ModelAdding(Finding):
         if path.exists():
             path = path.resolve()
             return describe(path, Reading(memory, Meter(f"Reading {path.name}", size_of(path), progress).add))
+        if source.startswith(("/", "./", "../", "~/")) or source.endswith("/"):
+            raise UsageError(
+                f"There is no folder or file {source!r}.",
+                "Type %models add NAME FOLDER, OWNER/NAME for one of the Hugging Face hub, or https://host/v1#MODEL.",
+            )
         offline = self.settings.stay_offline()
         found = resolve(source, self.catalog_models)
         found = at_hand(

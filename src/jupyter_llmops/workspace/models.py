@@ -34,13 +34,15 @@ class Models(ModelAdding):
         """
         from jupyter_llmops.inference.sources import known_models
 
-        listed = {model.name: model for model in known_models()}
-        for model in reversed(self.catalog_models()):
-            listed[model.name] = model
-        kept = [model for model in listed.values() if retired or not model.retired]
+        listed = self.catalog_models()
+        names = {model.name for model in listed}
+        listed = [*listed, *(model for model in known_models() if model.name not in names)]
+        kept = [model for model in listed if retired or not model.retired]
         measured = self.catalog.models.speeds(host=self.settings.site)
         found = [replace(model, speeds=measured.of(model)) for model in kept]
-        return Listing("model", sorted(found, key=lambda m: (m.name.casefold(), m.name)), _ADD_HINT)
+        return Listing(
+            "model", sorted(found, key=lambda m: (m.name.casefold(), m.name, m.private)), _ADD_HINT
+        )
 
     def find_models(self, text: str, progress: Progress | None = None) -> Listing[Model]:
         """Return the models whose name holds a text; where none does, those whose words or meaning fit, best first.
@@ -52,7 +54,7 @@ class Models(ModelAdding):
         progress : callable, optional
             Told while texts are embedded for the first time.
         """
-        listed = {model.name: model for model in self.models()}
+        listed = {model.name: model for model in self.models()}  # one's own counts before the team's
         texts = {name: _words_of(model) for name, model in listed.items()}
         wanted = " ".join(text.split()).casefold()
         if not wanted:
@@ -113,19 +115,20 @@ class Models(ModelAdding):
         expected = self._revision(catalog, alias, was)
         moved = catalog.models.point(alias, model.name, expected=expected, reason=reason)
         self.doorbell.ring("models")
-        return moved
+        return self._marked(moved, catalog)
 
     def remove_alias(self, alias: str, *, reason: str = "") -> Change:
         """Take an alias of a model away; its history stays."""
         own = self.own is not self.catalog and any(_alias(c) == alias for c in self.own.models.aliases())
-        moved = (self.own if own else self.catalog).models.point(alias, None, reason=reason)
+        catalog = self.own if own else self.catalog
+        moved = catalog.models.point(alias, None, reason=reason)
         self.doorbell.ring("models")
-        return moved
+        return self._marked(moved, catalog)
 
     def model_aliases(self) -> Listing[Change]:
         """Return where every alias of models points now, and who moved it there."""
         moves = {
-            _alias(change): change
+            _alias(change): self._marked(change, catalog)
             for catalog in self._catalogs()[::-1]
             for change in catalog.models.aliases()
         }
@@ -172,6 +175,9 @@ class Models(ModelAdding):
         change(catalog, model.name)
         self.doorbell.ring("models")
         return replace(catalog.models.get(model.name), private=model.private)
+
+    def _marked(self, change: Change, catalog: Catalog) -> Change:
+        return replace(change, private=catalog is self.own and catalog is not self.catalog)
 
     def _catalogs(self) -> tuple[Catalog, ...]:
         return (self.catalog,) if self.own is self.catalog else (self.own, self.catalog)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_llmops.errors import LLMOpsError, UnknownNameError, UsageError
+from jupyter_llmops.errors import CatalogError, ConflictError, LLMOpsError, UnknownNameError, UsageError
 from jupyter_llmops.records.prompt import Prompt, PromptFile, PromptFiles
 from jupyter_llmops.workspace.parts import Progress
 from jupyter_llmops.workspace.prompt_sharing import PromptSharing
@@ -110,6 +110,8 @@ class PromptExchange(PromptSharing):
         ------
         UsageError
             There is no such folder.
+        CatalogError
+            The catalog can't be written.
         MissingDependencyError
             MLflow is not installed.
         """
@@ -129,6 +131,7 @@ class PromptExchange(PromptSharing):
                 except UnknownNameError as error:
                     left.append((item, error))
                 except LLMOpsError as error:
+                    _raise_if_nothing_can_be_saved(error)
                     results.append(_problem(item, error))
                 done += 1
                 if progress and time.monotonic() - told > _SECONDS_BETWEEN_WORDS:
@@ -232,6 +235,7 @@ class PromptExchange(PromptSharing):
         try:
             taken, is_new = self._save_source(source, private=private)
         except LLMOpsError as error:
+            _raise_if_nothing_can_be_saved(error)
             return PromptFile(file, prompt.name, 0, "problem", str(error))
         saved[version.version] = taken
         outcome = "unchanged" if not is_new else "new version" if known else "new"
@@ -289,6 +293,12 @@ def _read_file(path: Path) -> str:
     except OSError as error:
         why = "it is a link" if path.is_symlink() else error.strerror or str(error)
         raise UsageError(f"It can't be read: {why}.") from None
+
+
+def _raise_if_nothing_can_be_saved(error: LLMOpsError) -> None:
+    """Raise what would stop every other file, too: a full disk, a catalog that is read only."""
+    if isinstance(error, CatalogError) and not isinstance(error, ConflictError):
+        raise error
 
 
 def _problem(item: _Waiting, error: LLMOpsError) -> PromptFile:

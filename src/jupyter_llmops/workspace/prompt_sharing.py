@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jupyter_llmops.errors import UsageError
 from jupyter_llmops.records.prompt import Prompt
 from jupyter_llmops.workspace.prompt_registry import PromptRegistry, split_reference
@@ -10,8 +12,17 @@ from jupyter_llmops.workspace.prompt_registry import PromptRegistry, split_refer
 class PromptSharing(PromptRegistry):
     """How a user's own prompts become the team's."""
 
-    def publish_prompt(self, reference: str) -> Prompt:
+    def publish_prompt(
+        self, reference: str, *, on_published: Callable[[Prompt], None] | None = None
+    ) -> Prompt:
         """Copy one of this user's own prompts to the team's catalog, with the own ones that it includes.
+
+        Parameters
+        ----------
+        reference : str
+            ``NAME``, ``NAME@VERSION`` or ``NAME@ALIAS``.
+        on_published : callable, optional
+            Gets each prompt that was copied, as the team has it.
 
         Raises
         ------
@@ -33,6 +44,8 @@ class PromptSharing(PromptRegistry):
         along = sorted(missing.values(), key=lambda found: len(found.includes))
         for copied in (*along, prompt):
             published = self._copy_prompt(copied)
+            if on_published:
+                on_published(published)
         return published
 
     def _check_includable(self, reference: str, missing: dict[str, Prompt]) -> None:

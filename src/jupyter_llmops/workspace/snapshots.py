@@ -31,4 +31,7 @@ class Snapshots(Parts):
 
     def snapshots(self) -> Listing[Snapshot]:
         """Return the snapshots of the team's catalog, newest first."""
-        return Listing("snapshot", self.catalog.snapshots.list(), "Make one with %llmops snapshot NAME.")
+        hint = "Make one with %llmops snapshot NAME."
+        if self.catalog.snapshot:
+            hint = f"This is the snapshot {self.catalog.snapshot!r}, which knows those before it only."
+        return Listing("snapshot", self.catalog.snapshots.list(), hint)
