@@ -99,3 +99,11 @@ def test_a_word_without_end_is_cut_into_readable_pieces() -> None:
 def test_what_an_encoder_does_not_read_whole_is_refused(chunking: Chunking) -> None:
     with pytest.raises(UsageError, match=r"--max-tokens|--overlap"):
         check_chunking(chunking, ENCODER.space)
+
+
+def test_a_heading_stays_with_what_it_heads() -> None:
+    text = "one two three four five six seven eight.\n\n## Rental\n\nnine ten eleven twelve thirteen fourteen."
+    assert texts_of(text, most=12) == [
+        "one two three four five six seven eight.",
+        "## Rental\n\nnine ten eleven twelve thirteen fourteen.",
+    ]

@@ -13,6 +13,7 @@ LEAST_TOKENS = 8
 # A tokenizer may take a very long word for one token: a chunk stays readable all the same.
 LONGEST_TOKEN = 200
 _SENTENCE_ENDS = ".!?…。！？"
+_HEADING = "#"  # of Markdown
 _CLOSING = "\"')]}»”’"
 
 TokenSpans = Sequence[tuple[int, int]]
@@ -85,8 +86,8 @@ def text_digest(text: str) -> str:
 def cut(text: str, tokens: TokenSpans, chunking: Chunking) -> list[tuple[int, int]]:
     """Return where the chunks of a text begin and end, as characters, half open.
 
-    A chunk ends at the last paragraph's end in its second half, else at the last end of a sentence,
-    of a line, of a word there, else where it is full.
+    A chunk ends before the last heading in its second half, else at the last end of a paragraph, of a
+    sentence, of a line, of a word there, else where it is full. A heading stays with what it heads.
     """
     starts = [place for start, end in tokens for place in range(start, max(end, start + 1), LONGEST_TOKEN)]
     if not starts:
@@ -115,16 +116,21 @@ def _best_end(text: str, starts: Sequence[int], least: int, full: int) -> int:
         found = _rank(text, starts[after - 1], starts[after])
         if found > rank:
             best, rank = after, found
-            if rank == 4:
+            if rank == 5:
                 break
     return best
 
 
 def _rank(text: str, token: int, following: int) -> int:
-    """Return how good it is to cut before a token: 4 for a paragraph's end, 0 inside a word."""
+    """Return how good it is to cut before a token: 5 for a heading, 4 for a paragraph's end, 0 inside a word."""
     piece = text[token:following]
     body = piece.rstrip()
     gap = piece[len(body) :]
+    if "\n" in gap:
+        if text.startswith(_HEADING, text.rfind("\n", 0, token) + 1):
+            return 1
+        if text.startswith(_HEADING, following):
+            return 5
     if gap.count("\n") > 1:
         return 4
     ended = body.rstrip(_CLOSING)[-1:] or body[-1:]
