@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python
 PIP := $(RUN) -m pip --disable-pip-version-check --no-input
 STAMPS := $(VENV)/stamps
+# Files of tests that run at a time; each worker may hold a model of a gigabyte.
+WORKERS ?= 2
 NOTEBOOK := example_notebooks/quickstart.ipynb
 
 # The build of the package itself uses locked tools too (older pips read the first name, newer ones the second).
@@ -42,7 +44,7 @@ lab: $(READY) ## Open the quickstart in JupyterLab
 
 .PHONY: test
 test: $(READY) $(STAMPS)/dev lint ## Lint, types, layers, then unit, notebook, server and browser tests
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: lint
 lint: $(READY) $(STAMPS)/dev ## Style, types and layers, and the labextension's own tests
