@@ -42,6 +42,9 @@ class Location:
         text = str(place)
         text = text if text.startswith("/") else text.strip()
         scheme = _SCHEME.match(text)
+        if not isinstance(place, Path) and scheme is None and text.lower().startswith("s3:"):
+            # A slip of the finger would make a folder here, and nobody else would see it.
+            raise SettingsError(f"{text!r} is not the URI of a bucket.", "Write s3://bucket/prefix.")
         if isinstance(place, Path) or scheme is None:
             return cls(str(_absolute(text)))
         if scheme[1].lower() == "file":
@@ -57,7 +60,11 @@ class Location:
                 "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and name s3://bucket/prefix alone.",
             )
         parts = [part for part in prefix.split("/") if part]
-        if not _BUCKET.fullmatch(bucket) or ".." in parts or re.search(r"[?#\s]", prefix):
+        if (
+            not _BUCKET.fullmatch(bucket)
+            or {".", ".."} & {*parts}
+            or re.search(r"[?#\s\x00-\x1f\x7f]", prefix)
+        ):
             raise SettingsError(f"{text!r} is not the URI of a bucket.", "Write s3://bucket/prefix.")
         return cls("/".join([f"s3://{bucket}", *parts]))
 

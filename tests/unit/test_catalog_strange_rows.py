@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.catalog.leases import UPKEEP, Leases
 from jupyter_llmops.catalog.migrations import Migrations
-from jupyter_llmops.errors import CatalogError, UnknownNameError
+from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.run import Run
 
@@ -178,3 +179,42 @@ def test_a_lease_of_centuries_keeps_nobody_away(tmp_path: Path) -> None:
     leases = Leases(connection, Migrations(connection, "here", "ana"), "here")
     assert leases.acquire(UPKEEP, "me", 60)
     assert leases.holder(UPKEEP) == "me"
+
+
+def test_strange_vectors_leave_the_others_in_place(tmp_path: Path) -> None:
+    catalog = begun(tmp_path / "catalog")
+    good = [((name, "text"), np.array([0, 1, number], np.float32)) for number, name in enumerate("ab")]
+    catalog.meanings.add("model", "space", good)
+    strange: list[list[float | None] | None] = [[float("nan"), 1, 2], [1.0] * 500, [], None, [None, 1, 2]]
+    rows = [
+        {
+            "key": str(key),
+            "noun": "model",
+            "name": "x",
+            "text_digest": str(key),
+            "space": "space",
+            "vector": vector,
+        }
+        for key, vector in enumerate(strange)
+    ]
+    plant(catalog, "meanings", rows)
+    found = catalog.meanings.vectors("model", "space")
+    assert {place: found.vectors[row].tolist() for place, row in found.rows.items()} == {
+        ("a", "text"): [0, 1, 0],
+        ("b", "text"): [0, 1, 1],
+    }
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda c: c.prompts.get("\ud800"),
+        lambda c: c.prompts.describe("greeting", description="\ud800"),
+        lambda c: c.models.retire("smol", reason="\ud800"),
+        lambda c: c.models.add(Model("odd", "llm", "folder:/\udcff")),
+        lambda c: c.models.add(Model("big", "llm", "folder:/big", size_bytes=2**70)),
+    ],
+)
+def test_what_can_not_be_stored_is_one_sentence(planted: Catalog, use: Callable[[Catalog], Any]) -> None:
+    with pytest.raises(UsageError, match=r"half a character|64 bits"):
+        use(planted)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from jupyter_llmops.errors import CatalogError, LLMOpsError
+from jupyter_llmops.errors import CatalogError, LLMOpsError, UsageError
 from jupyter_llmops.location import Location
 
 _REFUSED = ("permission denied", "operation not permitted", "read-only file system")
@@ -85,6 +85,8 @@ def read_failure(error: Exception, location: Location, table: str = "") -> LLMOp
     """Return what to raise when `table` of a catalog can't be read; None when that is a bug of ours."""
     if isinstance(error, LLMOpsError):
         return error
+    if isinstance(error, (UnicodeEncodeError, OverflowError)):
+        return _unstorable(error)
     if not location.is_local and (said := bucket_failure(error, location)) is not None:
         return said
     if _says(error, _REFUSED):
@@ -99,6 +101,8 @@ def write_failure(error: Exception, location: Location, table: str = "") -> LLMO
     """Return what to raise when `table` of a catalog can't be written; None when that is a bug of ours."""
     if isinstance(error, LLMOpsError):
         return error
+    if isinstance(error, (UnicodeEncodeError, OverflowError)):
+        return _unstorable(error)
     if is_contention(error):
         return CatalogError(
             f"Too many others are writing to the catalog in {location}; nothing was written.",
@@ -180,6 +184,14 @@ def damaged(place: Location | Path, why: str) -> CatalogError:
         f"The catalog is damaged at {place}: {why}.",
         "Nothing was changed. Restore it from a backup, or move it away to begin with an empty one.",
     )
+
+
+def _unstorable(error: UnicodeEncodeError | OverflowError) -> UsageError:
+    if isinstance(error, UnicodeEncodeError):
+        return UsageError(
+            "A text holds half a character (broken Unicode).", "Nothing was changed. Correct the text."
+        )
+    return UsageError("A number has more than 64 bits.", "Nothing was changed. Correct the number.")
 
 
 def _damage(error: Exception, location: Location, table: str) -> CatalogError | None:
