@@ -411,6 +411,11 @@ def test_a_short_prompt_is_added_in_one_line(notebook: Notebook) -> None:
     assert "done" in notebook.shown(notebook.run("%prompts history greet"))
 
 
+def test_a_chat_is_listed_with_its_first_words(notebook: Notebook) -> None:
+    notebook.run("%%prompt -s chat\nsystem:\nBe brief.\nuser:\nHi")
+    assert "system: Be brief." in notebook.shown(notebook.run("%prompts"))
+
+
 def test_publishing_says_what_else_the_team_can_read_now(
     notebook: Notebook, capsys: pytest.CaptureFixture[str]
 ) -> None:

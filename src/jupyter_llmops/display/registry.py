@@ -32,6 +32,7 @@ from jupyter_llmops.records.run import Run
 Cell = Callable[[Any], object]
 # One column: heading, text for a terminal, HTML for a notebook, whether it is a number.
 Column = tuple[str, Cell, Cell, bool]
+_ROLE_LINES = ("system:", "user:", "assistant:")
 
 
 def _same(heading: str, value: Cell, *, numeric: bool = False) -> Column:
@@ -41,6 +42,12 @@ def _same(heading: str, value: Cell, *, numeric: bool = False) -> Column:
 def _notes(prompt: Prompt) -> str:
     notes = [word for word, holds in (("yours", prompt.private), ("retired", prompt.retired)) if holds]
     return f" ({', '.join(notes)})" if notes else ""
+
+
+def _beginning(prompt: Prompt) -> str:
+    """Return a template's text; of a chat its first message, with its role on the same line."""
+    role, _, rest = prompt.template.lstrip().partition("\n")
+    return f"{role.strip()} {rest.lstrip()}" if role.strip() in _ROLE_LINES else prompt.template
 
 
 def _when(heading: str, value: Callable[[Any], datetime | None]) -> Column:
@@ -62,7 +69,7 @@ PROMPT_COLUMNS: tuple[Column, ...] = (
     _same("version", lambda p: p.version, numeric=True),
     _same("aliases", lambda p: alias_words(p) or ABSENT),
     _same("variables", lambda p: ", ".join(p.variables) or ABSENT),
-    _same("template", lambda p: shorten(p.template, 60)),
+    _same("template", lambda p: shorten(_beginning(p), 60)),
     _same("model", lambda p: p.model or "default"),
     _same("by", lambda p: p.created_by or ABSENT),
     _when("when", lambda p: p.created_at),
