@@ -122,11 +122,7 @@ class Meanings:
         if not whole.all():
             starts = np.concatenate(([0], np.cumsum(lengths)))[:-1][whole]
             values = np.concatenate([values[start : start + dimension] for start in starts])
-        vectors = values.reshape(-1, dimension)
-        finite = np.isfinite(vectors).all(axis=1)
-        whole[whole] = finite
-        vectors = vectors[finite]
         names, digests = found["name"].to_pylist(), found["text_digest"].to_pylist()
         kept = [place for place, good in zip(zip(names, digests, strict=True), whole, strict=True) if good]
         rows = {place: row for row, place in enumerate(kept)}
-        return MeaningVectors(rows, vectors.astype(np.float32, copy=False))
+        return MeaningVectors(rows, values.reshape(-1, dimension).astype(np.float32, copy=False))
