@@ -142,7 +142,9 @@ def _rank(text: str, token: int, following: int) -> int:
 
 
 def _begin_next(text: str, starts: Sequence[int], first: int, after: int, overlap: int) -> int:
-    """Return the token that the next chunk begins with: at a word, and always further on."""
+    """Return the token that the next chunk begins with: at a word or a heading, and always further on."""
+    if text.startswith(_HEADING, starts[after]) and text[starts[after] - 1] == "\n":
+        return after  # what stands above a heading is about something else
     for begin in range(max(after - overlap, first + 1), after):
         if text[starts[begin] - 1].isspace():
             return begin
