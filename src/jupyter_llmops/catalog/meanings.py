@@ -114,9 +114,9 @@ class Meanings:
             return MeaningVectors({}, np.zeros((0, 0), np.float32))
         column = found["vector"].combine_chunks()
         lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-        dimension = int(np.bincount(lengths).argmax())
-        if not dimension:
+        if not lengths.any():
             return MeaningVectors({}, np.zeros((0, 0), np.float32))
+        dimension = int(np.bincount(lengths[lengths > 0]).argmax())  # what most have
         whole = lengths == dimension  # a row of another length says nothing
         values = column.flatten().to_numpy(zero_copy_only=False)
         if not whole.all():
