@@ -84,6 +84,8 @@ def test_what_the_disk_says(error: Exception, sentence: str) -> None:
     [
         ("<Code>NoSuchBucket</Code>", "There is no bucket 'team'", "LLMOPS_CATALOG"),
         ("AWS Error NO_SUCH_BUCKET during HeadObject", "There is no bucket 'team'", "LLMOPS_CATALOG"),
+        ("Bucket 'team' not found", "There is no bucket 'team'", "LLMOPS_CATALOG"),
+        ("Failed to resolve region for bucket 'team'", "can't be reached", "AWS_ENDPOINT_URL"),
         ("Failed to get AWS credentials: CredentialsNotLoaded", "no credentials", "AWS_ACCESS_KEY_ID"),
         ("<Code>InvalidAccessKeyId</Code><AWSAccessKeyId>AKIA1</AWSAccessKeyId>", "not accept", "AWS_SECRET"),
         ("<Code>SignatureDoesNotMatch</Code><StringToSign>x</StringToSign>", "not accept", "AWS_SECRET"),

@@ -73,6 +73,8 @@ _UNHEARD = (
     "connection reset",
     "connection closed",
     "httperror",
+    # Without AWS_REGION and AWS_ENDPOINT_URL, Amazon is asked first where the bucket lies.
+    "failed to resolve region",
 )
 
 
@@ -127,7 +129,7 @@ def bucket_failure(error: Exception, location: Location, deed: str = "read") -> 
     The server's own words are not repeated: they may hold the id of the access key.
     """
     bucket = location.uri.removeprefix("s3://").partition("/")[0]
-    if _says(error, _NO_BUCKET):
+    if _says(error, (*_NO_BUCKET, f"bucket '{bucket.lower()}' not found")):
         return CatalogError(
             f"There is no bucket {bucket!r} for the catalog {location}.",
             "Correct LLMOPS_CATALOG or AWS_ENDPOINT_URL, or have the bucket created.",
