@@ -109,4 +109,4 @@ def test_what_a_bucket_says(words: str, sentence: str, hint: str, explain: Any) 
     assert "AKIA" not in str(failure)
     assert "\n" not in str(failure)
     # The same words about a folder's file are no message of S3.
-    assert "bucket" not in str(explain(error, FOLDER, "prompts"))
+    assert sentence not in str(explain(error, FOLDER, "prompts"))
