@@ -200,3 +200,16 @@ def test_the_real_encoder_finds_by_meaning(notebook: Notebook) -> None:
     notebook.run("%collections add small --from texts")
     result = notebook.run('%search small "what noise does a feline make" --k 1 --how vector')
     assert result.passages[0].text == "Cats purr when they are content."
+
+
+def test_what_is_published_is_the_teams_from_then_on(
+    notebook: Notebook, encoders: dict[str, FakeEncoder]
+) -> None:
+    notebook.shell.user_ns["texts"] = ["a thought of mine"]
+    notebook.run("%collections add notes --from texts --private")
+    notebook.run("%collections publish notes")
+    assert [one.private for one in notebook.run("%collections")] == [False]
+    notebook.shell.user_ns["texts"] = ["a thought for all"]
+    assert not notebook.run("%collections add notes --from texts").private
+    assert notebook.workspace.catalog.collections.get("notes").items == 2
+    assert len(notebook.run("%search notes thought").passages) == 2

@@ -167,3 +167,20 @@ def test_a_default_model_whose_package_is_not_here_may_have_been_pulled(
     bob.workspace.catalog.models.add(row)
     shutil.copytree(folder, pulled_folder(row, tmp_path / "home-bob" / "models"))
     assert bob(ask) == "smollm2-135m-instruct"
+
+
+def test_a_models_folder_that_can_not_be_written_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = SamePlace(Location.parse(tmp_path / "catalog"), tmp_path / "home", "ada-laptop", monkeypatch)
+    folder = write_model_folder(tmp_path / "first", count=300)
+    ada(f"ws.add_model('first', {str(folder)!r})")
+    ada("ws.push_model('first')")
+    shutil.rmtree(folder)
+    pulled = tmp_path / "home" / "models" / "pulled"
+    pulled.parent.mkdir(parents=True, exist_ok=True)
+    pulled.write_text("a file where a folder should be")
+    with pytest.raises(
+        RuntimeError, match=r"files of 'first' can't be kept in .*pulled: (File exists|Not a directory)\."
+    ):
+        ada("ws.pull_model('first')")

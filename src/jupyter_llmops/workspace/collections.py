@@ -200,6 +200,9 @@ class Collections(Finding):
     def publish_collection(self, name: str, progress: Progress | None = None) -> AddReport:
         """Copy a collection of the user's own catalog to the team's, vectors and all.
 
+        The user's own is retired then, so that its name means the team's; it stays where something
+        was left out.
+
         Raises
         ------
         UnknownNameError
@@ -215,6 +218,8 @@ class Collections(Finding):
                 "private collection", name, known, "" if known else "What is the team's is published already."
             )
         report = publish(self.own, self.catalog, name, find_secrets=self._secrets_in, progress=progress)
+        if not report.skipped:
+            self.own.collections.retire(name, "published")
         self.doorbell.ring("collections")
         return report
 
@@ -257,9 +262,15 @@ class Collections(Finding):
 
     def _catalog_of(self, name: str) -> Catalog:
         composed = unicodedata.normalize("NFC", name)
-        for catalog in dict.fromkeys((self.own, self.catalog)):
-            if composed in catalog.collections.names():
-                return catalog
+        holders = [
+            catalog
+            for catalog in dict.fromkeys((self.own, self.catalog))
+            if composed in catalog.collections.names()
+        ]
+        if len(holders) == 2 and self._own_is_retired(composed):
+            return self.catalog  # it was published: from then on the team's counts
+        if holders:
+            return holders[0]
         raise UnknownNameError("collection", name, [one.name for one in self._all_collections()], "")
 
     def _target(self, name: str, *, private: bool) -> Catalog:
@@ -270,6 +281,11 @@ class Collections(Finding):
             return self._catalog_of(name)
         except UnknownNameError:
             return self.catalog
+
+    def _own_is_retired(self, name: str) -> bool:
+        return any(
+            change.value for change in self.own.changes.current("collection", name=name, field="retired")
+        )
 
     def _is_private(self, catalog: Catalog) -> bool:
         return catalog is self.own and self.own is not self.catalog

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from jupyter_llmops.errors import ModelNotAvailableError, UsageError
+from jupyter_llmops.errors import InferenceError, ModelNotAvailableError, UsageError
 from jupyter_llmops.workspace.models import Models
 from jupyter_llmops.workspace.parts import Progress
 
@@ -94,15 +94,21 @@ class ModelFiles(Models):
                 raise
         target = pulled_folder(row, self.models_folder)
         unfinished = target.with_name(f"{target.name}.unfinished")
-        unfinished.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{target.name}.lock"), timeout=_LOCK_SECONDS):
-            if not target.is_dir():
-                unfinished.mkdir(parents=True, exist_ok=True)
-                pull_files(catalog.objects, row, unfinished, progress=progress)
-                pull_signature(catalog.objects, row, unfinished)
-                unfinished.rename(target)
-                for file in row.files:
-                    remember(target / file.path, file.sha256, self.models_folder / "digests")
+        try:
+            unfinished.mkdir(parents=True, exist_ok=True)
+            with FileLock(target.with_name(f".{target.name}.lock"), timeout=_LOCK_SECONDS):
+                if not target.is_dir():
+                    unfinished.mkdir(parents=True, exist_ok=True)
+                    pull_files(catalog.objects, row, unfinished, progress=progress)
+                    pull_signature(catalog.objects, row, unfinished)
+                    unfinished.rename(target)
+                    for file in row.files:
+                        remember(target / file.path, file.sha256, self.models_folder / "digests")
+        except OSError as error:
+            raise InferenceError(
+                f"The files of {row.name!r} can't be kept in {target.parent}: {_why(error)}.",
+                "Free some space there or make it writable, then repeat the line.",
+            ) from error
         pulled = catalog.models.add_place(row.name, pulled_source(row, self.models_folder))
         self.doorbell.ring("models")
         return at_hand(pulled, self.models_folder, site=self.settings.site, offline=True, progress=progress)
@@ -132,3 +138,7 @@ class ModelFiles(Models):
         for loaded in names:
             self.engine.unload(loaded)
         return names
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or "another process is fetching them and does not end"
