@@ -232,3 +232,30 @@ def test_a_catalog_that_cannot_be_maintained_does_not_keep_the_users_own_from_it
     assert own._connection.fragments("prompts") == 1
     assert len(told) == 1
     assert "prompts.lance" in told[0]
+
+
+def test_an_idle_loop_before_a_catalog_that_refuses_rests_and_at_last_leaves(
+    journal: Journal, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("jupyter_llmops.agent.loop.time.monotonic", lambda: now[0])
+    catalog.folder.write_text("a file where a folder should be")
+    stamp(journal)
+    loop = AgentLoop(journal.folder, catalog)
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        now[0] += 1.0  # else a loop that never rests would be in this test for ever
+        AgentLoop.step(loop)
+
+    def rest(seconds: float) -> bool:
+        now[0] += seconds
+        return False
+
+    monkeypatch.setattr(loop, "step", step)
+    monkeypatch.setattr(loop._stop, "wait", rest)
+    loop.run(idle_seconds=120.0)
+    assert now[0] > 3600  # it went on trying for an hour
+    assert steps < 100  # and rested between

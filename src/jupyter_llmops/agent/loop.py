@@ -19,6 +19,8 @@ QUIET_AFTER_SECONDS = 60.0
 # The first run after a pause is carried at once, a burst of them in one commit each half second.
 SECONDS_BETWEEN_FLUSHES = 0.5
 LONGEST_PAUSE = 60.0
+# An agent process leaves a catalog that refused all the time; the next run of a kernel starts another.
+GIVE_UP_SECONDS = 3600.0
 
 
 class AgentLoop:
@@ -85,9 +87,10 @@ class AgentLoop:
                 if idle_seconds is not None and (not elected or self._idle_for() > idle_seconds):
                     self.election.resign()
                     # A journal may have grown since the last look, its kernel having seen an agent.
-                    if not elected or not self._flusher.changed():
+                    if not elected or not self._flusher.changed() or self._idle_for() > GIVE_UP_SECONDS:
                         return
-                    continue
+                    if not self._problem:
+                        continue
                 self._wait()
         finally:
             if self.election.holds:
