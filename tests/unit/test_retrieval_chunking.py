@@ -102,7 +102,9 @@ def test_what_an_encoder_does_not_read_whole_is_refused(chunking: Chunking) -> N
 
 
 def test_a_heading_stays_with_what_it_heads() -> None:
-    text = "one two three four five six seven eight.\n\n## Rental\n\nnine ten eleven twelve thirteen fourteen."
+    text = (
+        "one two three four five six seven eight.\n\n## Rental\n\nnine ten eleven twelve thirteen fourteen."
+    )
     assert texts_of(text, most=12, overlap=4) == [
         "one two three four five six seven eight.",
         "## Rental\n\nnine ten eleven twelve thirteen fourteen.",
