@@ -62,12 +62,12 @@ class Mixer:
 
     def move(self, number: int) -> Said:
         """Move an alias that all move."""
-        name, value = self.random.choice(NAMES), f"{self.writer} {number}"
+        name, value = self.random.choice(NAMES), number_of(f"{self.writer} {number}")
         return [name, value, self.catalog.changes.move("prompt", name, "alias:live", value).revision]
 
     def compare_and_set(self, number: int) -> Said:
         """Move it only from where it was seen."""
-        name, value = self.random.choice(NAMES), f"{self.writer} {number}"
+        name, value = self.random.choice(NAMES), number_of(f"{self.writer} {number}")
         seen = next(iter(self.catalog.changes.current("prompt", name=name, field="alias:live")), None)
         expected = seen.revision if seen else 0
         try:
@@ -131,6 +131,11 @@ def prepare(place: str) -> Catalog:
 def digest_of(text: str) -> str:
     """Return a text's digest."""
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def number_of(text: str) -> int:
+    """Return a number that no other text has: an alias of prompts points to a version."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)
 
 
 def vector_of(text: str) -> Any:

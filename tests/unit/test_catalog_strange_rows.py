@@ -235,3 +235,11 @@ def test_a_commit_that_was_not_reported_is_recognized(
     assert catalog.models.point("cheap", "smol", expected=0).revision == 1
     catalog.snapshots.create("release")
     assert Catalog(catalog.folder, site="s", user="u", snapshot="release").models.get("cheap").name == "smol"
+
+
+def test_a_value_that_no_reader_would_take_is_not_written(tmp_path: Path) -> None:
+    changes = Catalog(tmp_path / "catalog", site="here", user="ada").changes
+    for field, value in (("alias:prod", "three"), ("alias:prod", True), ("tags", "a"), ("retired", "yes")):
+        with pytest.raises(UsageError, match="can't be"):
+            changes.move("prompt", "greeting", field, value)
+    assert changes.current("prompt") == []

@@ -16,7 +16,7 @@ from typing import Any
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.schemas import CHANGES, json_value, rows_of
-from jupyter_llmops.errors import CatalogError, ConflictError
+from jupyter_llmops.errors import CatalogError, ConflictError, UsageError
 from jupyter_llmops.records.change import Change
 
 SEPARATOR = "\x1f"
@@ -94,9 +94,17 @@ class Changes:
         ------
         ConflictError
             Somebody moved it since `expected`; the message says who, where to.
+        UsageError
+            The field can't hold such a value: every reader would take it for nothing.
         CatalogError
             It can't be written.
         """
+        kind = _kind_of(noun, field)
+        if value is not None and kind is not None and not _fits(noun, field, value):
+            raise UsageError(
+                f"The {_said(field)} of a {noun} can't be {value!r}.",
+                f"Give it a value of type {kind.__name__}.",
+            )
         self._migrations.prepare_write()
         tried: Change | None = None
         counting = Counting(f"The {_said(field)}" + (f" of {name!r}" if name else ""))
@@ -213,6 +221,10 @@ def _change(row: dict[str, Any]) -> Change:
     return Change(**known, revision=row["revision"] or 0, created_at=row["created_at"])
 
 
+def _kind_of(noun: str, field: str) -> type | None:
+    return _ALIASED.get(noun) if field.startswith("alias:") else _KINDS.get(field)
+
+
 def _fits(noun: str, field: str, value: Any) -> bool:
-    kind = _ALIASED.get(noun) if field.startswith("alias:") else _KINDS.get(field)
+    kind = _kind_of(noun, field)
     return kind is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool)))
