@@ -213,3 +213,8 @@ def test_what_is_published_is_the_teams_from_then_on(
     assert not notebook.run("%collections add notes --from texts").private
     assert notebook.workspace.catalog.collections.get("notes").items == 2
     assert len(notebook.run("%search notes thought").passages) == 2
+    notebook.shell.user_ns["texts"] = ["a doubt of mine"]
+    assert notebook.run("%collections add notes --from texts --private").private
+    found = notebook.run("%search notes doubt").passages
+    assert "a doubt of mine" in [passage.text for passage in found]
+    assert notebook.workspace.catalog.collections.get("notes").items == 2

@@ -127,6 +127,8 @@ class Collections(Finding):
             find_secrets=None if secret else self._secrets_in,
             progress=progress,
         )
+        if secret and len(self._holders(name)) == 2 and self._own_is_retired(name):
+            self.own.collections.restore(name)  # it was published; what is new is the user's alone again
         self.doorbell.ring("collections")
         return replace(report, private=secret)
 
@@ -212,7 +214,7 @@ class Collections(Finding):
         """
         from jupyter_llmops.retrieval.publishing import publish
 
-        if self.own is self.catalog or name not in self.own.collections.names():
+        if self.own is self.catalog or self.own not in self._holders(name):
             known = [] if self.own is self.catalog else self.own.collections.names()
             raise UnknownNameError(
                 "private collection", name, known, "" if known else "What is the team's is published already."
@@ -261,13 +263,8 @@ class Collections(Finding):
         return sorted(found, key=lambda one: (one.name.casefold(), one.name, not one.private))
 
     def _catalog_of(self, name: str) -> Catalog:
-        composed = unicodedata.normalize("NFC", name)
-        holders = [
-            catalog
-            for catalog in dict.fromkeys((self.own, self.catalog))
-            if composed in catalog.collections.names()
-        ]
-        if len(holders) == 2 and self._own_is_retired(composed):
+        holders = self._holders(name)
+        if len(holders) == 2 and self._own_is_retired(name):
             return self.catalog  # it was published: from then on the team's counts
         if holders:
             return holders[0]
@@ -282,10 +279,16 @@ class Collections(Finding):
         except UnknownNameError:
             return self.catalog
 
+    def _holders(self, name: str) -> list[Catalog]:
+        """Return the catalogs that have a collection, the user's own first."""
+        composed = unicodedata.normalize("NFC", name)
+        places = dict.fromkeys((self.own, self.catalog))
+        return [catalog for catalog in places if composed in catalog.collections.names()]
+
     def _own_is_retired(self, name: str) -> bool:
-        return any(
-            change.value for change in self.own.changes.current("collection", name=name, field="retired")
-        )
+        composed = unicodedata.normalize("NFC", name)
+        found = self.own.changes.current("collection", name=composed, field="retired")
+        return any(change.value for change in found)
 
     def _is_private(self, catalog: Catalog) -> bool:
         return catalog is self.own and self.own is not self.catalog
