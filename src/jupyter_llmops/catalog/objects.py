@@ -302,7 +302,7 @@ class _BucketObjects(Objects):
         """Say what Arrow raises within in a sentence."""
         try:
             yield
-        except (LLMOpsError, NotImplementedError):
+        except LLMOpsError:
             raise
         except Exception as error:  # Arrow raises OSError and its own
             explain = write_failure if writing else read_failure

@@ -7,6 +7,7 @@ import os
 import stat
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +37,7 @@ class _Waiting:
     is_old: bool
 
 
-class PromptExchange(PromptSharing):
+class PromptExchange(PromptSharing, ABC):
     """How prompts come into the catalog and out of it."""
 
     def export_prompts(self, folder: str | Path, names: Iterable[str] = ()) -> PromptFiles:
@@ -191,9 +192,9 @@ class PromptExchange(PromptSharing):
             prompt.template, prompt.system, prompt.model, prompt.parameters, prompt.declarations
         ) == (known.template, known.system, known.model, known.parameters, known.declarations)  # fmt: skip
 
+    @abstractmethod
     def _save_source(self, prompt: Prompt, *, private: bool) -> tuple[Prompt, bool]:
         """Save a prompt that came from elsewhere; `Prompts` says how."""
-        raise NotImplementedError
 
     def _import_mlflow(self, uri: str, *, private: bool, progress: Progress | None) -> PromptFiles:
         from jupyter_llmops.prompting.mlflow_prompts import read_prompts
