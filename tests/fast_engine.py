@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from jupyter_llmops.inference.engine import EngineIdentity, LoadedModel
+from jupyter_llmops.errors import LLMOpsError
+from jupyter_llmops.inference.engine import EngineIdentity, LoadedModel, OnDone
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.request import InferenceRequest, Message
@@ -24,7 +25,7 @@ class FastEngine:
         self.fail: Exception | None = None
         self._loaded: dict[str, LoadedModel] = {}
 
-    def identify(self, model: Model, quantization: str) -> EngineIdentity:
+    def identify(self, model: Model, quantization: str, *, exact: bool = False) -> EngineIdentity:
         return EngineIdentity(
             "fast", "fast 1", "nf4" if quantization == "auto" else quantization, "cpu", "it is fast"
         )
@@ -51,6 +52,17 @@ class FastEngine:
             if on_text:
                 on_text(word + " ")
         return self._generation(written, "stop")
+
+    def generate_many(self, requests: Sequence[InferenceRequest], model: Model, on_done: OnDone) -> None:
+        for index, request in enumerate(requests):
+            try:
+                generation = self.generate(request, model)
+            except LLMOpsError as error:
+                on_done(index, error)
+                continue
+            if generation.finish_reason == "interrupted":
+                raise KeyboardInterrupt
+            on_done(index, generation)
 
     def _generation(self, words: list[str], finish: str) -> Generation:
         return Generation(" ".join(words), tuple(len(w) for w in words), 5, 0.25, finish)  # type: ignore[arg-type]

@@ -14,7 +14,17 @@
     │   └── ConflictError         somebody else moved it first
     ├── InferenceError            a model can't be loaded or can't answer
     │   ├── ModelNotAvailableError
-    │   └── ModelMemoryError
+    │   ├── ModelMemoryError
+    │   ├── ContextError          prompt and answer are longer than the model's context
+    │   ├── UnsafeModelError      its files could run code (pickle, remote code)
+    │   ├── OutputSchemaError     a JSON Schema that can't be followed, or an answer that does not
+    │   ├── BackendError          the cluster that should compute can't be reached, or lost the work
+    │   └── EndpointError         an endpoint refused or failed
+    │       ├── EndpointUnreachableError   down, too slow, or the connection was cut
+    │       ├── EndpointRefusedError       wrong credentials, or not allowed
+    │       ├── EndpointLimitError         too many requests; says when to come back
+    │       └── EndpointAnswerError        what came back is no answer
+    ├── BudgetError               it would cost more than the budget leaves
     ├── SecretError               something that looks like a secret was about to be shared
     ├── AuditError                the trail can't be read or does not verify
     ├── ReproduceError            a run can't be inferred again from its record
@@ -133,6 +143,46 @@ class ModelNotAvailableError(InferenceError):
 
 class ModelMemoryError(InferenceError):
     """The model or its context does not fit the memory that is free."""
+
+
+class ContextError(InferenceError):
+    """Prompt and answer are longer than the model's context."""
+
+
+class UnsafeModelError(InferenceError):
+    """The model's files could run code when they are loaded: a pickle, or Python of their own."""
+
+
+class OutputSchemaError(InferenceError):
+    """A JSON Schema that can't be followed, or an answer that does not follow it."""
+
+
+class BackendError(InferenceError):
+    """The cluster that should compute can't be reached, or lost the work too often."""
+
+
+class EndpointError(InferenceError):
+    """An endpoint refused or failed."""
+
+
+class EndpointUnreachableError(EndpointError):
+    """The endpoint is down, too slow, or cut the connection."""
+
+
+class EndpointRefusedError(EndpointError):
+    """The endpoint refused the credentials, or knows no such model."""
+
+
+class EndpointLimitError(EndpointError):
+    """The endpoint asked to come back later."""
+
+
+class EndpointAnswerError(EndpointError):
+    """What the endpoint sent is no answer."""
+
+
+class BudgetError(LLMOpsError):
+    """It would cost more than the budget leaves."""
 
 
 class SecretError(LLMOpsError):

@@ -23,15 +23,16 @@ from jupyter_llmops.records.request import GenerationParameters, InferenceReques
 
 # What DESIGN and RFC 8785 say the request of cache_answers.REQUEST is, written by hand.
 GOLDEN_JSON = (
-    '{"device":"cpu","engine":"transformers","engine_version":"transformers 5.23.0, torch 2.13.0+cpu",'
+    '{"adapter":"","adapter_digest":"","device":"cpu","engine":"transformers","engine_options":{},'
+    '"engine_version":"transformers 5.23.0, torch 2.13.0+cpu","exact":false,'
     '"messages":[{"content":"Be brief.","role":"system"},'
     '{"content":"What is the capital of Perú?","role":"user"}],'
     '"model":"smollm2-135m-instruct",'
     '"model_digest":"sha256:abababababababababababababababababababababababababababababababab",'
-    '"parameters":{"extra":{"repetition_penalty":1.1,"top_k":50},"max_new_tokens":64,"seed":null,'
-    '"temperature":0},"quantization":"nf4","schema":"llmops.request/1"}'
+    '"output_schema":"","parameters":{"extra":{"repetition_penalty":1.1,"top_k":50},"max_new_tokens":64,'
+    '"seed":null,"temperature":0},"quantization":"nf4","schema":"llmops.request/2"}'
 )
-GOLDEN_KEY = "a123ded258b17df33515038036282f00df5cfbd2b3305f1853497ab952f08ead"
+GOLDEN_KEY = "283defacdaa8a7236512f9dc260b6719d7276a52a94363718a634efbb7980022"
 
 texts = st.text(max_size=30)
 names = st.text(alphabet="abcdefgh_", min_size=1, max_size=8)
@@ -57,6 +58,11 @@ requests = st.builds(
     engine_version=texts,
     quantization=st.sampled_from(["nf4", "bf16", "fp32"]),
     device=st.sampled_from(["cpu", "cuda"]),
+    adapter=texts,
+    adapter_digest=texts,
+    output_schema=texts,
+    exact=st.booleans(),
+    engine_options=extras,
 )
 
 OTHER_FIELD: dict[str, Any] = {
@@ -68,6 +74,11 @@ OTHER_FIELD: dict[str, Any] = {
     "engine_version": texts,
     "quantization": texts,
     "device": texts,
+    "adapter": texts,
+    "adapter_digest": texts,
+    "output_schema": texts,
+    "exact": st.booleans(),
+    "engine_options": extras,
 }
 OTHER_PARAMETER: dict[str, Any] = {
     "max_new_tokens": st.integers(1, 10_000),

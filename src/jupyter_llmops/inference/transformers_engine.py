@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jupyter_llmops.errors import InferenceError, UnknownNameError, UsageError
+from jupyter_llmops.errors import InferenceError, LLMOpsError, UnknownNameError, UsageError
 from jupyter_llmops.inference import decoding, sources
 from jupyter_llmops.inference.boundary import boundary
-from jupyter_llmops.inference.engine import EngineIdentity, LoadedModel, Progress
+from jupyter_llmops.inference.engine import EngineIdentity, LoadedModel, OnDone, Progress
 from jupyter_llmops.inference.memory import need_memory
 from jupyter_llmops.inference.preparation import prepare, prepare_tokenizer
 from jupyter_llmops.inference.quantization import choose_device, choose_quantization, engine_version
@@ -44,7 +44,7 @@ class TransformersEngine:
         self._chats: dict[str, Any] = {}
         self._lock = threading.RLock()
 
-    def identify(self, model: Model, quantization: str) -> EngineIdentity:
+    def identify(self, model: Model, quantization: str, *, exact: bool = False) -> EngineIdentity:  # noqa: ARG002
         """Return who would answer at which precision, without loading or fetching anything.
 
         Raises
@@ -125,6 +125,18 @@ class TransformersEngine:
             need_memory(weights.cache_bytes(len(prompt) + limit), device, model, "Answering with")
             with boundary("Answering with", model, device):
                 return _generate(weights, request, prompt, on_text)
+
+    def generate_many(self, requests: Sequence[InferenceRequest], model: Model, on_done: OnDone) -> None:
+        """Answer many requests; see `Engine.generate_many`."""
+        for index, request in enumerate(requests):
+            try:
+                generation = self.generate(request, model)
+            except LLMOpsError as error:
+                on_done(index, error)
+                continue
+            if generation.finish_reason == "interrupted":
+                raise KeyboardInterrupt
+            on_done(index, generation)
 
     def count_tokens(self, model: Model, messages: Sequence[Message]) -> int:
         """Return how many tokens the rendered chat has; needs the tokenizer, not the weights."""

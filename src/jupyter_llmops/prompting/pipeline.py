@@ -73,6 +73,14 @@ class PromptDraft:
         Finds the saved prompts that the templates include.
     context : ContextSource or None
         Finds the passages that the model is shown.
+    output_schema : str
+        JSON Schema in canonical form that the answer follows; empty for free text.
+    exact : bool
+        Whether it runs in the mode in which batches, padding and threads don't change a token.
+    reuse : bool
+        Whether a stored answer may be reused although it was sampled without a seed.
+    truncate : bool
+        Whether a prompt that is longer than the context is cut instead of refused.
     """
 
     template: str
@@ -86,6 +94,10 @@ class PromptDraft:
     declarations: tuple[Variable, ...] = ()
     load: Load | None = None
     context: ContextSource | None = None
+    output_schema: str = ""
+    exact: bool = False
+    reuse: bool = False
+    truncate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +176,7 @@ class PromptPipeline:
             model = self._resolve(draft.model)
             rendered, shown = self._with_context(draft, draft.context, model)
         messages = tuple(Message(part.role, part.rendered.text) for part in rendered)
-        identity = self._engine.identify(model, draft.quantization)
+        identity = self._engine.identify(model, draft.quantization, exact=draft.exact)
         request = InferenceRequest(
             model=model.name,
             model_digest=model.digest,
@@ -174,6 +186,11 @@ class PromptPipeline:
             engine_version=identity.engine_version,
             quantization=identity.quantization,
             device=identity.device,
+            adapter=model.adapter.name if model.adapter else "",
+            adapter_digest=model.adapter.digest if model.adapter else "",
+            output_schema=draft.output_schema,
+            exact=draft.exact,
+            engine_options=identity.options,
         )
         kinds: list[str] = []
         for message in messages:
@@ -318,7 +335,7 @@ def _completion(prepared: PreparedPrompt, generation: Generation, seconds: float
     return Completion(
         text=generation.text,
         tokens_in=generation.tokens_in,
-        tokens_out=len(generation.token_ids),
+        tokens_out=generation.tokens_out,
         seconds=seconds,
         source="cache" if hit else "model",
         model=prepared.request.model,
@@ -326,6 +343,8 @@ def _completion(prepared: PreparedPrompt, generation: Generation, seconds: float
         finish_reason=generation.finish_reason,
         computed_seconds=generation.seconds,
         quantization=prepared.request.quantization,
+        engine=prepared.request.engine,
+        served_by=generation.served_by,
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from jupyter_llmops.records.collection import Passage
+from jupyter_llmops.records.cost import UNKNOWN_COST, Cost
+from jupyter_llmops.records.determinism import Grade
 
 FinishReason = Literal["stop", "length", "interrupted"]
 Source = Literal["model", "cache"]
@@ -27,6 +29,14 @@ class Generation:
         Time the engine took, without loading the model.
     finish_reason : {"stop", "length", "interrupted"}
         Why it ended.
+    tokens_out : int
+        Number of answer tokens; counted from `token_ids` where an engine gives those.
+    cost : Cost
+        What computing it cost; unknown until the pipeline prices it.
+    batch_size : int
+        How many answers were computed together with it, itself included.
+    served_by : str
+        Where it was computed: a host, or an endpoint's address without credentials; empty for this process.
     """
 
     text: str
@@ -34,6 +44,14 @@ class Generation:
     tokens_in: int
     seconds: float
     finish_reason: FinishReason
+    tokens_out: int = 0
+    cost: Cost = UNKNOWN_COST
+    batch_size: int = 1
+    served_by: str = ""
+
+    def __post_init__(self) -> None:
+        if self.token_ids and not self.tokens_out:
+            object.__setattr__(self, "tokens_out", len(self.token_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +82,20 @@ class Completion:
         What the model was shown of collections, in the order of their numbers.
     note : str
         What it was not shown, one sentence; empty when nothing was left out.
+    engine : str
+        The program that computed it.
+    cost : Cost
+        What this call cost; 0 for a hit.
+    saved : Cost
+        What computing it cost whoever computed it; for a hit, so much was saved.
+    determinism : {"bitwise", "same tokens", "none", ""}
+        The measured grade of what computed it; empty where nobody measured it.
+    provenance : str
+        For a hit: who computed it, when and on what, one sentence.
+    data : object
+        With an output schema: the answer as plain Python values.
+    served_by : str
+        Where it was computed, if not in this process.
     """
 
     text: str
@@ -78,6 +110,13 @@ class Completion:
     quantization: str = ""
     passages: tuple[Passage, ...] = ()
     note: str = ""
+    engine: str = ""
+    cost: Cost = UNKNOWN_COST
+    saved: Cost = UNKNOWN_COST
+    determinism: Grade = ""
+    provenance: str = ""
+    data: Any = None
+    served_by: str = ""
 
     @property
     def tokens_per_second(self) -> float | None:

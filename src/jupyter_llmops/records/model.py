@@ -126,6 +126,8 @@ class Model:
         In this user's own catalog, not in the team's.
     moves : tuple of Change
         How its `aliases` came to point to it: who, when, why.
+    adapter : Model or None
+        The PEFT adapter that is put on top of it; set when an adapter's name was asked for. Not stored.
     """
 
     name: str
@@ -156,3 +158,4 @@ class Model:
     speeds: tuple[Speed, ...] = ()
     private: bool = False
     moves: tuple[Change, ...] = ()
+    adapter: Model | None = None

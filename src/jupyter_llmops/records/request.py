@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal
 
 Role = Literal["system", "user", "assistant"]
 Scalar = str | int | float | bool | None
 
-REQUEST_SCHEMA = "llmops.request/1"
+REQUEST_SCHEMA = "llmops.request/2"
+_READABLE: Final = {"llmops.request/1", REQUEST_SCHEMA}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,19 @@ class InferenceRequest:
         How to decode.
     engine, engine_version : str
         Which program computes, e.g. "transformers" and "transformers 5.23.0, torch 2.13.0+cpu".
-    quantization : {"nf4", "bf16", "fp32"}
-        Precision of the weights.
+    quantization : str
+        Precision of the weights: "nf4", "int8", "bf16", "fp32", a GGUF's own such as "Q4_1", or
+        empty where an endpoint does not say.
     device : str
-        "cpu" or "cuda".
+        "cpu" or "cuda"; empty for an endpoint.
+    adapter, adapter_digest : str
+        The PEFT adapter on top of the weights, by name and digest; empty without one.
+    output_schema : str
+        JSON Schema, in canonical form, that the answer follows by construction; empty for free text.
+    exact : bool
+        Computed in a mode in which batches, padding and threads don't change a token.
+    engine_options : tuple of (name, value), sorted by name
+        Whatever else of the engine decides an answer, e.g. an endpoint's address and served name.
     """
 
     model: str
@@ -76,30 +86,33 @@ class InferenceRequest:
     engine_version: str
     quantization: str
     device: str
+    adapter: str = ""
+    adapter_digest: str = ""
+    output_schema: str = ""
+    exact: bool = False
+    engine_options: tuple[tuple[str, Scalar], ...] = ()
 
     def canonical(self) -> dict[str, Any]:
-        """Return the request as plain JSON values, versioned; every field counts."""
-        return {
-            "schema": REQUEST_SCHEMA,
-            "model": self.model,
-            "model_digest": self.model_digest,
-            "messages": [{"role": m.role, "content": m.content} for m in self.messages],
-            "parameters": {
-                "max_new_tokens": self.parameters.max_new_tokens,
-                "temperature": self.parameters.temperature,
-                "seed": self.parameters.seed,
-                "extra": dict(self.parameters.extra),
-            },
-            "engine": self.engine,
-            "engine_version": self.engine_version,
-            "quantization": self.quantization,
-            "device": self.device,
+        """Return the request as plain JSON values, versioned.
+
+        Every field counts, one that is added later too, unless `IRRELEVANT` names it.
+        """
+        values: dict[str, Any] = {name: getattr(self, name) for name in _COUNTING}
+        values["schema"] = REQUEST_SCHEMA
+        values["messages"] = [{"role": m.role, "content": m.content} for m in self.messages]
+        values["engine_options"] = dict(self.engine_options)
+        values["parameters"] = {
+            "max_new_tokens": self.parameters.max_new_tokens,
+            "temperature": self.parameters.temperature,
+            "seed": self.parameters.seed,
+            "extra": dict(self.parameters.extra),
         }
+        return values
 
     @classmethod
     def from_canonical(cls, values: dict[str, Any]) -> InferenceRequest:
         """Rebuild a request from `canonical`; raises KeyError or TypeError on a foreign shape."""
-        if values["schema"] != REQUEST_SCHEMA:
+        if values["schema"] not in _READABLE:
             raise KeyError(values["schema"])
         parameters = values["parameters"]
         return cls(
@@ -116,4 +129,15 @@ class InferenceRequest:
             engine_version=values["engine_version"],
             quantization=values["quantization"],
             device=values["device"],
+            # Not in version 1, where they had no effect.
+            adapter=values.get("adapter", ""),
+            adapter_digest=values.get("adapter_digest", ""),
+            output_schema=values.get("output_schema", ""),
+            exact=values.get("exact", False),
+            engine_options=tuple(sorted(values.get("engine_options", {}).items())),
         )
+
+
+# Fields that are proven not to change an answer; the key leaves them out. None is, so far.
+IRRELEVANT: Final[frozenset[str]] = frozenset()
+_COUNTING: Final = tuple(f.name for f in fields(InferenceRequest) if f.name not in IRRELEVANT)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-RunKind = Literal["session", "cell", "prompt", "cascade", "reproduction"]
+RunKind = Literal["session", "cell", "prompt", "map", "cascade", "reproduction", "cache"]
 RunStatus = Literal["ok", "error", "interrupted"]
 
 LEAF_SCHEMA = "llmops.leaf/1"
@@ -24,8 +24,9 @@ class Run:
         The journal that holds it.
     seq : int
         Its line in that journal, from 0.
-    kind : {"session", "cell", "prompt", "cascade", "reproduction"}
-        What ran; a journal's first leaf is the "session" itself.
+    kind : {"session", "cell", "prompt", "map", "cascade", "reproduction", "cache"}
+        What ran; a journal's first leaf is the "session" itself. A "map" is the parent of its
+        rows' prompts; "cache" is somebody's word on a stored answer (marked as wrong).
     status : {"ok", "error", "interrupted"}
         How it ended.
     started_at : datetime

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jupyter_llmops.catalog import Catalog
     from jupyter_llmops.guard.redaction import Redactor
     from jupyter_llmops.inference.encoder import Encoder
-    from jupyter_llmops.inference.transformers_engine import TransformersEngine
+    from jupyter_llmops.inference.engines import Engines
     from jupyter_llmops.prompting.pipeline import PromptPipeline
     from jupyter_llmops.records.model import Model
 
@@ -122,11 +122,11 @@ class Parts:
         )
 
     @cached_property
-    def engine(self) -> TransformersEngine:
-        """Computes answers in this process."""
-        from jupyter_llmops.inference.transformers_engine import TransformersEngine
+    def engine(self) -> Engines:
+        """Computes answers, here or where the model is."""
+        from jupyter_llmops.inference.engines import Engines
 
-        engine = TransformersEngine(self.models_folder, offline=self.settings.stay_offline())
+        engine = Engines(self.models_folder, offline=self.settings.stay_offline())
         self.settings.observe(
             lambda _: setattr(engine, "offline", self.settings.stay_offline()), "offline"
         )  # %config LLMOps.offline = True

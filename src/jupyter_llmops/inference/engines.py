@@ -1,0 +1,150 @@
+"""The engines of this process as one: each request goes to the program that answers for its model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_llmops.errors import UsageError
+from jupyter_llmops.inference.engine import Engine, EngineIdentity, LoadedModel, OnDone, Progress
+from jupyter_llmops.records.completion import Generation
+from jupyter_llmops.records.model import Model
+from jupyter_llmops.records.request import InferenceRequest, Message
+
+if TYPE_CHECKING:
+    from jupyter_llmops.inference.transformers_engine import TransformersEngine
+
+
+class Engines:
+    """Every engine behind the one interface of `Engine`.
+
+    Parameters
+    ----------
+    folder : Path
+        The models folder: converted models, saved quantized copies, remembered digests.
+    offline : bool
+        Never ask the Hugging Face hub.
+    """
+
+    name = "engines"
+
+    def __init__(self, folder: Path, offline: bool = False) -> None:
+        self.folder = folder
+        self._offline = offline
+
+    @property
+    def offline(self) -> bool:
+        """Whether the Hugging Face hub is never asked."""
+        return self._offline
+
+    @offline.setter
+    def offline(self, value: bool) -> None:
+        self._offline = value
+        if "transformers" in self.__dict__:
+            self.transformers.offline = value
+
+    @cached_property
+    def transformers(self) -> TransformersEngine:
+        """Local inference through transformers and bitsandbytes."""
+        from jupyter_llmops.inference.transformers_engine import TransformersEngine
+
+        return TransformersEngine(self.folder, offline=self._offline)
+
+    def engine_for(self, model: Model, quantization: str, *, exact: bool = False) -> Engine:  # noqa: ARG002
+        """Return the engine that answers for a model at a quantization.
+
+        Raises
+        ------
+        UsageError
+            None can.
+        """
+        return self.transformers
+
+    def engine_of(self, request: InferenceRequest) -> Engine:
+        """Return the engine that a request names.
+
+        Raises
+        ------
+        UsageError
+            There is none of that name here.
+        """
+        if request.engine == self.transformers.name:
+            return self.transformers
+        raise UsageError(
+            f"There is no engine named {request.engine!r} here.",
+            "Ask again without the record, with %%prompt.",
+        )
+
+    def identify(self, model: Model, quantization: str, *, exact: bool = False) -> EngineIdentity:
+        """Return who would answer; see `Engine.identify`."""
+        return self.engine_for(model, quantization, exact=exact).identify(model, quantization, exact=exact)
+
+    def load(self, model: Model, quantization: str, progress: Progress | None = None) -> None:
+        """Bring a model into memory; see `Engine.load`."""
+        self.engine_for(model, quantization).load(model, quantization, progress)
+
+    def generate(
+        self, request: InferenceRequest, model: Model, on_text: Callable[[str], None] | None = None
+    ) -> Generation:
+        """Answer one request; see `Engine.generate`."""
+        return self.engine_of(request).generate(request, model, on_text)
+
+    def generate_many(self, requests: Sequence[InferenceRequest], model: Model, on_done: OnDone) -> None:
+        """Answer many requests; see `Engine.generate_many`."""
+        if requests:
+            self.engine_of(requests[0]).generate_many(requests, model, on_done)
+
+    def count_tokens(self, model: Model, messages: Sequence[Message]) -> int:
+        """Return how many tokens the rendered chat has."""
+        return self.engine_for(model, "auto").count_tokens(model, messages)
+
+    def rendered(self, model: Model, messages: Sequence[Message]) -> str:
+        """Return the text that a local model reads, its chat template applied."""
+        return self.transformers.rendered(model, messages)
+
+    def with_digest(self, model: Model, progress: Progress | None = None) -> Model:
+        """Return a local model with the digest of its files."""
+        return self.transformers.with_digest(model, progress)
+
+    def score(
+        self,
+        model: Model,
+        quantization: str,
+        messages: Sequence[Message],
+        choices: Sequence[str],
+        **prior: Any,
+    ) -> list[float]:
+        """Return the probability of each choice; see `TransformersEngine.score_many`."""
+        return self.transformers.score(model, quantization, messages, choices, **prior)
+
+    def score_many(
+        self,
+        model: Model,
+        quantization: str,
+        chats: Sequence[Sequence[Message]],
+        choices: Sequence[str],
+        **options: Any,
+    ) -> list[list[float]]:
+        """Return the probability of each choice for each chat; see `TransformersEngine.score_many`."""
+        return self.transformers.score_many(model, quantization, chats, choices, **options)
+
+    def loaded(self) -> list[LoadedModel]:
+        """Return the models in memory, of every engine."""
+        return [entry for engine in self._made() for entry in engine.loaded()]
+
+    def unload(self, name: str) -> None:
+        """Free the memory of a model in whichever engine has it.
+
+        Raises
+        ------
+        UnknownNameError
+            It is not in memory.
+        """
+        having = [engine for engine in self._made() if any(entry.name == name for entry in engine.loaded())]
+        for engine in having or [self.transformers]:
+            engine.unload(name)
+
+    def _made(self) -> list[Engine]:
+        return [self.__dict__[name] for name in ("transformers",) if name in self.__dict__]
