@@ -23,7 +23,8 @@ from jupyter_llmops.display.completion import (
 from jupyter_llmops.errors import InferenceError, TemplateError, UsageError
 from jupyter_llmops.guard.redaction import Redactor
 from jupyter_llmops.prompting.context import ContextSource, FoundPassages, passages_block
-from jupyter_llmops.prompting.pipeline import PromptDraft, PromptPipeline
+from jupyter_llmops.prompting.draft import PromptDraft
+from jupyter_llmops.prompting.pipeline import PromptPipeline
 from jupyter_llmops.records.collection import Passage
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.request import GenerationParameters

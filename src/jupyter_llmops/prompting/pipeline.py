@@ -2,124 +2,47 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.errors import Interrupted
 from jupyter_llmops.prompting.context import VARIABLE, ContextSource, ShownContext, add_context
+from jupyter_llmops.prompting.draft import PreparedPrompt, PromptDraft
 from jupyter_llmops.prompting.messages import RenderedMessage, render_messages
+from jupyter_llmops.prompting.recording import (
+    Stamp,
+    completion_fields,
+    completion_of,
+    request_content,
+    request_fields,
+    response_content,
+)
 from jupyter_llmops.prompting.rendering import render
 from jupyter_llmops.records.completion import Completion, Generation
+from jupyter_llmops.records.cost import UNKNOWN_COST, Cost
 from jupyter_llmops.records.prompting import DryRun
-from jupyter_llmops.records.request import GenerationParameters, InferenceRequest, Message
+from jupyter_llmops.records.request import InferenceRequest, Message
 
 if TYPE_CHECKING:
     from jupyter_llmops.cache.exact import CacheResult, ExactCache
     from jupyter_llmops.inference.engine import Engine
-    from jupyter_llmops.prompting.compilation import Load
+    from jupyter_llmops.prompting.budget import Budget
+    from jupyter_llmops.records.determinism import Grade
     from jupyter_llmops.records.model import Model
-    from jupyter_llmops.records.prompt import Prompt, Variable
 
 Progress = Callable[[str, float | None], None]
 
 
-class Stamp(Protocol):
-    """Appends one leaf to the trail; see `audit.journal.Journal.stamp`."""
-
-    def __call__(
-        self,
-        kind: str,
-        *,
-        id: str | None = None,
-        parent: str = "",
-        status: str = "ok",
-        started_at: datetime,
-        seconds: float,
-        fields: dict[str, Any],
-        content: dict[str, str],
-    ) -> str:
-        """Append one leaf and return the run's id."""
-        ...
+def _no_price(_request: InferenceRequest, _generation: Generation) -> Cost:
+    return UNKNOWN_COST
 
 
-@dataclass(frozen=True, slots=True)
-class PromptDraft:
-    """What somebody typed: templates, values and wishes, nothing rendered yet.
-
-    Parameters
-    ----------
-    template, system : str
-        Jinja2 sources of the user message, or of a chat, and of the system message (empty: none).
-    variables : mapping
-        Values by name; only those that the templates name are read.
-    model : str
-        Name of a model.
-    parameters : GenerationParameters
-        How to decode.
-    quantization : str
-        "auto", "nf4", "bf16" or "fp32".
-    saved : Prompt or None
-        The saved prompt that this is a run of.
-    alias : str
-        The alias by which it was found.
-    declarations : tuple of Variable
-        Types and defaults of variables.
-    load : callable or None
-        Finds the saved prompts that the templates include.
-    context : ContextSource or None
-        Finds the passages that the model is shown.
-    output_schema : str
-        JSON Schema in canonical form that the answer follows; empty for free text.
-    exact : bool
-        Whether it runs in the mode in which batches, padding and threads don't change a token.
-    reuse : bool
-        Whether a stored answer may be reused although it was sampled without a seed.
-    truncate : bool
-        Whether a prompt that is longer than the context is cut instead of refused.
-    """
-
-    template: str
-    variables: Mapping[str, Any]
-    model: str
-    parameters: GenerationParameters
-    system: str = ""
-    quantization: str = "auto"
-    saved: Prompt | None = None
-    alias: str = ""
-    declarations: tuple[Variable, ...] = ()
-    load: Load | None = None
-    context: ContextSource | None = None
-    output_schema: str = ""
-    exact: bool = False
-    reuse: bool = False
-    truncate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedPrompt:
-    """A rendered prompt with the whole request; nothing was computed yet.
-
-    Parameters
-    ----------
-    rendered : tuple of RenderedMessage
-        The messages, and who wrote which part of each.
-    secrets : tuple of str
-        Kinds of secrets that the messages seem to hold; such an answer is never cached.
-    context : ShownContext or None
-        The passages in them.
-    """
-
-    draft: PromptDraft
-    rendered: tuple[RenderedMessage, ...]
-    request: InferenceRequest
-    model: Model
-    secrets: tuple[str, ...]
-    context: ShownContext | None = None
+def _no_grade(_request: InferenceRequest) -> Grade:
+    return ""
 
 
 class PromptPipeline:
@@ -140,6 +63,12 @@ class PromptPipeline:
         value is secret.
     stamp : callable
         Appends to the trail and returns the run's id.
+    price : callable
+        From a request and what was computed for it to what that cost.
+    grade : callable
+        From a request to the measured determinism of what answers it.
+    budget : Budget, optional
+        Asked before anything is computed, told what it cost.
     """
 
     def __init__(
@@ -151,6 +80,9 @@ class PromptPipeline:
         find_secrets: Callable[[str], tuple[str, ...]],
         learn_secret: Callable[[str, object], object],
         stamp: Stamp,
+        price: Callable[[InferenceRequest, Generation], Cost] = _no_price,
+        grade: Callable[[InferenceRequest], Grade] = _no_grade,
+        budget: Budget | None = None,
     ) -> None:
         self._engine = engine
         self._cache = cache
@@ -158,6 +90,9 @@ class PromptPipeline:
         self._find_secrets = find_secrets
         self._learn_secret = learn_secret
         self._stamp = stamp
+        self._price = price
+        self._grade = grade
+        self._budget = budget
 
     def prepare(self, draft: PromptDraft) -> PreparedPrompt:
         """Render the templates and build the whole request.
@@ -268,144 +203,130 @@ class PromptPipeline:
         ------
         Interrupted
             Ctrl-C; the unfinished completion is in the exception and in the record.
+        BudgetError
+            It would cost more than the budget leaves; nothing was computed.
         InferenceError
             The model can't be loaded or can't answer; recorded as an error.
         """
         started_at, clock = datetime.now(UTC), time.perf_counter()
 
         def compute() -> Generation:
+            self.check_budget([prepared])
             self._engine.load(prepared.model, prepared.request.quantization, progress)
-            return self._engine.generate(prepared.request, prepared.model, on_text)
+            return self.priced(prepared, self._engine.generate(prepared.request, prepared.model, on_text))
 
         try:
             result = self._answer(prepared, compute, use_cache)
         except BaseException as error:
-            self._stamp(
-                "prompt",
-                parent=parent,
-                status="interrupted" if isinstance(error, KeyboardInterrupt) else "error",
-                started_at=started_at,
-                seconds=time.perf_counter() - clock,
-                fields={**_fields(prepared), "error_type": type(error).__name__},
-                content=_request_content(prepared),
-            )
+            seconds = time.perf_counter() - clock
+            self.record_failure(prepared, error, started_at=started_at, seconds=seconds, parent=parent)
             if isinstance(error, KeyboardInterrupt):
                 raise Interrupted(
                     "Stopped before the model had answered anything.", "Run the cell again to ask once more."
                 ) from None
             raise
         seconds = time.perf_counter() - clock
-        completion = _completion(prepared, result.generation, seconds, hit=result.hit)
-        interrupted = completion.finish_reason == "interrupted"
-        secrets = prepared.secrets + self._find_secrets(completion.text)
-        run_id = self._stamp(
-            "prompt",
-            parent=parent,
-            status="interrupted" if interrupted else "ok",
-            started_at=started_at,
-            seconds=seconds,
-            fields=_fields(prepared) | _completion_fields(completion),
-            content=_request_content(prepared) | _response_content(result.generation, secrets),
-        )
-        completion = replace(completion, run_id=run_id, **self._told(prepared))
-        if interrupted:
+        completion = self.record(prepared, result, started_at=started_at, seconds=seconds, parent=parent)
+        if completion.finish_reason == "interrupted":
             raise Interrupted(
-                f"Stopped after {completion.tokens_out} tokens; what came is in run {run_id}.",
+                f"Stopped after {completion.tokens_out} tokens; what came is in run {completion.run_id}.",
                 "Run the cell again for the whole answer.",
                 completion,
             )
         return completion
 
+    def check_budget(self, prepared: Sequence[PreparedPrompt]) -> None:
+        """Refuse what would cost more than the budget leaves, before it is computed.
+
+        Raises
+        ------
+        BudgetError
+            The budget is spent, or these prompts are going to exceed it.
+        """
+        if self._budget is not None:
+            self._budget.check([one.request for one in prepared])
+
+    def priced(self, prepared: PreparedPrompt, generation: Generation) -> Generation:
+        """Return a computed answer with what it cost and its grade, and count it in the budget."""
+        cost = self._price(prepared.request, generation)
+        if self._budget is not None:
+            self._budget.add(cost)
+        return replace(generation, cost=cost, determinism=self._grade(prepared.request))
+
+    def why_not_stored(self, prepared: PreparedPrompt, *, use_cache: bool = True) -> str:
+        """Return why the answer to a prompt must neither be looked up nor stored, or an empty string."""
+        if prepared.secrets:
+            return f"the prompt seems to hold a secret ({', '.join(prepared.secrets)})"
+        return "" if use_cache else "this prompt asked for no cache"
+
+    def may_store(self, generation: Generation) -> bool:
+        """Return whether a computed answer may be kept for others."""
+        return generation.finish_reason != "interrupted" and not self._find_secrets(generation.text)
+
     def _answer(
         self, prepared: PreparedPrompt, compute: Callable[[], Generation], use_cache: bool
     ) -> CacheResult:
-        if prepared.secrets:
-            reason = f"the prompt seems to hold a secret ({', '.join(prepared.secrets)})"
+        reason = self.why_not_stored(prepared, use_cache=use_cache)
+        if reason:
             return self._cache.bypass(prepared.request, compute, reason)
-        if not use_cache:
-            return self._cache.bypass(prepared.request, compute, "this prompt asked for no cache")
+        return self._cache.fetch(prepared.request, compute, store=self.may_store)
 
-        def may_store(generation: Generation) -> bool:
-            return generation.finish_reason != "interrupted" and not self._find_secrets(generation.text)
+    def record(
+        self,
+        prepared: PreparedPrompt,
+        result: CacheResult,
+        *,
+        started_at: datetime,
+        seconds: float,
+        parent: str = "",
+        fields: Mapping[str, Any] | None = None,
+    ) -> Completion:
+        """Stamp an answer and return the completion.
 
-        return self._cache.fetch(prepared.request, compute, store=may_store)
+        Parameters
+        ----------
+        prepared : PreparedPrompt
+            What was asked.
+        result : CacheResult
+            The answer, reused or computed.
+        started_at, seconds
+            When it began, and what it took.
+        parent : str
+            Id of the run that it belongs to.
+        fields : mapping, optional
+            What the leaf holds besides, e.g. the row of a map.
+        """
+        completion = completion_of(prepared, result, seconds)
+        # A secret in the prompt comes back in the answer, spelt in tokens too.
+        secrets = prepared.secrets + self._find_secrets(completion.text)
+        run_id = self._stamp(
+            "prompt",
+            parent=parent,
+            status="interrupted" if completion.finish_reason == "interrupted" else "ok",
+            started_at=started_at,
+            seconds=seconds,
+            fields={**request_fields(prepared), **completion_fields(completion, result), **(fields or {})},
+            content=request_content(prepared) | response_content(result.generation, secrets),
+        )
+        return replace(completion, run_id=run_id, **self._told(prepared))
 
-
-def _completion(prepared: PreparedPrompt, generation: Generation, seconds: float, *, hit: bool) -> Completion:
-    return Completion(
-        text=generation.text,
-        tokens_in=generation.tokens_in,
-        tokens_out=generation.tokens_out,
-        seconds=seconds,
-        source="cache" if hit else "model",
-        model=prepared.request.model,
-        run_id="",
-        finish_reason=generation.finish_reason,
-        computed_seconds=generation.seconds,
-        quantization=prepared.request.quantization,
-        engine=prepared.request.engine,
-        served_by=generation.served_by,
-    )
-
-
-def _fields(prepared: PreparedPrompt) -> dict[str, Any]:
-    request, saved = prepared.request, prepared.draft.saved
-    fields: dict[str, Any] = {
-        "model": request.model,
-        "model_digest": request.model_digest,
-        "model_source": prepared.model.source,
-        "engine": request.engine,
-        "engine_version": request.engine_version,
-        "quantization": request.quantization,
-        "device": request.device,
-        "parameters": request.canonical()["parameters"],
-    }
-    if prepared.draft.model in prepared.model.aliases:
-        fields["alias"] = prepared.draft.model
-    if saved is not None:
-        fields["prompt"] = _named(saved) | ({"alias": prepared.draft.alias} if prepared.draft.alias else {})
-    included = {(p.name, p.version): _named(p) for part in prepared.rendered for p in part.rendered.includes}
-    if included:
-        fields["includes"] = list(included.values())
-    if prepared.context is not None:
-        fields["context"] = prepared.context.fields()
-    return fields
-
-
-def _named(prompt: Prompt) -> dict[str, Any]:
-    return {"name": prompt.name, "version": prompt.version, "digest": prompt.digest}
-
-
-def _completion_fields(completion: Completion) -> dict[str, Any]:
-    return {
-        "source": completion.source,
-        "finish_reason": completion.finish_reason,
-        "tokens_in": completion.tokens_in,
-        "tokens_out": completion.tokens_out,
-        "computed_microseconds": round(completion.computed_seconds * 1e6),
-    }
-
-
-def _request_content(prepared: PreparedPrompt) -> dict[str, str]:
-    """Return the texts of a request; all else of it stands in the leaf.
-
-    Each message is a text of its own, as it was sent: inside JSON its escapes could hide a secret
-    from the redactor.
-    """
-    messages = {
-        message_key(index, message.role): message.content
-        for index, message in enumerate(prepared.request.messages)
-    }
-    query = {"context_query": prepared.context.query} if prepared.context else {}
-    return {"template": prepared.draft.template, **query, **messages}
-
-
-def message_key(index: int, role: str) -> str:
-    """Return the name under which a run's content holds a message."""
-    return f"message.{index:03d}.{role}"
-
-
-def _response_content(generation: Generation, secrets: tuple[str, ...]) -> dict[str, str]:
-    if secrets:
-        return {"response": generation.text}  # redacted by the journal; its tokens would spell it out
-    return {"response": generation.text, "token_ids": json.dumps(list(generation.token_ids))}
+    def record_failure(
+        self,
+        prepared: PreparedPrompt,
+        error: BaseException,
+        *,
+        started_at: datetime,
+        seconds: float,
+        parent: str = "",
+        fields: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Stamp a prompt that got no answer and return the run's id; see `record`."""
+        return self._stamp(
+            "prompt",
+            parent=parent,
+            status="interrupted" if isinstance(error, KeyboardInterrupt) else "error",
+            started_at=started_at,
+            seconds=seconds,
+            fields={**request_fields(prepared), "error_type": type(error).__name__, **(fields or {})},
+            content=request_content(prepared),
+        )

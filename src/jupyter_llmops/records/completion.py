@@ -37,6 +37,8 @@ class Generation:
         How many answers were computed together with it, itself included.
     served_by : str
         Where it was computed: a host, or an endpoint's address without credentials; empty for this process.
+    determinism : {"bitwise", "same tokens", "none", ""}
+        The measured grade of what computed it; the pipeline adds it.
     """
 
     text: str
@@ -48,6 +50,7 @@ class Generation:
     cost: Cost = UNKNOWN_COST
     batch_size: int = 1
     served_by: str = ""
+    determinism: Grade = ""
 
     def __post_init__(self) -> None:
         if self.token_ids and not self.tokens_out:

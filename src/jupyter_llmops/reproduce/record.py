@@ -86,4 +86,9 @@ def _request(leaf: Mapping[str, Any], content: Mapping[str, Any]) -> InferenceRe
     messages = [{"role": key.rpartition(".")[2], "content": content[key]} for key in keys]
     names = ("model", "model_digest", "parameters", "engine", "engine_version", "quantization", "device")
     values = {name: leaf[name] for name in names}
+    # Said only where they mattered, and not at all by older versions.
+    values |= {
+        name: leaf[name] for name in ("adapter", "adapter_digest", "exact", "engine_options") if name in leaf
+    }
+    values["output_schema"] = content.get("output_schema", "")
     return InferenceRequest.from_canonical({"schema": REQUEST_SCHEMA, "messages": messages, **values})

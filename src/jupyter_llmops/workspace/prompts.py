@@ -21,7 +21,7 @@ from jupyter_llmops.workspace.prompt_options import (
 from jupyter_llmops.workspace.prompt_registry import checked_tags, said_texts, split_reference
 
 if TYPE_CHECKING:
-    from jupyter_llmops.prompting.pipeline import PromptDraft
+    from jupyter_llmops.prompting.draft import PromptDraft
     from jupyter_llmops.records.completion import Completion
     from jupyter_llmops.records.prompt import Example, Prompt, Variable
     from jupyter_llmops.records.prompting import DryRun
@@ -251,7 +251,7 @@ class Prompts(Contexts, PromptExchange):
     ) -> PromptDraft:
         from jupyter_llmops.inference.decoding import check_parameters
         from jupyter_llmops.prompting.messages import needs_of
-        from jupyter_llmops.prompting.pipeline import PromptDraft
+        from jupyter_llmops.prompting.draft import PromptDraft
         from jupyter_llmops.records.request import GenerationParameters
 
         check_option_names(options)
