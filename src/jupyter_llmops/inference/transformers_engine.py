@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jupyter_llmops.errors import InferenceError, LLMOpsError, UnknownNameError, UsageError
+from jupyter_llmops.errors import LLMOpsError, UnknownNameError, UsageError
 from jupyter_llmops.inference import decoding, sources
+from jupyter_llmops.inference.answering import answer_one, check_context, check_request
 from jupyter_llmops.inference.boundary import boundary
 from jupyter_llmops.inference.engine import EngineIdentity, LoadedModel, OnDone, Progress
 from jupyter_llmops.inference.memory import need_memory
 from jupyter_llmops.inference.preparation import prepare, prepare_tokenizer
 from jupyter_llmops.inference.quantization import choose_device, choose_quantization, engine_version
-from jupyter_llmops.inference.streaming import TextStream
 from jupyter_llmops.inference.threads import import_torch
-from jupyter_llmops.records.completion import FinishReason, Generation
+from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.request import InferenceRequest, Message
 
@@ -117,14 +116,14 @@ class TransformersEngine:
         decoding.check_parameters(request.parameters)
         with self._lock:
             weights = self._load(model, request.quantization, None)
-            _check_request(request, weights)
+            check_request(request, weights)
             prompt = weights.chat.encode(request.messages)
             limit = request.parameters.max_new_tokens
-            _check_context(len(prompt), limit, weights.context_length)
+            check_context(len(prompt), limit, weights.context_length)
             device = weights.entry.device
             need_memory(weights.cache_bytes(len(prompt) + limit), device, model, "Answering with")
             with boundary("Answering with", model, device):
-                return _generate(weights, request, prompt, on_text)
+                return answer_one(weights, request, prompt, on_text)
 
     def generate_many(self, requests: Sequence[InferenceRequest], model: Model, on_done: OnDone) -> None:
         """Answer many requests; see `Engine.generate_many`."""
@@ -279,7 +278,7 @@ class TransformersEngine:
             prompts = [weights.chat.encode(messages) for messages in chats]
             answers = scoring.answer_tokens(weights, choices)
             longest = max(map(len, answers))
-            _check_context(max(map(len, prompts)), longest, weights.context_length)
+            check_context(max(map(len, prompts)), longest, weights.context_length)
 
             def on_done(done: int) -> None:
                 if progress is not None:
@@ -323,68 +322,3 @@ class TransformersEngine:
                     import_torch()
                     self._chats[model.digest] = ChatTokenizer(folder)
             return self._chats[model.digest]
-
-
-def _check_request(request: InferenceRequest, weights: Any) -> None:
-    device = weights.entry.device
-    if request.model_digest != weights.digest:
-        # The digest is in the key and in the record: an answer of other weights must not get there.
-        raise InferenceError(
-            f"The request is for other files of {request.model!r} than the ones that are here.",
-            "Ask again; to reproduce an old run, restore the files that it names.",
-        )
-    if request.device != device:
-        raise InferenceError(
-            f"The request is for {request.device}, but models run on {device} here.",
-            "Run it where there is one, or ask again without the record.",
-        )
-
-
-def _check_context(tokens_in: int, limit: int, context: int | None) -> None:
-    if context is None or tokens_in + limit <= context:
-        return
-    if tokens_in >= context:
-        raise InferenceError(
-            f"The prompt has {tokens_in:,} tokens, more than the model's context of {context:,}.",
-            "Shorten it.",
-        )
-    raise InferenceError(
-        f"The prompt has {tokens_in:,} tokens; with {limit:,} of an answer that is more than the "
-        f"model's context of {context:,}.",
-        f"Type -n {context - tokens_in} or less, or shorten the prompt.",
-    )
-
-
-def _generate(
-    weights: Any, request: InferenceRequest, prompt: list[int], on_text: Callable[[str], None] | None
-) -> Generation:
-    import torch
-
-    from jupyter_llmops.inference.quiet import quiet
-
-    parameters = request.parameters
-    device = weights.entry.device
-    stream = TextStream(weights.chat.decode, on_text)
-    beams = int(dict(parameters.extra).get("num_beams") or 1)
-    began = time.perf_counter()
-    finish: FinishReason = "interrupted"
-    try:
-        config = decoding.generation_config(parameters, weights.stop_ids, weights.pad_id)
-        ids = torch.tensor([prompt], dtype=torch.long, device=device)
-        with quiet(), torch.inference_mode(), decoding.own_random_state(parameters.seed, device):
-            answer = weights.net.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                generation_config=config,
-                # Beams are only known at the end; transformers refuses to stream them.
-                streamer=stream if beams == 1 else None,
-            )
-        if beams > 1:
-            stream.extend(answer[0, len(prompt) :].tolist())
-        ended = bool(stream.token_ids) and stream.token_ids[-1] in weights.stop_ids
-        stream.finish(complete=ended)
-        finish = "stop" if ended else "length"
-    except KeyboardInterrupt:
-        stream.finish(complete=False)
-    seconds = time.perf_counter() - began
-    return Generation(stream.text, tuple(stream.token_ids), len(prompt), seconds, finish)
