@@ -128,6 +128,8 @@ class Model:
         How its `aliases` came to point to it: who, when, why.
     adapter : Model or None
         The PEFT adapter that is put on top of it; set when an adapter's name was asked for. Not stored.
+    pool : tuple of PoolMember
+        The endpoints that answer for it, where it is a pool. Not stored.
     """
 
     name: str
@@ -159,3 +161,12 @@ class Model:
     private: bool = False
     moves: tuple[Change, ...] = ()
     adapter: Model | None = None
+    pool: tuple[PoolMember, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMember:
+    """One endpoint of a pool; `weight` is its share of the requests against the others', above 0."""
+
+    model: Model
+    weight: float = 1.0
