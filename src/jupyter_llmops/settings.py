@@ -46,9 +46,9 @@ class LLMOps(Configurable):
         config=True
     )
     quantization = Enum(
-        ["auto", "nf4", "bf16", "fp32"],
+        ["auto", "nf4", "int8", "bf16", "fp32", "gguf"],
         default_value="auto",
-        help="Precision of the weights; auto is bitsandbytes nf4.",
+        help="Precision of the weights; auto takes what fits the free memory, and says why.",
     ).tag(config=True)
     max_new_tokens = Int(256, min=1, help="Most tokens of an answer, unless -n says otherwise.").tag(
         config=True
@@ -79,6 +79,11 @@ class LLMOps(Configurable):
         key_trait=Unicode(),
         help="Price of an hour by device name or 'cpu', e.g. {'NVIDIA H100': 2.5}; no entry, no price.",
     ).tag(config=True)
+    price_per_million_tokens = Dict(
+        key_trait=Unicode(),
+        help="Prices of a million tokens in and out by model, for endpoints that no public price list "
+        "knows, e.g. {'team-llama': (0.2, 0.6)}.",
+    ).tag(config=True)
     currency = Unicode("USD", help="Currency of the prices.").tag(config=True)
 
     def _site_default(self) -> str:
@@ -89,6 +94,18 @@ class LLMOps(Configurable):
         prices = proposal["value"]
         if isinstance(prices, dict) and any(price == 0 for price in prices.values()):
             raise TraitError("A price of 0 would read as free; leave the device out instead.")
+        return prices
+
+    @validate("price_per_million_tokens")
+    def _two_prices(self, proposal: dict[str, object]) -> object:
+        prices = proposal["value"]
+        if isinstance(prices, dict):
+            for name, pair in prices.items():
+                numbers = isinstance(pair, (tuple, list)) and all(
+                    isinstance(price, (int, float)) and not isinstance(price, bool) and price >= 0 for price in pair
+                )
+                if not numbers or len(pair) != 2:
+                    raise TraitError(f"{name!r} needs two prices, of a million tokens in and out, e.g. (0.2, 0.6).")
         return prices
 
     def stay_offline(self) -> bool:

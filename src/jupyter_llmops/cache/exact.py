@@ -64,7 +64,12 @@ class ExactCache:
         self._memoized: Callable[[str, str, Callable[[], Answer]], Answer] | None = None
 
     def fetch(
-        self, request: InferenceRequest, compute: Compute, *, store: Callable[[Generation], bool] = _always
+        self,
+        request: InferenceRequest,
+        compute: Compute,
+        *,
+        store: Callable[[Generation], bool] = _always,
+        reuse: bool = False,
     ) -> CacheResult:
         """Return the stored answer to this very request, else compute it and store it.
 
@@ -76,11 +81,13 @@ class ExactCache:
             Computes the answer; what it raises passes through and nothing is stored.
         store : callable
             Gets the computed answer; False keeps it out of the store. An interrupted answer never enters.
+        reuse : bool
+            Whether an answer that was sampled without a seed may be looked up and stored.
         """
         clock = time.perf_counter()
         if not self.enabled:
             return self.bypass(request, compute, "the cache is off (%cache on switches it on)")
-        reason = why_not_reusable(request)
+        reason = "" if reuse else why_not_reusable(request)
         if reason:
             return self.bypass(request, compute, reason)
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from IPython.core.magic import line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from jupyter_llmops.errors import UsageError
+from jupyter_llmops.errors import UsageError, nearest
 from jupyter_llmops.magics.arguments import pairs, parse, scalars, secret_values, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
@@ -50,7 +50,33 @@ class PromptMagics(WorkspaceMagics):
         "--param", action="append", metavar="k=v", help="A further generation parameter, e.g. top_p=0.9."
     )
     @argument(
-        "--quant", choices=("auto", "nf4", "bf16", "fp32"), default="", help="Precision of the weights."
+        "--quant",
+        choices=("auto", "nf4", "int8", "bf16", "fp32", "gguf"),
+        default="",
+        help="Precision of the weights; auto takes what fits the free memory.",
+    )
+    @argument(
+        "--format", choices=("text", "json"), default="", help="json: the answer is JSON by construction."
+    )
+    @argument(
+        "--schema",
+        metavar="NAME",
+        default="",
+        help="A pydantic model or JSON Schema of the notebook that the answer follows; implies --format json.",
+    )
+    @argument("--exact", action="store_true", help="Batches, padding and threads change no token; slower.")
+    @argument(
+        "--reuse", action="store_true", help="Reuse a stored answer although it was sampled without a seed."
+    )
+    @argument(
+        "--truncate", action="store_true", help="Cut a prompt that is longer than the model's context."
+    )
+    @argument("--site", default="", metavar="S", help="Only engines of this site may answer.")
+    @argument(
+        "--backend",
+        default="",
+        metavar="B",
+        help="Where it runs: kernel (default), loky, dask, ray, or endpoints: 'team-llama=3,spare'.",
     )
     @argument("--into", metavar="VAR", default="", help="Also keep the Completion in this variable.")
     @argument(
@@ -161,7 +187,22 @@ class PromptMagics(WorkspaceMagics):
             typed = self.workspace.read_variables(given, prompt)
         variables: Mapping[str, Any] = self.namespace | typed
         options["variables"] = variables
+        if arguments.schema:
+            options["schema"] = self._schema(arguments.schema)
         return template, _with_arguments(options, arguments)
+
+
+    def _schema(self, name: str) -> Any:
+        """Return the notebook's variable of that name, or the JSON that was typed in its stead."""
+        if name in self.namespace:
+            return self.namespace[name]
+        if name.lstrip().startswith("{"):
+            return name
+        near = nearest(name, [key for key in self.namespace if not key.startswith("_")])
+        raise UsageError(
+            f"--schema {name}: there is no variable of that name.",
+            f"Did you mean {near[0]}?" if near else "Name a pydantic model or a dict with a JSON Schema.",
+        )
 
 
 def _check_saving(arguments: Namespace) -> None:
@@ -191,6 +232,11 @@ def _with_arguments(options: PromptOptions, arguments: Namespace) -> PromptOptio
         "context": arguments.context,
         "k": arguments.k,
         "context_query": arguments.context_query,
+        "format": arguments.format,
+        "site": arguments.site,
+        "backend": arguments.backend,
+        # Only what was switched on: what was saved with a prompt stays.
+        **{flag: True for flag in ("exact", "reuse", "truncate") if getattr(arguments, flag)},
     }
     if arguments.context and any(
         word.startswith("context=") for word in (*(arguments.var or ()), *arguments.saved[1:])

@@ -50,6 +50,10 @@ class PromptDraft:
         Whether a stored answer may be reused although it was sampled without a seed.
     truncate : bool
         Whether a prompt that is longer than the context is cut instead of refused.
+    site : str
+        Only engines of this site may answer; empty for any.
+    backend : str
+        Where it runs, as it was typed; empty for wherever the model is.
     """
 
     template: str
@@ -67,6 +71,8 @@ class PromptDraft:
     exact: bool = False
     reuse: bool = False
     truncate: bool = False
+    site: str = ""
+    backend: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,8 +94,15 @@ class PromptPipeline:
         self._grade = grade
         self._budget = budget
 
-    def prepare(self, draft: PromptDraft) -> PreparedPrompt:
+    def prepare(self, draft: PromptDraft, like: PreparedPrompt | None = None) -> PreparedPrompt:
         """Render the templates and build the whole request.
+
+        Parameters
+        ----------
+        draft : PromptDraft
+            What was typed.
+        like : PreparedPrompt, optional
+            A row of the same map: the same model and engine answer, whatever has changed meanwhile.
 
         Raises
         ------
@@ -106,13 +113,23 @@ class PromptPipeline:
         """
         if draft.context is None:
             rendered, shown = self._rendered(draft), None
-            model = self._resolve(draft.model)
+            model = like.model if like else self._resolve(draft.model)
         else:
-            model = self._resolve(draft.model)
+            model = like.model if like else self._resolve(draft.model)
             rendered, shown = self._with_context(draft, draft.context, model)
         messages = tuple(Message(part.role, part.rendered.text) for part in rendered)
+        if like is None:
+            request = self._request(draft, model, messages)
+        else:
+            request = replace(like.request, messages=messages)
+        kinds: list[str] = []
+        for message in messages:
+            kinds += [kind for kind in self._find_secrets(message.content) if kind not in kinds]
+        return PreparedPrompt(draft, rendered, request, model, tuple(kinds), shown)
+
+    def _request(self, draft: PromptDraft, model: Model, messages: tuple[Message, ...]) -> InferenceRequest:
         identity = self._engine.identify(model, draft.quantization, exact=draft.exact)
-        request = InferenceRequest(
+        return InferenceRequest(
             model=model.name,
             model_digest=model.digest,
             messages=messages,
@@ -127,10 +144,6 @@ class PromptPipeline:
             exact=draft.exact,
             engine_options=identity.options,
         )
-        kinds: list[str] = []
-        for message in messages:
-            kinds += [kind for kind in self._find_secrets(message.content) if kind not in kinds]
-        return PreparedPrompt(draft, rendered, request, model, tuple(kinds), shown)
 
     def _rendered(self, draft: PromptDraft) -> tuple[RenderedMessage, ...]:
         return render_messages(
@@ -269,7 +282,7 @@ class PromptPipeline:
         reason = self.why_not_stored(prepared, use_cache=use_cache)
         if reason:
             return self._cache.bypass(prepared.request, compute, reason)
-        return self._cache.fetch(prepared.request, compute, store=self.may_store)
+        return self._cache.fetch(prepared.request, compute, store=self.may_store, reuse=prepared.draft.reuse)
 
     def record(
         self,

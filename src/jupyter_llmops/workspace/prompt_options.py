@@ -45,6 +45,20 @@ class PromptOptions(TypedDict, total=False):
         How many passages, 1 to 100; 5 by default.
     context_query : str
         Jinja2 source of what to search for; the text of the user by default.
+    format : {"text", "json"}
+        "json": the answer is JSON by construction, of `schema` where one is given.
+    schema : mapping, str or pydantic model
+        JSON Schema that the answer follows; implies the format "json".
+    exact : bool
+        Answer in the mode in which batches, padding and threads don't change a token.
+    reuse : bool
+        Reuse a stored answer although it was sampled without a seed.
+    truncate : bool
+        Cut a prompt that is longer than the model's context instead of refusing it.
+    site : str
+        Only engines of this site may answer.
+    backend : str
+        Where it runs: "kernel", or the names of endpoints, e.g. "team-llama=3,spare".
     """
 
     variables: Mapping[str, Any]
@@ -61,6 +75,13 @@ class PromptOptions(TypedDict, total=False):
     context: str | Sequence[str]
     k: int
     context_query: str
+    format: str
+    schema: Any
+    exact: bool
+    reuse: bool
+    truncate: bool
+    site: str
+    backend: str
 
 
 class SaveOptions(TypedDict, total=False):
@@ -126,10 +147,14 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "temperature": ((int, float), "a number"),
     "seed": ((int,), "a whole number"),
     "parameters": ((Mapping,), "a mapping of names to values"),
-    "quantization": ((str,), "auto, nf4, bf16 or fp32"),
+    "quantization": ((str,), "auto, nf4, int8, bf16, fp32 or gguf"),
     "alias": ((str,), "an alias"),
     "declarations": ((list, tuple), 'a list such as ["n: int = 3"]'),
+    "format": ((str,), "text or json"),
+    "site": ((str,), "the name of a site"),
+    "backend": ((str,), "a backend, e.g. kernel"),
 }
+_FLAGS = ("exact", "reuse", "truncate")
 
 
 def check_option_types(template: object, options: Mapping[str, Any]) -> None:
@@ -145,6 +170,11 @@ def check_option_types(template: object, options: Mapping[str, Any]) -> None:
             continue
         if name in options and (not isinstance(value, types) or isinstance(value, bool)):
             raise UsageError(f"{name} is {wanted}, not {value!r}.", f"Leave it out, or give {wanted}.")
+    for name in _FLAGS:
+        if not isinstance(options.get(name, False), bool):
+            raise UsageError(f"{name} is True or False, not {options[name]!r}.", f"Leave it out, or give {name}=True.")
+    if options.get("format", "text") not in ("text", "json"):
+        raise UsageError(f"There is no format {options['format']!r}.", "Valid are text and json.")
     for name in options.get("parameters", {}):
         if not isinstance(name, str):
             raise UsageError(

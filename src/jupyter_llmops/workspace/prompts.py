@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from jupyter_llmops.errors import UnknownNameError, nearest
+from jupyter_llmops.errors import UnknownNameError, UsageError, nearest
 from jupyter_llmops.workspace.context import Contexts
 from jupyter_llmops.workspace.parts import Progress
 from jupyter_llmops.workspace.prompt_exchange import PromptExchange
@@ -281,7 +281,24 @@ class Prompts(Contexts, PromptExchange):
             declarations=declarations,
             load=load,
             context=self.context_source(options, progress),
+            output_schema=_output_schema(options),
+            exact=options.get("exact", False),
+            reuse=options.get("reuse", False),
+            truncate=options.get("truncate", False),
+            site=options.get("site", ""),
+            backend=options.get("backend", ""),
         )
+
+
+def _output_schema(options: PromptOptions) -> str:
+    schema = options.get("schema")
+    if schema is None and options.get("format", "text") == "text":
+        return ""
+    if schema is not None and options.get("format") == "text":
+        raise UsageError("A schema needs the format json.", "Leave --format out, or type --format json.")
+    from jupyter_llmops.inference.constrained import canonical_schema
+
+    return canonical_schema({"type": "object"} if schema is None else schema)
 
 
 def _variables_hint(prompt: Prompt) -> str:

@@ -1,0 +1,149 @@
+"""What answers cost: local ones by the machine's hour, remote ones by their tokens."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache as once
+from statistics import median
+from typing import Any, Final
+
+from jupyter_llmops.records.completion import Generation
+from jupyter_llmops.records.cost import Cost
+from jupyter_llmops.records.request import InferenceRequest
+
+ENDPOINT: Final = "endpoint"
+# An English token is about four characters; what is estimated for a budget rounds up.
+_CHARACTERS_PER_TOKEN: Final = 3
+_RECENT: Final = 20
+
+
+class Pricing:
+    """Prices by the settings and, for public endpoints, by the tables of ``genai-prices``.
+
+    Parameters
+    ----------
+    per_hour : callable
+        Returns the price of an hour by device name, host or "cpu", in the settings' currency.
+    per_million : callable
+        Returns the prices of a million tokens in and out, by model name.
+    currency : callable
+        Returns the settings' currency.
+    devices : callable
+        From "cpu" or "cuda" to the names under which that device may have a price, best first.
+    """
+
+    def __init__(
+        self,
+        per_hour: Callable[[], Mapping[str, float]],
+        per_million: Callable[[], Mapping[str, tuple[float, float]]],
+        currency: Callable[[], str],
+        devices: Callable[[str], Iterable[str]],
+    ) -> None:
+        self._per_hour = per_hour
+        self._per_million = per_million
+        self._currency = currency
+        self._devices = devices
+        self._rates: dict[tuple[str, str, str], deque[float]] = {}
+        self._lock = threading.Lock()
+
+    def cost(self, request: InferenceRequest, generation: Generation) -> Cost:
+        """Return what computing an answer cost; unknown stays unknown.
+
+        Parameters
+        ----------
+        request : InferenceRequest
+            What was asked.
+        generation : Generation
+            Its seconds price a local answer, its tokens a remote one.
+        """
+        listed = self._listed(request, generation.tokens_in, generation.tokens_out)
+        if listed is not None:
+            return listed
+        if request.engine == ENDPOINT:
+            return _public_price(request, generation.served_by, generation.tokens_in, generation.tokens_out)
+        self._learn(request, generation)
+        return self._by_the_hour(request, generation.seconds, generation.served_by)
+
+    def estimate(self, request: InferenceRequest) -> Cost:
+        """Return the most that an answer may cost: all of its tokens, at the speed of the last answers.
+
+        Parameters
+        ----------
+        request : InferenceRequest
+            What is going to be asked.
+        """
+        tokens_out = request.parameters.max_new_tokens
+        tokens_in = sum(len(message.content) for message in request.messages) // _CHARACTERS_PER_TOKEN + 8
+        listed = self._listed(request, tokens_in, tokens_out)
+        if listed is not None:
+            return listed
+        if request.engine == ENDPOINT:
+            return _public_price(request, "", tokens_in, tokens_out)
+        with self._lock:
+            rates = self._rates.get(_speed_key(request))
+            rate = median(rates) if rates else None
+        if rate is None:
+            return Cost(None, self._currency(), "nobody knows yet how fast this model answers here")
+        return self._by_the_hour(request, tokens_out / rate, "")
+
+    def _listed(self, request: InferenceRequest, tokens_in: int, tokens_out: int) -> Cost | None:
+        prices = self._per_million().get(request.model)
+        if prices is None:
+            return None
+        amount = (tokens_in * prices[0] + tokens_out * prices[1]) / 1e6
+        basis = f"{request.model}: {tokens_in} in, {tokens_out} out (LLMOps.price_per_million_tokens)"
+        return Cost(amount, self._currency(), basis)
+
+    def _by_the_hour(self, request: InferenceRequest, seconds: float, served_by: str) -> Cost:
+        prices, currency = self._per_hour(), self._currency()
+        if prices:
+            for name in (served_by, *self._devices(request.device)):
+                if name in prices:
+                    basis = f"{seconds:.2f} s of {name} at {prices[name]:g} {currency}/h"
+                    return Cost(seconds * prices[name] / 3600, currency, basis)
+        return Cost(None, currency, f"LLMOps.price_per_hour has no price for {request.device or 'this machine'}")
+
+    def _learn(self, request: InferenceRequest, generation: Generation) -> None:
+        if generation.seconds <= 0 or not generation.tokens_out:
+            return
+        with self._lock:
+            rates = self._rates.setdefault(_speed_key(request), deque(maxlen=_RECENT))
+            rates.append(generation.tokens_out / generation.seconds)
+
+
+def _speed_key(request: InferenceRequest) -> tuple[str, str, str]:
+    return request.model_digest, request.quantization, request.engine
+
+
+def _public_price(request: InferenceRequest, served_by: str, tokens_in: int, tokens_out: int) -> Cost:
+    options = dict(request.engine_options)
+    served = str(options.get("served_name") or request.model)
+    urls = [served_by] if served_by else [str(url) for name, url in options.items() if name.startswith("url")]
+    for url in urls:
+        found = _look_up(url, served, tokens_in, tokens_out)
+        if found is not None:
+            return found
+    return Cost(None, "USD", f"no public price is known for {served}")
+
+
+def _look_up(url: str, served: str, tokens_in: int, tokens_out: int) -> Cost | None:
+    library = _library()
+    if library is None:
+        return None
+    usage = library.Usage(input_tokens=tokens_in, output_tokens=tokens_out)
+    try:
+        price = library.calc_price(usage, served, provider_api_url=url)
+    except (LookupError, ValueError):
+        return None
+    return Cost(float(price.total_price), "USD", f"{served}: {tokens_in} in, {tokens_out} out (genai-prices)")
+
+
+@once
+def _library() -> Any:
+    try:
+        import genai_prices
+    except ImportError:
+        return None
+    return genai_prices
