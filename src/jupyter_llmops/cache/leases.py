@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 LEASES: Final = "leases"
 HOLDERS: Final = "holders"
@@ -109,7 +109,7 @@ class Claim:
         if leases is not None:
             leases.release(self.item, self.name)
 
-    def __enter__(self) -> Claim:  # noqa: PYI034 - Self is newer than Python 3.10
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
