@@ -102,10 +102,13 @@ class LLMOps(Configurable):
         if isinstance(prices, dict):
             for name, pair in prices.items():
                 numbers = isinstance(pair, (tuple, list)) and all(
-                    isinstance(price, (int, float)) and not isinstance(price, bool) and price >= 0 for price in pair
+                    isinstance(price, (int, float)) and not isinstance(price, bool) and price >= 0
+                    for price in pair
                 )
                 if not numbers or len(pair) != 2:
-                    raise TraitError(f"{name!r} needs two prices, of a million tokens in and out, e.g. (0.2, 0.6).")
+                    raise TraitError(
+                        f"{name!r} needs two prices, of a million tokens in and out, e.g. (0.2, 0.6)."
+                    )
         return prices
 
     def stay_offline(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jupyter_llmops.cache.answer import StoredAnswer, UnstoredAnswer, answer_from_json, answer_to_json
@@ -36,6 +36,7 @@ class _Counts:
     misses: int = 0
     bypassed: int = 0
     seconds_saved: float = 0.0
+    money_saved: dict[str, float] = field(default_factory=dict)
 
 
 class ExactCache:
@@ -153,6 +154,11 @@ class ExactCache:
                 problem=self._store.problem,
             )
 
+    def saved(self, currency: str) -> float:
+        """Return what this session's hits would have cost in a currency, as far as that is known."""
+        with self._lock:
+            return self._counts.money_saved.get(currency, 0.0)
+
     def why(self) -> str:
         """Explain the last look-up in plain words."""
         last = self._last
@@ -206,6 +212,10 @@ class ExactCache:
         with self._lock:
             self._counts.hits += 1
             self._counts.seconds_saved += saved
+            cost = answer.generation.cost
+            if cost.amount:
+                spared = self._counts.money_saved
+                spared[cost.currency] = spared.get(cost.currency, 0.0) + cost.amount
             self._last = answer
         return CacheResult(answer.generation, True, answer.key, answer.stored_at, answer.stored_by, why)
 

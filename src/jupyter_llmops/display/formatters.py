@@ -12,6 +12,7 @@ from typing import Any
 # Record → the file of its views and how they begin: `completion.completion_text`, `…_html`.
 VIEWS: dict[tuple[str, str], tuple[str, str]] = {
     ("cache", "CacheStats"): ("cache", "cache"),
+    ("budget", "BudgetStatus"): ("budget", "budget"),
     ("cascade", "Cascade"): ("cascade", "cascade"),
     ("cascade", "CascadeAnswer"): ("cascade", "cascade_answer"),
     ("cascade", "CascadeReport"): ("cascade", "cascade_report"),

@@ -9,6 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from jupyter_llmops.display.formatters import register_formatters
 from jupyter_llmops.display.status import workspace_line
 from jupyter_llmops.magics.base import WorkspaceMagics
+from jupyter_llmops.magics.budget import BudgetMagics
 from jupyter_llmops.magics.cache import CacheMagics
 from jupyter_llmops.magics.cascade import CascadeMagics
 from jupyter_llmops.magics.collections import CollectionsMagics
@@ -29,6 +30,7 @@ MAGICS: tuple[type[WorkspaceMagics], ...] = (
     CollectionsMagics,
     GpusMagics,
     CacheMagics,
+    BudgetMagics,
     CascadeMagics,
     TrailMagics,
     LLMOpsMagics,

@@ -68,9 +68,7 @@ class PromptMagics(WorkspaceMagics):
     @argument(
         "--reuse", action="store_true", help="Reuse a stored answer although it was sampled without a seed."
     )
-    @argument(
-        "--truncate", action="store_true", help="Cut a prompt that is longer than the model's context."
-    )
+    @argument("--truncate", action="store_true", help="Cut a prompt that is longer than the model's context.")
     @argument("--site", default="", metavar="S", help="Only engines of this site may answer.")
     @argument(
         "--backend",
@@ -190,7 +188,6 @@ class PromptMagics(WorkspaceMagics):
         if arguments.schema:
             options["schema"] = self._schema(arguments.schema)
         return template, _with_arguments(options, arguments)
-
 
     def _schema(self, name: str) -> Any:
         """Return the notebook's variable of that name, or the JSON that was typed in its stead."""

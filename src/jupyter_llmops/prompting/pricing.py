@@ -103,7 +103,9 @@ class Pricing:
                 if name in prices:
                     basis = f"{seconds:.2f} s of {name} at {prices[name]:g} {currency}/h"
                     return Cost(seconds * prices[name] / 3600, currency, basis)
-        return Cost(None, currency, f"LLMOps.price_per_hour has no price for {request.device or 'this machine'}")
+        return Cost(
+            None, currency, f"LLMOps.price_per_hour has no price for {request.device or 'this machine'}"
+        )
 
     def _learn(self, request: InferenceRequest, generation: Generation) -> None:
         if generation.seconds <= 0 or not generation.tokens_out:
@@ -125,6 +127,8 @@ def _public_price(request: InferenceRequest, served_by: str, tokens_in: int, tok
         found = _look_up(url, served, tokens_in, tokens_out)
         if found is not None:
             return found
+    if _library() is None:
+        return Cost(None, "USD", "public prices need: %pip install 'jupyter-llmops[endpoints]'")
     return Cost(None, "USD", f"no public price is known for {served}")
 
 

@@ -121,12 +121,12 @@ def completion_fields(completion: Completion, result: CacheResult) -> dict[str, 
         "tokens_out": completion.tokens_out,
         "computed_microseconds": round(completion.computed_seconds * 1e6),
         "determinism": completion.determinism,
-        **_money("cost", completion.cost),
+        **money_fields("cost", completion.cost),
     }
     if result.hit:
         stored_at = result.stored_at.isoformat() if result.stored_at else ""
         fields["reused"] = {"key": result.key, "stored_by": result.stored_by, "stored_at": stored_at}
-        fields |= _money("saved", completion.saved)
+        fields |= money_fields("saved", completion.saved)
     if generation.batch_size > 1:
         fields["batch_size"] = generation.batch_size
     if generation.served_by:
@@ -134,7 +134,8 @@ def completion_fields(completion: Completion, result: CacheResult) -> dict[str, 
     return fields
 
 
-def _money(name: str, cost: Cost) -> dict[str, Any]:
+def money_fields(name: str, cost: Cost) -> dict[str, Any]:
+    """Return an amount as a leaf holds it; nothing where no price is known."""
     if cost.amount is None:
         return {}
     # Millionths of the currency: a token costs less than a cent, and floats have no place in a digest.

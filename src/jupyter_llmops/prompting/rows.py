@@ -120,7 +120,9 @@ def read_rows(rows: object) -> RowTable:
         It holds no rows.
     """
     if isinstance(rows, str | bytes | bytearray):
-        raise UsageError("One text is no table of rows.", f"{_HINT} For one text, type %%prompt without --map.")
+        raise UsageError(
+            "One text is no table of rows.", f"{_HINT} For one text, type %%prompt without --map."
+        )
     if isinstance(rows, Mapping):
         raise UsageError("A dict is one row, not many.", "Give a list of dicts, one for each row.")
     if is_frame(rows):
@@ -140,7 +142,8 @@ def is_frame(rows: object) -> bool:
     """Return whether it is a pandas data frame, without importing pandas."""
     kind = type(rows)
     return any(
-        base.__name__ == "DataFrame" and base.__module__.partition(".")[0] == "pandas" for base in kind.__mro__
+        base.__name__ == "DataFrame" and base.__module__.partition(".")[0] == "pandas"
+        for base in kind.__mro__
     )
 
 

@@ -13,12 +13,13 @@ from jupyter_llmops.workspace.collections import Collections
 from jupyter_llmops.workspace.finding import Finding
 from jupyter_llmops.workspace.inventory import Inventory
 from jupyter_llmops.workspace.model_files import ModelFiles
+from jupyter_llmops.workspace.money import Money
 from jupyter_llmops.workspace.prompts import Prompts
 from jupyter_llmops.workspace.snapshots import Snapshots
 from jupyter_llmops.workspace.trail import Trail
 
 
-class Workspace(Prompts, Cascades, ModelFiles, Collections, Inventory, Finding, Snapshots, Trail):
+class Workspace(Prompts, Cascades, ModelFiles, Collections, Inventory, Finding, Snapshots, Money, Trail):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 
     def status(self) -> WorkspaceStatus:

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from jupyter_llmops.guard.redaction import Redactor
     from jupyter_llmops.inference.encoder import Encoder
     from jupyter_llmops.inference.engines import Engines
+    from jupyter_llmops.prompting.budget import Budget
     from jupyter_llmops.prompting.pipeline import PromptPipeline
+    from jupyter_llmops.prompting.pricing import Pricing
+    from jupyter_llmops.records.determinism import Grade
     from jupyter_llmops.records.model import Model
+    from jupyter_llmops.records.request import InferenceRequest
 
 Progress = Callable[[str, float | None], None]
 
@@ -154,7 +158,42 @@ class Parts:
             find_secrets=lambda text: self.redactor.redact(text).found,
             learn_secret=self.redactor.learn,
             stamp=self.stamp,
+            price=self.pricing.cost,
+            grade=self.grade_of,
+            budget=self.spending,
         )
+
+    @cached_property
+    def pricing(self) -> Pricing:
+        """What answers cost."""
+        from jupyter_llmops.prompting.pricing import Pricing
+
+        settings = self.settings
+        return Pricing(
+            lambda: settings.price_per_hour,
+            lambda: settings.price_per_million_tokens,
+            lambda: settings.currency,
+            self._device_names,
+        )
+
+    @cached_property
+    def spending(self) -> Budget:
+        """What was spent, and the limit on it."""
+        from jupyter_llmops.prompting.budget import Budget
+
+        return Budget(user_folder() / "spending", self.pricing.estimate, self.settings.currency)
+
+    def grade_of(self, request: InferenceRequest) -> Grade:
+        """Return the measured determinism of what answers a request; empty where nobody measured it."""
+        return ""
+
+    def _device_names(self, device: str) -> tuple[str, ...]:
+        """Return the names under which a device may have a price, best first."""
+        if device != "cuda":
+            return (device, self.settings.site)
+        import torch  # loaded already: it has just computed there
+
+        return (torch.cuda.get_device_name(), self.settings.site, device)
 
     @property
     def folder(self) -> Path:

@@ -172,7 +172,9 @@ def check_option_types(template: object, options: Mapping[str, Any]) -> None:
             raise UsageError(f"{name} is {wanted}, not {value!r}.", f"Leave it out, or give {wanted}.")
     for name in _FLAGS:
         if not isinstance(options.get(name, False), bool):
-            raise UsageError(f"{name} is True or False, not {options[name]!r}.", f"Leave it out, or give {name}=True.")
+            raise UsageError(
+                f"{name} is True or False, not {options[name]!r}.", f"Leave it out, or give {name}=True."
+            )
     if options.get("format", "text") not in ("text", "json"):
         raise UsageError(f"There is no format {options['format']!r}.", "Valid are text and json.")
     for name in options.get("parameters", {}):
