@@ -183,7 +183,7 @@ class Parts:
 
         return Budget(user_folder() / "spending", self.pricing.estimate, self.settings.currency)
 
-    def grade_of(self, request: InferenceRequest) -> Grade:
+    def grade_of(self, request: InferenceRequest) -> Grade:  # noqa: ARG002
         """Return the measured determinism of what answers a request; empty where nobody measured it."""
         return ""
 

@@ -250,8 +250,8 @@ class Prompts(Contexts, PromptExchange):
         progress: Progress | None = None,
     ) -> PromptDraft:
         from jupyter_llmops.inference.decoding import check_parameters
-        from jupyter_llmops.prompting.messages import needs_of
         from jupyter_llmops.prompting.draft import PromptDraft
+        from jupyter_llmops.prompting.messages import needs_of
         from jupyter_llmops.records.request import GenerationParameters
 
         check_option_names(options)
