@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jupyter_llmops.errors import LLMOpsError, UnknownNameError, UsageError
+from jupyter_llmops.errors import UnknownNameError, UsageError
 from jupyter_llmops.inference import decoding, sources
 from jupyter_llmops.inference.answering import answer_one, check_context, check_request
 from jupyter_llmops.inference.boundary import boundary
@@ -126,16 +126,20 @@ class TransformersEngine:
                 return answer_one(weights, request, prompt, on_text)
 
     def generate_many(self, requests: Sequence[InferenceRequest], model: Model, on_done: OnDone) -> None:
-        """Answer many requests; see `Engine.generate_many`."""
-        for index, request in enumerate(requests):
-            try:
-                generation = self.generate(request, model)
-            except LLMOpsError as error:
-                on_done(index, error)
-                continue
-            if generation.finish_reason == "interrupted":
-                raise KeyboardInterrupt
-            on_done(index, generation)
+        """Answer many requests in batches; see `Engine.generate_many`.
+
+        A batch is as large as free memory allows and halved when it runs out. `Generation.seconds`
+        is each answer's share of the time of its batches. A seeded answer draws the same tokens
+        as alone, as far as the numbers of a batch are those of one (see its determinism grade).
+        """
+        from jupyter_llmops.inference.batching import answer_many
+
+        if not requests:
+            return
+        with self._lock:
+            weights = self._load(model, requests[0].quantization, None)
+            with boundary("Answering with", model, weights.entry.device):
+                answer_many(weights, model, requests, on_done)
 
     def count_tokens(self, model: Model, messages: Sequence[Message]) -> int:
         """Return how many tokens the rendered chat has; needs the tokenizer, not the weights."""
