@@ -22,6 +22,7 @@ VIEWS: dict[tuple[str, str], tuple[str, str]] = {
     ("completion", "Completion"): ("completion", "completion"),
     ("gpu", "DeviceInventory"): ("device", "device"),
     ("listing", "Listing"): ("registry", "listing"),
+    ("map", "MapResult"): ("map", "map"),
     ("model", "Model"): ("model", "model"),
     ("prompt", "Prompt"): ("prompt", "prompt"),
     ("prompt", "PromptDiff"): ("prompt_diff", "prompt_diff"),

@@ -66,6 +66,8 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
     previous = words[-1] if line.endswith(" ") else words[-2] if len(words) > 1 else ""
     if (values := _after_option(workspace, previous)) is not None:
         return values
+    if previous == "--map":
+        return [name for name in shell.user_ns if not name.startswith("_") and name not in shell.user_ns_hidden]
     if magic == "models" and (offered := _after_models(workspace, line, words, previous)) is not None:
         return offered
     if magic in ("collections", "search") and (

@@ -14,9 +14,11 @@ from jupyter_llmops.errors import UsageError, nearest
 from jupyter_llmops.magics.arguments import pairs, parse, scalars, secret_values, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
+from jupyter_llmops.magics.mapping import check_map_options, map_rows
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.completion import Completion
+    from jupyter_llmops.records.map import MapResult
     from jupyter_llmops.records.prompt import Prompt
     from jupyter_llmops.records.prompting import DryRun
     from jupyter_llmops.workspace import PromptOptions
@@ -76,7 +78,16 @@ class PromptMagics(WorkspaceMagics):
         metavar="B",
         help="Where it runs: kernel (default), loky, dask, ray, or endpoints: 'team-llama=3,spare'.",
     )
-    @argument("--into", metavar="VAR", default="", help="Also keep the Completion in this variable.")
+    @argument(
+        "--map",
+        metavar="ROWS",
+        default="",
+        help="Ask for each row of a data frame, or of a list of dicts or texts.",
+    )
+    @argument("--column", metavar="NEW", default="", help="With --map: add the answers to the data frame.")
+    @argument("--replace", action="store_true", help="With --column: the column may exist already.")
+    @argument("--retry", type=int, metavar="N", help="With --map: try rows that failed again, N times.")
+    @argument("--into", metavar="VAR", default="", help="Also keep the result in this variable.")
     @argument(
         "--dry-run", action="store_true", help="Show what would be sent, its tokens and whether it would hit."
     )
@@ -96,7 +107,7 @@ class PromptMagics(WorkspaceMagics):
     )
     @argument("saved", nargs="*", metavar="NAME", help="%%prompt only: a saved prompt and its variables.")
     @line_cell_magic
-    def prompt(self, line: str, cell: str | None = None) -> Completion | DryRun:
+    def prompt(self, line: str, cell: str | None = None) -> Completion | MapResult | DryRun | None:
         """Ask a model: the cell's body is a Jinja2 template over the notebook's variables.
 
         ::
@@ -121,6 +132,12 @@ class PromptMagics(WorkspaceMagics):
             Is {{ city }} a capital?
 
         A saved prompt is included by name and version: ``{% include "house-style@2" %}``.
+
+        ``--map`` asks once for each row, whose columns are the variables; equal rows are computed
+        once, what fails is a value of its row, and after Ctrl-C the same cell goes on::
+
+            %%prompt --map df --column summary -n 40
+            Summarize in one sentence: {{ review }}
         """
         # Before anything can fail: the cell is stamped whatever comes, and its source holds this line.
         for name, value in secret_values(line).items():
@@ -131,7 +148,18 @@ class PromptMagics(WorkspaceMagics):
                 f"--into {arguments.into!r} is not the name of a variable.", "Type --into answer."
             )
         _check_saving(arguments)
+        check_map_options(arguments)
         template, options = self._what_to_run(arguments, cell)
+        if arguments.map:
+            return map_rows(
+                self.workspace,
+                self.shell,
+                arguments,
+                template,
+                options,
+                typed=self._typed(arguments),
+                on_saved=_say_what_was_saved,
+            )
         if arguments.dry_run:
             if arguments.save:
                 print(f"Nothing was saved as {arguments.save}: this is a dry run.")
@@ -157,6 +185,9 @@ class PromptMagics(WorkspaceMagics):
             self.namespace[arguments.into] = completion
         return completion
 
+    def _typed(self, arguments: Namespace) -> dict[str, str]:
+        return pairs(arguments.saved[1:], "") | pairs(arguments.var, "--var ")
+
     def _what_to_run(self, arguments: Namespace, cell: str | None) -> tuple[str, PromptOptions]:
         if cell is not None:
             if arguments.saved:
@@ -181,8 +212,7 @@ class PromptMagics(WorkspaceMagics):
             reference = arguments.saved[0]
             prompt = self.workspace.saved_prompt(reference)
             template, options = prompt.template, self.workspace.saved_options(prompt, reference)
-            given = pairs(arguments.saved[1:], "") | pairs(arguments.var, "--var ")
-            typed = self.workspace.read_variables(given, prompt)
+            typed = self.workspace.read_variables(self._typed(arguments), prompt)
         variables: Mapping[str, Any] = self.namespace | typed
         options["variables"] = variables
         if arguments.schema:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jupyter_llmops.cache.request_key import request_key, why_not_reusable
 from jupyter_llmops.errors import (
     BackendError,
     ContextError,
@@ -21,89 +17,31 @@ from jupyter_llmops.errors import (
     ModelNotAvailableError,
     TemplateError,
     UnsafeModelError,
-    UsageError,
     nearest,
 )
 from jupyter_llmops.prompting.interrupts import postponed_interrupt
+from jupyter_llmops.prompting.map_job import Ask, MapJob, has_key, is_fresh_draw, key_of_row
 from jupyter_llmops.prompting.map_progress import MapProgress, Progress
+from jupyter_llmops.prompting.map_record import MapRecord
 from jupyter_llmops.prompting.map_tally import MapTally
-from jupyter_llmops.prompting.recording import money_fields, request_fields
 from jupyter_llmops.prompting.rows import ROW, RowTable
 from jupyter_llmops.prompting.unfinished import Finished, UnfinishedMaps
 from jupyter_llmops.records.cache import CacheResult
 from jupyter_llmops.records.completion import Generation
-from jupyter_llmops.records.map import MapResult, MapRow, RowFailure
-from jupyter_llmops.records.request import InferenceRequest
+from jupyter_llmops.records.map import MapResult, MapRow
 
 if TYPE_CHECKING:
-    from jupyter_llmops.cache.exact import Claim, ExactCache
-    from jupyter_llmops.prompting.draft import PreparedPrompt, PromptDraft
+    from jupyter_llmops.cache.exact import ExactCache
+    from jupyter_llmops.prompting.draft import PreparedPrompt
     from jupyter_llmops.prompting.pipeline import PromptPipeline
     from jupyter_llmops.prompting.recording import Stamp
-    from jupyter_llmops.records.model import Model
-
-OnDone = Callable[[int, Generation | LLMOpsError], None]
-
-# Computes many requests for one model and tells of each as it is done; the last argument gets progress.
-Compute = Callable[[Sequence[InferenceRequest], "Model", OnDone, Progress], None]
 
 # So many rows are in memory, claimed and handed to the engine at once: enough to sort into batches
 # and to keep a cluster busy, few enough that others don't wait for rows that come much later.
-WINDOW = 2000
-PATIENCE_SECONDS = 60.0
-_NO_KEY: Final = "row "
+WINDOW: Final = 2000
+PATIENCE_SECONDS: Final = 60.0
 # To try again is of no use: the same comes out.
-_FINAL = (ContextError, UnsafeModelError, ModelNotAvailableError, EndpointRefusedError)
-
-
-@dataclass(frozen=True, slots=True)
-class MapJob:
-    """What a map is asked to do.
-
-    Parameters
-    ----------
-    draft : PromptDraft
-        The prompt; its variables are those that all rows share.
-    table : RowTable
-        The rows.
-    compute : callable
-        See `Compute`.
-    use_cache : bool
-        False neither reads nor writes the cache.
-    retry : int
-        How often a row that failed is tried again.
-    backend : str
-        Where it is computed, for the record.
-    """
-
-    draft: PromptDraft
-    table: RowTable
-    compute: Compute
-    use_cache: bool = True
-    retry: int = 0
-    backend: str = "kernel"
-
-    def signature(self) -> str:
-        """Return what tells this map from another one; the rows are compared one by one."""
-        draft = self.draft
-        saved = (draft.saved.name, draft.saved.version) if draft.saved else None
-        said = (draft.template, draft.system, draft.model, draft.parameters, draft.quantization, saved)
-        more = (draft.output_schema, draft.exact, draft.reuse, draft.truncate, self.use_cache)
-        return hashlib.sha256(repr((said, more)).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-@dataclass(slots=True)
-class _Ask:
-    """A row that is to be computed, and the rows that wait for its answer."""
-
-    index: int
-    key: str
-    prepared: PreparedPrompt
-    stored: bool
-    claim: Claim | None = None
-    unclaimed: bool = False
-    same: list[int] = field(default_factory=list)
-    attempts: int = 0
+_FINAL: Final = (ContextError, UnsafeModelError, ModelNotAvailableError, EndpointRefusedError)
 
 
 class MapRun:
@@ -140,22 +78,20 @@ class MapRun:
     ) -> None:
         self._pipeline = pipeline
         self._cache = cache
-        self._stamp = stamp
         self._unfinished = unfinished
         self._job = job
         self._on_row = on_row
         self._tally = MapTally(len(job.table))
+        self._record = MapRecord(pipeline, stamp, job, self._tally)
         self._progress = MapProgress(self._tally, progress)
         self._signature = job.signature()
         self._earlier = unfinished.find(self._signature)
-        self._id = os.urandom(8).hex()
-        self._started_at, self._clock = datetime.now(UTC), time.perf_counter()
         self._first: dict[str, int] = {}
         self._keys: dict[int, str] = {}
         self._answers: dict[str, CacheResult] = dict(self._earlier.answers)
         self._failures: dict[int, LLMOpsError] = {}
         self._like: PreparedPrompt | None = None
-        self._open: dict[int, _Ask] = {}
+        self._open: dict[int, Ask] = {}
 
     def run(self) -> MapResult:
         """Answer every row and return them in their order; what fails is a value of its row.
@@ -180,15 +116,15 @@ class MapRun:
             raise
         finally:
             for ask in self._open.values():
-                _release(ask)
+                ask.release()
         self._progress.tell(now=True)
         self._unfinished.forget(self._signature)
-        self._stamp_map("ok", {})
+        self._record.ended("ok", self._like, self._continued())
         return self.result()
 
     def result(self) -> MapResult:
         """Return what was done so far."""
-        return self._tally.result(self._id, time.perf_counter() - self._clock, self._job.backend)
+        return self._tally.result(self._record.run_id, self._record.seconds, self._job.backend)
 
     # Looking up
 
@@ -208,88 +144,71 @@ class MapRun:
         prepared = self._prepared(index)
         if prepared is None:
             return
-        key = self._keys[index] = _key(prepared.request, index)
+        key = self._keys[index] = key_of_row(prepared.request, index)
         resumed = self._earlier.rows.get((index, key))
         if resumed is not None:
             self._first.setdefault(key, index)
             self._tell_row(self._tally.resume(resumed))
             return
-        fresh = _is_fresh_draw(prepared)
-        stored = not fresh and self._cache.enabled and not key.startswith(_NO_KEY)
-        stored = stored and not self._pipeline.why_not_stored(prepared, use_cache=self._job.use_cache)
-        first = None if fresh else self._first.setdefault(key, index)
-        if first is not None and first != index and self._repeat(index, first, prepared, key):
+        fresh = is_fresh_draw(prepared)
+        first = index if fresh else self._first.setdefault(key, index)
+        ask = Ask(index, key, prepared, stored=not fresh and self._may_look_up(prepared, key))
+        if first != index and self._repeats(ask, first):
             return
-        ask = _Ask(index, key, prepared, stored)
-        if stored and self._hit(ask, None if first == index else first):
+        if ask.stored and self._is_stored(ask, first):
             return
-        if stored:
+        if ask.stored:
             ask.claim = self._cache.claim(prepared.request)
         self._open[index] = ask
         self._tally.pending += 1
 
-    def _repeat(self, index: int, first: int, prepared: PreparedPrompt, key: str) -> bool:
-        """Give a row the outcome of an earlier one that asked the same; False where that is gone."""
-        if first in self._open:
-            self._open[first].same.append(index)
-            self._tally.pending += 1
-            return True
-        ask = _Ask(index, key, prepared, stored=False)
-        if first in self._failures:
-            self._record_failure(ask, index, self._failures[first], first)
-            return True
-        if key in self._answers:
-            self._record_repeat(ask, index, self._answers[key], first)
-            return True
-        return False
+    def _may_look_up(self, prepared: PreparedPrompt, key: str) -> bool:
+        if not self._cache.enabled or not has_key(key):
+            return False
+        return not self._pipeline.why_not_stored(prepared, use_cache=self._job.use_cache)
 
-    def _hit(self, ask: _Ask, same_as: int | None = None) -> bool:
+    def _repeats(self, ask: Ask, first: int) -> bool:
+        """Give a row the outcome of an earlier one that asked the same; False where that is not at hand."""
+        if first in self._open:
+            self._open[first].same.append(ask.index)
+            self._tally.pending += 1
+        elif first in self._failures:
+            self._take_failure(ask, ask.index, self._failures[first], first)
+        elif ask.key in self._answers:
+            self._take_repeat(ask, ask.index, self._answers[ask.key], first)
+        else:
+            return False
+        return True
+
+    def _is_stored(self, ask: Ask, first: int) -> bool:
         found = self._cache.find(ask.prepared.request, reuse=ask.prepared.draft.reuse)
         if found is None:
             return False
-        if same_as is not None:
-            self._record_repeat(ask, ask.index, found, same_as)
-            return True
-        self._record(ask, found)
+        if first != ask.index and self._tally.rows[first].completion is not None:
+            self._take_repeat(ask, ask.index, found, first)
+        else:
+            self._take(ask, found)
         return True
 
     def _prepared(self, index: int) -> PreparedPrompt | None:
+        """Return a row's prompt; where it can't be rendered that is the row's failure."""
         draft = self._job.draft
-        variables = self._job.table.variables(index, draft.variables)
-        row = replace(draft, variables=variables)
+        row = replace(draft, variables=self._job.table.variables(index, draft.variables))
         try:
             prepared = self._pipeline.prepare(row, self._like)
         except (TemplateError, ContextError) as error:
-            said = self._explained(index, error)
-            self._record_unprepared(index, said)
+            said = _explained(self._job, index, error)
+            with postponed_interrupt():
+                failed = self._record.unprepared(index, said)
+            self._tell_row(failed)
             return None
         if self._like is None:
             self._like = prepared
         return prepared
 
-    def _explained(self, index: int, error: LLMOpsError) -> LLMOpsError:
-        """Return an error in the words of a table; one that concerns every row is raised."""
-        table, draft = self._job.table, self._job.draft
-        needed = [name for name in self._needed() if f"variable {name!r}" in error.message]
-        if table.missing(index, needed):
-            (name, *_) = needed
-            return TemplateError(
-                f"Row {index} has no value for {name!r}.",
-                f"Fill it, drop the row, or write {{{{ {name} | default('…') }}}}.",
-            )
-        if needed and needed[0] not in (*table.names, ROW, *draft.variables):
-            raise _no_column(needed[0], table, draft.variables) from None
-        return error
-
-    def _needed(self) -> tuple[str, ...]:
-        from jupyter_llmops.prompting.messages import needs_of
-
-        draft = self._job.draft
-        return needs_of(draft.template, draft.system, draft.declarations, draft.load).variables
-
     # Computing
 
-    def _compute(self, asks: list[_Ask]) -> None:
+    def _compute(self, asks: list[Ask]) -> None:
         self._pipeline.check_budget([ask.prepared for ask in asks])
         self._progress.begin()
         try:
@@ -300,18 +219,18 @@ class MapRun:
         finally:
             self._progress.pause()
 
-    def _attempt(self, asks: Sequence[_Ask], tries_left: int) -> list[_Ask]:
+    def _attempt(self, asks: Sequence[Ask], tries_left: int) -> list[Ask]:
         """Compute rows and return those that failed and are worth another try."""
-        open_asks = dict(enumerate(asks))
-        again: list[_Ask] = []
+        missing = dict(enumerate(asks))
+        again: list[Ask] = []
 
         def on_done(position: int, outcome: Generation | LLMOpsError) -> None:
-            ask = open_asks.pop(position, None)
+            ask = missing.pop(position, None)
             if ask is None:
                 return  # it was told already
             ask.attempts += 1
             if not isinstance(outcome, LLMOpsError):
-                self._answered(ask, outcome)
+                self._computed(ask, outcome)
             elif tries_left and _may_pass(outcome):
                 again.append(ask)
             else:
@@ -322,30 +241,30 @@ class MapRun:
 
         requests = [ask.prepared.request for ask in asks]
         self._job.compute(requests, asks[0].prepared.model, on_done, on_progress)
-        for position in list(open_asks):
+        for position in list(missing):
             on_done(position, BackendError("The backend gave no answer to this row.", "Run the cell again."))
         return again
 
-    def _answered(self, ask: _Ask, generation: Generation) -> None:
+    def _computed(self, ask: Ask, generation: Generation) -> None:
         with postponed_interrupt():
             priced = self._pipeline.priced(ask.prepared, generation)
             result = CacheResult(priced, hit=False, key=ask.key, stored_at=None, stored_by="", why="")
             if ask.stored:
                 result = self._cache.keep(ask.prepared.request, priced, store=self._pipeline.may_store)
             self._progress.computed(priced.tokens_out)
-            self._record(ask, result)
+            self._take(ask, result)
         self._progress.tell()
 
-    def _failed(self, ask: _Ask, error: LLMOpsError) -> None:
+    def _failed(self, ask: Ask, error: LLMOpsError) -> None:
         with postponed_interrupt():
             self._close(ask)
             self._failures[ask.index] = error
-            self._record_failure(ask, ask.index, error, None)
+            self._take_failure(ask, ask.index, error)
             for index in ask.same:
-                self._record_failure(ask, index, error, ask.index)
+                self._take_failure(ask, index, error, ask.index)
         self._progress.tell()
 
-    def _await(self, asks: list[_Ask]) -> list[_Ask]:
+    def _await(self, asks: list[Ask]) -> list[Ask]:
         """Wait for rows that somebody else computes; claim those that nobody does any more.
 
         A holder on another host that is silent can't be told from one that was just replaced by a
@@ -353,92 +272,48 @@ class MapRun:
         """
         silent = False
         for number, ask in enumerate(asks):
-            note = f"{len(asks) - number:,} are being computed by somebody else"
+            self._progress.tell(f"{len(asks) - number:,} are being computed by somebody else")
             for _ in range(2):
                 clock = time.monotonic()
                 found = self._cache.wait(ask.prepared.request, seconds=0.0 if silent else PATIENCE_SECONDS)
                 if found is not None:
-                    self._record(ask, found)
+                    self._take(ask, found)
                     break
                 ask.claim = self._cache.claim(ask.prepared.request)
                 if ask.claim is not None or time.monotonic() - clock >= PATIENCE_SECONDS:
                     break
             else:
                 silent = ask.unclaimed = True
-            self._progress.tell(note)
         return [ask for ask in asks if ask.index in self._open]
 
-    # Recording
+    # Taking what came
 
-    def _record(self, ask: _Ask, result: CacheResult) -> None:
-        """Stamp a row's answer and those of the rows that repeat it."""
+    def _take(self, ask: Ask, result: CacheResult) -> None:
+        """Take a row's answer, also for the rows that repeat it."""
         with postponed_interrupt():
             self._close(ask)
-            seconds = 0.0 if result.hit else result.generation.seconds
-            completion = self._pipeline.record(
-                ask.prepared,
-                result,
-                started_at=datetime.now(UTC) - timedelta(seconds=seconds),
-                seconds=seconds,
-                parent=self._id,
-                fields={"row": ask.index},
-            )
-            if not ask.stored and not result.hit and not _is_fresh_draw(ask.prepared):
+            if not ask.stored and not is_fresh_draw(ask.prepared):
                 self._answers[ask.key] = result
-            row = self._tally.answered(ask.index, completion)
+            row = self._record.answered(ask, result)
             for index in ask.same:
-                self._record_repeat(ask, index, result, ask.index)
+                self._take_repeat(ask, index, result, ask.index)
         self._tell_row(row)
 
-    def _record_repeat(self, ask: _Ask, index: int, result: CacheResult, first: int) -> None:
-        again = replace(result, hit=True, why=f"Row {first} of the same map asked the very same.")
-        earlier = self._tally.rows[first].completion
+    def _take_repeat(self, ask: Ask, index: int, result: CacheResult, first: int) -> None:
         with postponed_interrupt():
-            completion = self._pipeline.record(
-                ask.prepared,
-                again,
-                started_at=datetime.now(UTC),
-                seconds=0.0,
-                parent=self._id,
-                fields={"row": index, "same_as": earlier.run_id if earlier else ""},
-            )
-            self._keys[index] = ask.key
-            row = self._tally.answered(index, completion, same_as=first)
+            row = self._record.repeated(ask.prepared, index, result, first)
         self._tell_row(row)
 
-    def _record_failure(self, ask: _Ask, index: int, error: LLMOpsError, first: int | None) -> None:
+    def _take_failure(self, ask: Ask, index: int, error: LLMOpsError, same_as: int | None = None) -> None:
         with postponed_interrupt():
-            self._pipeline.record_failure(
-                ask.prepared,
-                error,
-                started_at=datetime.now(UTC),
-                seconds=0.0,
-                parent=self._id,
-                fields={"row": index, "attempts": ask.attempts},
-            )
-            row = self._tally.failed_with(index, _failure(error, ask.attempts), same_as=first)
+            row = self._record.failed(ask, index, error, same_as)
         self._tell_row(row)
 
-    def _record_unprepared(self, index: int, error: LLMOpsError) -> None:
-        """Stamp a row whose prompt can't even be rendered."""
-        with postponed_interrupt():
-            self._stamp(
-                "prompt",
-                parent=self._id,
-                status="error",
-                started_at=datetime.now(UTC),
-                seconds=0.0,
-                fields={"row": index, "model": self._job.draft.model, "error_type": type(error).__name__},
-                content={"template": self._job.draft.template},
-            )
-            row = self._tally.failed_with(index, _failure(error, 0))
-        self._tell_row(row)
-
-    def _close(self, ask: _Ask) -> None:
+    def _close(self, ask: Ask) -> None:
         """Take a row off those that are to be computed."""
         if self._open.pop(ask.index, None) is not None:
             self._tally.pending -= 1 + len(ask.same)
-        _release(ask)
+        ask.release()
 
     def _tell_row(self, row: MapRow) -> None:
         if self._on_row is not None:
@@ -454,80 +329,53 @@ class MapRun:
             if row.completion is not None and index in self._keys
         }
         if rows:
-            self._unfinished.keep(self._signature, Finished(self._id, rows, self._answers))
+            self._unfinished.keep(self._signature, Finished(self._record.run_id, rows, self._answers))
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
-        self._stamp_map(status, {"error_type": type(error).__name__})
+        self._record.ended(status, self._like, {"error_type": type(error).__name__} | self._continued())
+
+    def _continued(self) -> dict[str, str]:
+        return {"continues": self._earlier.run_id} if self._tally.resumed else {}
 
     def _where_it_stopped(self) -> tuple[str, str]:
         tally = self._tally
-        kept = f"; what they got is kept (run {self._id})" if tally.done else ""
+        kept = f"; what they got is kept (run {self._record.run_id})" if tally.done else ""
         return (
             f"Stopped after {tally.done:,} of {len(tally):,} rows{kept}.",
             "Run the same cell again to go on from there.",
         )
-
-    def _stamp_map(self, status: str, more: Mapping[str, Any]) -> None:
-        tally, draft = self._tally, self._job.draft
-        fields: dict[str, Any] = request_fields(self._like) if self._like else {"model": draft.model}
-        fields |= {
-            "rows": len(tally),
-            "computed": tally.computed,
-            "reused": tally.reused,
-            "repeated": tally.repeated,
-            "failed": tally.failed,
-            "resumed": tally.resumed,
-            "backend": self._job.backend,
-            **money_fields("cost", tally.cost),
-            **more,
-        }
-        if tally.resumed:
-            fields["continues"] = self._earlier.run_id
-        self._id = self._stamp(
-            "map",
-            id=self._id,
-            status=status,
-            started_at=self._started_at,
-            seconds=time.perf_counter() - self._clock,
-            fields=fields,
-            content={"template": draft.template} | ({"system": draft.system} if draft.system else {}),
-        )
-
-
-def _key(request: InferenceRequest, index: int) -> str:
-    try:
-        return request_key(request)
-    except ValueError:  # a text that is no Unicode has no canonical form, so no other row equals it
-        return f"{_NO_KEY}{index}"
-
-
-def _is_fresh_draw(prepared: PreparedPrompt) -> bool:
-    """Return whether each row is a sample of its own, also where two rows ask the very same."""
-    return not prepared.draft.reuse and bool(why_not_reusable(prepared.request))
 
 
 def _may_pass(error: LLMOpsError) -> bool:
     return isinstance(error, InferenceError) and not isinstance(error, _FINAL)
 
 
-def _failure(error: LLMOpsError, attempts: int) -> RowFailure:
-    return RowFailure(type(error).__name__, error.message, error.hint, attempts)
+def _explained(job: MapJob, index: int, error: LLMOpsError) -> LLMOpsError:
+    """Return a row's error in the words of a table; one that concerns every row is raised."""
+    table, variables = job.table, job.draft.variables
+    needed = [name for name in job.needed() if f"variable {name!r}" in error.message]
+    if not needed:
+        return error
+    name = needed[0]
+    if table.missing(index, [name]):
+        return TemplateError(
+            f"Row {index} has no value for {name!r}.",
+            f"Fill it, drop the row, or write {{{{ {name} | default('…') }}}}.",
+        )
+    if name not in (*table.names, ROW) and name not in variables:
+        raise _no_column(name, table, variables) from None
+    return error
 
 
-def _release(ask: _Ask) -> None:
-    if ask.claim is not None:
-        ask.claim.release()
-        ask.claim = None
-
-
-def _no_column(name: str, table: RowTable, variables: Mapping[str, Any]) -> UsageError:
+def _no_column(name: str, table: RowTable, variables: Mapping[str, Any]) -> TemplateError:
     if not table.names:
         return TemplateError(
             f"The template needs {name!r}, which is not defined.",
             "A row that is a text or a number is {{ row }}.",
         )
     near = nearest(name, (*table.names, *(key for key in variables if not key.startswith("_"))))
+    meant = f"Did you mean {' or '.join(near)}? " if near else ""
     shown = ", ".join(table.names[:10]) + (", …" if len(table.names) > 10 else "")
     return TemplateError(
         f"The template needs {name!r}, which is no column and no variable.",
-        f"{f'Did you mean {" or ".join(near)}? ' if near else ''}The columns are {shown}.",
+        f"{meant}The columns are {shown}.",
     )

@@ -101,6 +101,8 @@ class _Sum:
             self._amounts[cost.currency] = self._amounts.get(cost.currency, 0.0) + cost.amount
 
     def cost(self) -> Cost:
+        if not any(self._amounts.values()) and self._unknown:
+            return Cost(basis=f"the price of {self._unknown:,} answers is unknown")
         if not self._amounts:
             return Cost(basis="nothing was priced")
         # Nobody computes one map in two currencies; if so, the larger sum is told and the other named.

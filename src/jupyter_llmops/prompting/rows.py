@@ -225,7 +225,7 @@ def _series_table(series: Any) -> RowTable:
 
 def _record_table(records: list[Any]) -> RowTable:
     fields = [_fields(record) for record in records]
-    names = dict.fromkeys(name for row in fields for name in row if isinstance(name, str))
+    names: dict[str, None] = dict.fromkeys(str(name) for row in fields for name in row if type(name) is str)
     return RowTable(tuple(names), lambda i: fields[i], lambda i: records[i], len(records))
 
 

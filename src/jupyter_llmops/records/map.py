@@ -114,6 +114,16 @@ class MapResult(Sequence[MapRow]):
         return [row.value for row in self.rows]
 
     @property
+    def failures(self) -> list[MapRow]:
+        """The rows that failed, in order."""
+        return [row for row in self.rows if row.failure is not None]
+
+    @property
+    def seconds_saved(self) -> float:
+        """Seconds of computing that the cache and repeated rows saved."""
+        return sum(row.completion.seconds_saved for row in self.rows if row.completion is not None)
+
+    @property
     def df(self) -> pd.DataFrame:
         """One line per row: value, source, tokens, cost, failure."""
         import pandas as pd

@@ -12,14 +12,14 @@ from jupyter_llmops.workspace.cascades import Cascades
 from jupyter_llmops.workspace.collections import Collections
 from jupyter_llmops.workspace.finding import Finding
 from jupyter_llmops.workspace.inventory import Inventory
+from jupyter_llmops.workspace.maps import Maps
 from jupyter_llmops.workspace.model_files import ModelFiles
 from jupyter_llmops.workspace.money import Money
-from jupyter_llmops.workspace.prompts import Prompts
 from jupyter_llmops.workspace.snapshots import Snapshots
 from jupyter_llmops.workspace.trail import Trail
 
 
-class Workspace(Prompts, Cascades, ModelFiles, Collections, Inventory, Finding, Snapshots, Money, Trail):
+class Workspace(Maps, Cascades, ModelFiles, Collections, Inventory, Finding, Snapshots, Money, Trail):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 
     def status(self) -> WorkspaceStatus:
@@ -27,7 +27,7 @@ class Workspace(Prompts, Cascades, ModelFiles, Collections, Inventory, Finding, 
         from jupyter_llmops import __version__
 
         loaded = self.__dict__
-        stats = self.cache.stats() if "cache" in loaded else None
+        stats = self.cache.stats(disk=False) if "cache" in loaded else None
         return WorkspaceStatus(
             version=__version__,
             catalog=f"{self.location}{f' (snapshot {said})' if (said := self.opened_snapshot) else ''}",
