@@ -130,7 +130,8 @@ def completion_fields(completion: Completion, result: CacheResult) -> dict[str, 
     }
     if result.hit:
         stored_at = result.stored_at.isoformat() if result.stored_at else ""
-        fields["reused"] = {"key": result.key, "stored_by": result.stored_by, "stored_at": stored_at}
+        # Not under "key": the redactor would learn each one as a secret, and cut it out.
+        fields["reused"] = {"item": result.key, "stored_by": result.stored_by, "stored_at": stored_at}
         fields |= money_fields("saved", completion.saved)
     if generation.batch_size > 1:
         fields["batch_size"] = generation.batch_size
