@@ -25,6 +25,7 @@
     │       ├── EndpointLimitError         too many requests; says when to come back
     │       └── EndpointAnswerError        what came back is no answer
     ├── BudgetError               it would cost more than the budget leaves
+    ├── TeamKeyError              the team's key can't be read, made or handed over
     ├── SecretError               something that looks like a secret was about to be shared
     ├── AuditError                the trail can't be read or does not verify
     ├── ReproduceError            a run can't be inferred again from its record
@@ -183,6 +184,10 @@ class EndpointAnswerError(EndpointError):
 
 class BudgetError(LLMOpsError):
     """It would cost more than the budget leaves."""
+
+
+class TeamKeyError(LLMOpsError):
+    """The team's key can't be read, made or handed over."""
 
 
 class SecretError(LLMOpsError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +15,7 @@ from jupyter_llmops.records.request import InferenceRequest
 _SHOWN: Final = 28
 _BEFORE: Final = 8
 _MOST_FIELDS: Final = 3
+_LARGE: Final = 10_000
 _MISSING: Final = object()
 
 
@@ -54,18 +56,27 @@ class RecentRequests:
         self._characters = characters
         self._held = 0
         self._asked: OrderedDict[str, Asked] = OrderedDict()
+        # A hit from memory takes microseconds, so it only drops its request here; a miss sorts them in.
+        self._new: deque[tuple[str, InferenceRequest, float, str]] = deque(maxlen=most)
         self._lock = threading.Lock()
 
     def add(self, key: str, request: InferenceRequest, unstored: str = "") -> None:
         """Remember a request as the newest one; one too large to be shown anyway is left out."""
-        size = 0
+        self._new.append((key, request, time.time(), unstored))
         for message in request.messages:
-            size += len(message.content)
-        if size > self._characters:
-            return
-        with self._lock:
+            if len(message.content) > _LARGE:
+                with self._lock:
+                    self._sort_in()
+                return
+
+    def _sort_in(self) -> None:
+        while self._new:
+            key, request, at, unstored = self._new.popleft()
+            size = sum(len(message.content) for message in request.messages)
+            if size > self._characters:
+                continue
             self._drop(key)
-            self._asked[key] = Asked(request, datetime.now(UTC), unstored, size)
+            self._asked[key] = Asked(request, datetime.fromtimestamp(at, UTC), unstored, size)
             self._held += size
             while len(self._asked) > self._most or self._held > self._characters:
                 self._drop(next(iter(self._asked)))
@@ -73,11 +84,13 @@ class RecentRequests:
     def get(self, key: str) -> Asked | None:
         """Return the request with this key."""
         with self._lock:
+            self._sort_in()
             return self._asked.get(key)
 
     def nearest(self, request: InferenceRequest) -> tuple[Asked, list[str]] | None:
         """Return the request that differs in fewest fields, the newest of those, and the fields."""
         with self._lock:
+            self._sort_in()
             candidates = list(reversed(self._asked.values()))
         best: tuple[Asked, list[str]] | None = None
         for asked in candidates:
@@ -89,6 +102,7 @@ class RecentRequests:
     def clear(self) -> None:
         """Forget all."""
         with self._lock:
+            self._new.clear()
             self._asked.clear()
             self._held = 0
 

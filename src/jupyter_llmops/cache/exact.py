@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
-from jupyter_llmops.cache.answer import StoredAnswer, UnstoredAnswer, answer_from_json, answer_to_json
-from jupyter_llmops.cache.difference import RecentRequests, describe_nearest
+from jupyter_llmops.cache.answer import StoredAnswer, answer_of, decode_answer, encode_answer
+from jupyter_llmops.cache.explanation import describe_mark, explain_hit, provenance
+from jupyter_llmops.cache.item_folder import SUFFIX, FileMark
 from jupyter_llmops.cache.item_format import ItemRejectedError
-from jupyter_llmops.cache.memoize import Answer, Question, memoize
-from jupyter_llmops.cache.recall import Recall
-from jupyter_llmops.cache.request_key import canonical_json, key_of, request_key, why_not_reusable
+from jupyter_llmops.cache.recall import Recall, Recalled
+from jupyter_llmops.cache.request_key import KnownKeys, why_not_reusable
+from jupyter_llmops.cache.session import Session, not_looked_up
 from jupyter_llmops.cache.store import ItemStore
 from jupyter_llmops.cache.warning import CacheWarning
-from jupyter_llmops.display.elements import ago, duration
-from jupyter_llmops.records.cache import CacheResult, CacheStats
+from jupyter_llmops.cache.wrong_marks import WrongMarks
+from jupyter_llmops.errors import TeamKeyError, UsageError
+from jupyter_llmops.keys.team import TeamKey
+from jupyter_llmops.records.cache import CacheResult, CacheStats, WrongMark
 from jupyter_llmops.records.completion import Generation
+from jupyter_llmops.records.determinism import Grade
 from jupyter_llmops.records.request import InferenceRequest
 
 __all__ = ["CacheResult", "CacheStats", "CacheWarning", "ExactCache"]
 
 Compute = Callable[[], Generation]
+MayStore = Callable[[Generation], bool]
+
+
+_OFF: Final = "the cache is off (%cache on switches it on)"
 
 
 def _always(_: Generation) -> bool:
     return True
 
 
-@dataclass(slots=True)
-class _Counts:
-    hits: int = 0
-    misses: int = 0
-    bypassed: int = 0
-    seconds_saved: float = 0.0
-    money_saved: dict[str, float] = field(default_factory=dict)
+def _unmeasured(_: InferenceRequest) -> Grade:
+    return ""
 
 
 class ExactCache:
-    """Answers by the whole request, through ``joblib.Memory`` over our own store.
+    """Answers by the whole request.
 
     Parameters
     ----------
@@ -48,28 +51,35 @@ class ExactCache:
         Where the items lie; created by the first answer that is stored. It may be shared.
     recall : Recall, optional
         The answers kept in memory.
+    key : callable, optional
+        Returns the team's key when it is first needed; by default this user's key for the folder.
+    grade_of : callable, optional
+        The measured determinism of what answers a request.
     """
 
-    def __init__(self, folder: Path, recall: Recall | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        recall: Recall | None = None,
+        *,
+        key: Callable[[], TeamKey] | None = None,
+        grade_of: Callable[[InferenceRequest], Grade] = _unmeasured,
+    ) -> None:
         self.folder = folder
         self.enabled = True
+        self.store = ItemStore(folder, key)
+        self._marks = WrongMarks(self.store)
         self._recall = recall if recall is not None else Recall()
-        self._recent = RecentRequests()
-        self._counts = _Counts()
-        self._lock = threading.Lock()
-        self._last: str | StoredAnswer = "Nothing was looked up in this session yet."
-        self._store = ItemStore()
-        self._store.configure(
-            str(folder), backend_options={"encode": answer_to_json, "decode": answer_from_json}
-        )
-        self._memoized: Callable[[str, str, Callable[[], Answer]], Answer] | None = None
+        self._keys = KnownKeys()
+        self._grade_of = grade_of
+        self._session = Session()
 
     def fetch(
         self,
         request: InferenceRequest,
         compute: Compute,
         *,
-        store: Callable[[Generation], bool] = _always,
+        store: MayStore = _always,
         reuse: bool = False,
     ) -> CacheResult:
         """Return the stored answer to this very request, else compute it and store it.
@@ -83,27 +93,53 @@ class ExactCache:
         store : callable
             Gets the computed answer; False keeps it out of the store. An interrupted answer never enters.
         reuse : bool
-            Whether an answer that was sampled without a seed may be looked up and stored.
+            Whether an answer that was sampled without a seed is stored and reused, too.
         """
-        clock = time.perf_counter()
-        if not self.enabled:
-            return self.bypass(request, compute, "the cache is off (%cache on switches it on)")
-        reason = "" if reuse else why_not_reusable(request)
+        began = time.perf_counter()
+        key, reason = self._identify(request, reuse=reuse)
         if reason:
             return self.bypass(request, compute, reason)
-        try:
-            canonical = canonical_json(request.canonical())
-            key = key_of(canonical)
-        except ValueError as error:
-            return self.bypass(request, compute, f"the request has no canonical form ({error})")
-        recalled = self._recalled(key)
-        if recalled is not None:
-            return self._hit(request, *recalled, clock)
-        question = Question(request, key, compute, store, self._note_miss)
-        answer = self._ask(question, canonical)
-        if answer is None:
-            return self._miss(question)
-        return self._hit(request, answer, self._remember(answer), clock)
+        found, why = self._look(key, request, began)
+        if found is not None:
+            return found
+        return self._keep(key, request, compute(), store, why)
+
+    def find(self, request: InferenceRequest, *, reuse: bool = False) -> CacheResult | None:
+        """Return the verified stored answer, None when there is none; never computes.
+
+        Parameters
+        ----------
+        request, reuse
+            As for `fetch`.
+        """
+        began = time.perf_counter()
+        key, reason = self._identify(request, reuse=reuse)
+        if reason:
+            self._session.passed_by(reason)
+            return None
+        return self._look(key, request, began)[0]
+
+    def keep(
+        self,
+        request: InferenceRequest,
+        generation: Generation,
+        *,
+        store: MayStore = _always,
+        reuse: bool = False,
+    ) -> CacheResult:
+        """Store a computed answer, unless it is not to be stored.
+
+        Parameters
+        ----------
+        request, store, reuse
+            As for `fetch`.
+        generation : Generation
+            What was computed.
+        """
+        key, reason = self._identify(request, reuse=reuse)
+        if reason:
+            return CacheResult(generation, False, key, None, "", not_looked_up(reason))
+        return self._keep(key, request, generation, store, f"Miss: it was computed (key {key[:12]}).")
 
     def bypass(self, request: InferenceRequest, compute: Compute, reason: str) -> CacheResult:
         """Compute without reading or storing, and remember why; the request itself is not remembered.
@@ -117,147 +153,219 @@ class ExactCache:
         reason : str
             Why, without a full stop: "the prompt seems to hold a secret".
         """
-        with self._lock:
-            self._counts.bypassed += 1
-            self._last = why = f"Not looked up: {reason}."
-        try:
-            key = request_key(request)
-        except ValueError:
-            key = ""
-        return CacheResult(compute(), hit=False, key=key, stored_at=None, stored_by="", why=why)
+        why = self._session.passed_by(reason)
+        return CacheResult(compute(), False, self._identify(request, reuse=True)[0], None, "", why)
 
-    def peek(self, request: InferenceRequest) -> bool:
+    def peek(self, request: InferenceRequest, *, reuse: bool = False) -> bool:
         """Return whether `fetch` would hit; counts, warns and changes nothing."""
-        if not self.enabled or why_not_reusable(request):
+        if not self.enabled or (why_not_reusable(request) and not reuse):
             return False
-        try:
-            key = request_key(request)
-            found = self._store.lookup(key)
-        except (ItemRejectedError, ValueError):
-            return False
-        return found is not None and found[0].key == key
+        return self._stored(request) is not None
 
-    def stats(self) -> CacheStats:
-        """Return this session's counts and what lies on disk; walks the folder."""
-        entries, size_bytes = self._store.measure()
-        with self._lock:
-            return CacheStats(
-                hits=self._counts.hits,
-                misses=self._counts.misses,
-                bypassed=self._counts.bypassed,
-                rejected=self._store.rejected,
-                seconds_saved=self._counts.seconds_saved,
-                entries=entries,
-                size_bytes=size_bytes,
-                folder=str(self.folder),
-                enabled=self.enabled,
-                problem=self._store.problem,
-            )
+    def stats(self, *, disk: bool = True) -> CacheStats:
+        """Return this session's counts and what lies on disk.
 
-    def saved(self, currency: str) -> float:
-        """Return what this session's hits would have cost in a currency, as far as that is known."""
-        with self._lock:
-            return self._counts.money_saved.get(currency, 0.0)
+        Parameters
+        ----------
+        disk : bool
+            Whether the folder is walked; without it entries and bytes are 0.
+        """
+        entries, size_bytes, others = self.store.measure() if disk else (0, 0, 0)
+        counts = self._session.counts
+        return CacheStats(
+            hits=counts.hits,
+            misses=counts.misses,
+            bypassed=counts.bypassed,
+            rejected=self.store.rejected,
+            seconds_saved=counts.seconds_saved,
+            entries=entries,
+            size_bytes=size_bytes,
+            folder=str(self.folder),
+            enabled=self.enabled,
+            problem=self.store.problem,
+            others=others,
+            saved=counts.costs(),
+        )
 
     def why(self) -> str:
         """Explain the last look-up in plain words."""
-        last = self._last
-        if isinstance(last, str):
-            return last
-        return _explain_hit(last, ago(last.stored_at))
+        return self._session.why()
+
+    def mark_wrong(self, why: str = "", request: InferenceRequest | None = None) -> WrongMark:
+        """Mark an answer as wrong for everyone: it is never served again.
+
+        Parameters
+        ----------
+        why : str
+            For the others.
+        request : InferenceRequest, optional
+            Whose stored answer; by default the last one that this session was given.
+
+        Raises
+        ------
+        UsageError
+            There is no such answer, or the folder can't be written.
+        """
+        answer = self._session.last_answer if request is None else self._stored(request)
+        if answer is None:
+            raise UsageError(
+                "There is no stored answer that could be marked.", "Type it after the answer came."
+            )
+        try:
+            mark = self._marks.put(answer, why)
+        except OSError as error:
+            raise UsageError(
+                f"The mark can't be written in {self.folder}: {error.strerror}.",
+                "Make the folder writable; until then the answer is served.",
+            ) from None
+        self._recall.drop(answer.key)
+        self._session.say(f"Not stored any more: {describe_mark(mark)}.")
+        return mark
+
+    def mark_right(self, request: InferenceRequest | None = None) -> WrongMark:
+        """Take back what `mark_wrong` said of a request's answers, and store the newest of them again.
+
+        Parameters
+        ----------
+        request : InferenceRequest, optional
+            Whose answer; by default the last one that this session was given.
+
+        Raises
+        ------
+        UsageError
+            None of them is marked.
+        """
+        last = self._session.last_answer
+        key = self._identify(request, reuse=True)[0] if request is not None else last.key if last else ""
+        undone = self._marks.undo(key) if key else []
+        if not undone:
+            raise UsageError("No answer to it is marked as wrong.", "%cache wrong marks the last answer.")
+        self._recall.drop(key)
+        return undone[-1].mark
+
+    def reopen_key(self) -> None:
+        """Use the team's key as it is now on disk, as somebody joined a team."""
+        self._recall.clear()
+        self.store.reopen_key()
 
     def clear(self) -> int:
         """Remove every stored answer in the folder, everybody's, and return how many; other files stay."""
         self._recall.clear()
-        self._recent.clear()
-        self._last = "Nothing was looked up since the cache was cleared."
-        return self._store.clear()
+        self._session.forget()
+        return self.store.clear()
 
-    def _recalled(self, key: str) -> tuple[StoredAnswer, str] | None:
+    def _identify(self, request: InferenceRequest, *, reuse: bool) -> tuple[str, str]:
+        """Return the request's key, empty where it has none, and why it is not looked up, empty when it is."""
+        try:
+            key = self._keys.key(request)
+        except ValueError as error:
+            return "", f"the request has no canonical form ({error})" if self.enabled else _OFF
+        if not self.enabled:
+            return key, _OFF
+        reason = "" if reuse else why_not_reusable(request)
+        if not reason:
+            try:
+                _ = self.store.items
+            except TeamKeyError as error:
+                self.store.cannot_store(error)
+                reason = f"{error.message[:1].lower()}{error.message[1:].rstrip('.')}"
+        return key, reason
+
+    def _look(self, key: str, request: InferenceRequest, began: float) -> tuple[CacheResult | None, str]:
+        """Return the verified answer from memory or disk, or why there is none; counts it."""
+        rejection, recalled = "", self._recalled(key)
+        if recalled is None:
+            recalled, rejection = self._read(key)
+        if recalled is None:
+            return None, self._session.miss(key, request, rejection)
+        self._session.hit(request, recalled.answer, began)
+        return recalled.result, ""
+
+    def _stored(self, request: InferenceRequest) -> StoredAnswer | None:
+        try:
+            found = self._verified(self._keys.key(request))
+        except (ItemRejectedError, ValueError, TeamKeyError):
+            return None
+        return found[0] if found is not None else None
+
+    def _recalled(self, key: str) -> Recalled | None:
         found = self._recall.get(key)
         if found is None:
             return None
-        answer, mark, sentence = found
-        if self._store.mark(key) == mark:
-            return answer, sentence
+        if self.store.items.mark(key + SUFFIX) == found.mark:
+            return found
         self._recall.drop(key)
         return None
 
-    def _ask(self, question: Question, canonical: str) -> StoredAnswer | None:
-        """Return the stored answer; None on a miss, when the question has computed its own."""
-        answer = self._memoized_answer()(canonical, question.key, question)
-        if question.answer is not None:
+    def _read(self, key: str) -> tuple[Recalled | None, str]:
+        """Return the answer on disk, or why it was not used; both are empty when there is none."""
+        try:
+            found = self._verified(key)
+        except ItemRejectedError as rejection:
+            return None, self.store.reject(key, str(rejection))
+        return (self._remember(*found) if found is not None else None), ""
+
+    def _verified(self, key: str) -> tuple[StoredAnswer, FileMark] | None:
+        found = self.store.lookup(key)
+        if found is None:
             return None
-        if isinstance(answer, StoredAnswer) and answer.key == question.key:
-            return answer
-        # Sealed under this id, yet another request's answer: somebody wrote it by hand.
-        self._store.reject(question.key, "holds the answer to another request")
-        self._store.dump_item((question.key,), question())
-        return None
+        answer, mark = decode_answer(found[0]), found[1]
+        if answer.key != key:
+            # Sealed under this id by somebody who has the key, yet another request's answer.
+            raise ItemRejectedError("holds the answer to another request")
+        try:
+            return None if self._marks.find(answer) is not None else (answer, mark)
+        except ItemRejectedError as rejection:
+            raise ItemRejectedError(
+                f"has a mark beside it that {rejection}; %cache right removes it"
+            ) from None
 
-    def _memoized_answer(self) -> Callable[[str, str, Callable[[], Answer]], Answer]:
-        if self._memoized is None:
-            self._memoized = memoize(self._store)
-        return self._memoized
+    def _remember(self, answer: StoredAnswer, mark: FileMark) -> Recalled:
+        result = CacheResult(
+            generation=answer.generation,
+            hit=True,
+            key=answer.key,
+            stored_at=answer.stored_at,
+            stored_by=answer.stored_by,
+            why=explain_hit(answer),
+            provenance=provenance(answer),
+            determinism=answer.grade,
+        )
+        recalled = Recalled(answer, mark, result)
+        self._recall.put(recalled)
+        return recalled
 
-    def _remember(self, answer: StoredAnswer) -> str:
-        sentence, mark = _explain_hit(answer), self._store.last_mark()
-        if mark is not None:
-            self._recall.put(answer, mark, sentence)
-        return sentence
+    def _keep(
+        self, key: str, request: InferenceRequest, generation: Generation, may_store: MayStore, why: str
+    ) -> CacheResult:
+        answer = answer_of(key, request, generation, self._grade_of(request))
+        unstored = self._why_unstored(answer, may_store)
+        mark = None if unstored else self._put(answer)
+        if mark is None:
+            self._session.unstored(key, request, unstored or self.store.problem)
+            return CacheResult(generation, False, key, None, "", why)
+        self._session.stored(request, answer)
+        return replace(self._remember(answer, mark).result, hit=False, why=why, provenance="")
 
-    def _hit(self, request: InferenceRequest, answer: StoredAnswer, why: str, clock: float) -> CacheResult:
-        self._recent.add(answer.key, request)
-        saved = max(0.0, answer.generation.seconds - (time.perf_counter() - clock))
-        with self._lock:
-            self._counts.hits += 1
-            self._counts.seconds_saved += saved
-            cost = answer.generation.cost
-            if cost.amount:
-                spared = self._counts.money_saved
-                spared[cost.currency] = spared.get(cost.currency, 0.0) + cost.amount
-            self._last = answer
-        return CacheResult(answer.generation, True, answer.key, answer.stored_at, answer.stored_by, why)
+    def _why_unstored(self, answer: StoredAnswer, may_store: MayStore) -> str:
+        if answer.generation.finish_reason == "interrupted":
+            return "it was interrupted"
+        if not may_store(answer.generation):
+            return "it was not to be kept (the answer seems to hold a secret)"
+        try:
+            marked = self._marks.find(answer)
+        except ItemRejectedError as rejection:
+            return f"the mark beside it {rejection}; %cache right removes it"
+        return describe_mark(marked.mark) if marked is not None else ""
 
-    def _miss(self, question: Question) -> CacheResult:
-        answer, key, why = question.answer, question.key, question.why
-        assert answer is not None
-        if isinstance(answer, UnstoredAnswer) or self._store.last_mark() is None:
-            unstored = answer.reason if isinstance(answer, UnstoredAnswer) else self._store.problem
-            self._recent.add(key, question.request, unstored)
-            return CacheResult(answer.generation, hit=False, key=key, stored_at=None, stored_by="", why=why)
-        self._recent.add(key, question.request)
-        self._remember(answer)
-        return CacheResult(answer.generation, False, key, answer.stored_at, answer.stored_by, why)
-
-    def _note_miss(self, key: str, request: InferenceRequest) -> str:
-        why = self._explain_miss(key, request)
-        with self._lock:
-            self._counts.misses += 1
-            self._last = why
-        return why
-
-    def _explain_miss(self, key: str, request: InferenceRequest) -> str:
-        rejection = self._store.last_rejection()
-        if rejection:
-            return f"Miss: {rejection}; it was computed again."
-        before = self._recent.get(key)
-        if before is not None:
-            when = ago(before.at)
-            became = before.unstored.rstrip(".") or "it was removed since"
-            return f"Miss: the same was asked {when}, but its answer is not stored: {became}."
-        nearest = self._recent.nearest(request)
-        if nearest is None:
-            return f"Miss: nothing is stored yet for this request (key {key[:12]})."
-        return f"Miss: nothing is stored yet for this request; {describe_nearest(*nearest)}."
-
-
-def _explain_hit(answer: StoredAnswer, when: str = "") -> str:
-    at = answer.stored_at.isoformat(" ", "minutes")[:16]
-    # Beyond a day `when` is the date, which `at` has already.
-    age = f" ({when})" if when and not at.startswith(when) else ""
-    return (
-        f"Hit: {answer.stored_by} computed this answer on {at} UTC{age} in "
-        f"{duration(answer.generation.seconds)} ({answer.model}, {answer.engine_version}; "
-        f"key {answer.key[:12]})."
-    )
+    def _put(self, answer: StoredAnswer) -> FileMark | None:
+        try:
+            body = encode_answer(answer)
+        except (TypeError, ValueError) as error:
+            self.store.cannot_store(error)
+            return None
+        mark = self.store.keep(answer.key, body, answer.generation.seconds)
+        if mark is not None and self._marks.has(answer):  # since it was looked at
+            self.store.items.remove(answer.key + SUFFIX)
+            return None
+        return mark

@@ -1,60 +1,65 @@
-r"""The bytes of an item: one header line and closed-type JSON, never a pickle.
+r"""The bytes of an item: one header line and a body, sealed with the team's key, never a pickle.
 
 ::
 
-    llmops-item/1 <id: 64 hex digits> <seal: 64 hex digits>\n<body: UTF-8 JSON>
+    llmops-item/2 <id: 64 hex digits> <milliseconds: 12 digits> <seal: 64 hex digits>\n<body>
 
-The seal is the sha256 over format, id and body, so an item that was altered, cut short or put in
-another item's place does not verify. It proves integrity, not authorship: a team key will turn
-`seal` into a MAC under a new format number.
+The seal is the keyed BLAKE2b (RFC 7693) over format, id, milliseconds and body. All but the body are of fixed
+length, so no two items give the same input. What somebody without the key planted, altered, cut short
+or put in another item's place does not verify. The milliseconds say what computing it took, for
+whoever has to decide what may go; they stand in the header so that eviction needs no key to read them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import json
-import math
-from typing import Any, Final
+from typing import Final, Literal
 
-FORMAT: Final = b"llmops-item/1"
-_ID_START: Final = len(FORMAT) + 1
-_SEAL_START: Final = _ID_START + 65
-_BODY_START: Final = _SEAL_START + 65
-_DEEPEST: Final = 32
+Kind = Literal["item", "mark"]
+
+# Of one length, as the fields behind them are found by position.
+FORMATS: Final[dict[Kind, bytes]] = {"item": b"llmops-item/2", "mark": b"llmops-mark/2"}
+_FORMAT_BYTES: Final = 13
+_ID: Final = slice(_FORMAT_BYTES + 1, _FORMAT_BYTES + 65)
+_MILLISECONDS: Final = slice(_ID.stop + 1, _ID.stop + 13)
+_SEAL: Final = slice(_MILLISECONDS.stop + 1, _MILLISECONDS.stop + 65)
+HEADER_BYTES: Final = _SEAL.stop + 1
+_LONGEST: Final = 10**12 - 1
 
 
 class ItemRejectedError(Exception):
     """An item that must not be used; the message says why, as the end of "the item …"."""
 
 
-def encode_item(item_id: str, value: Any) -> bytes:
+def encode_item(secret: bytes, item_id: str, body: bytes, seconds: float = 0.0, kind: Kind = "item") -> bytes:
     """Return the bytes of an item.
 
     Parameters
     ----------
+    secret : bytes
+        The team's key, 32 bytes.
     item_id : str
         64 hexadecimal digits.
-    value : JSON value
-        Only exactly str, int, float (finite), bool, None, list and dict with str keys.
-
-    Raises
-    ------
-    TypeError
-        A value of another type.
-    ValueError
-        NaN, an infinity, a lone surrogate or too deep a nesting.
+    body : bytes
+        What it holds.
+    seconds : float
+        What computing it took.
+    kind : {"item", "mark"}
+        An item, or the mark that one is wrong; one never verifies as the other.
     """
-    _check_closed(value, 0)
-    body = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
-    return b"%s %s %s\n%s" % (FORMAT, item_id.encode("ascii"), seal(item_id, body), body)
+    milliseconds = min(max(0, round(seconds * 1000)), _LONGEST)
+    start = b"%s %s %012d " % (FORMATS[kind], item_id.encode("ascii"), milliseconds)
+    return b"%s%s\n%s" % (start, _seal(secret, start, body), body)
 
 
-def decode_item(item_id: str, data: bytes) -> Any:
-    """Return the value of an item after verifying it.
+def decode_item(secret: bytes, item_id: str, data: bytes, kind: Kind = "item") -> bytes:
+    """Return the body of an item after verifying it in constant time.
 
     Parameters
     ----------
+    secret, kind
+        See `encode_item`.
     item_id : str
         The item that was asked for, 64 hexadecimal digits.
     data : bytes
@@ -63,71 +68,39 @@ def decode_item(item_id: str, data: bytes) -> Any:
     Raises
     ------
     ItemRejectedError
-        The bytes are not this very item.
+        The bytes are not this very item, or were not sealed with this key.
     """
-    body = data[_BODY_START:]
-    expected = b"%s %s %s\n" % (FORMAT, item_id.encode("ascii"), seal(item_id, body))
-    # The seal covers format and id, so one comparison decides; what was wrong is found out afterwards.
-    if not hmac.compare_digest(data[:_BODY_START], expected):
-        raise ItemRejectedError(_what_is_wrong(item_id, data))
-    try:
-        return _STRICT.decode(body.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ItemRejectedError(f"holds no plain JSON ({error})") from error
+    body, start = data[HEADER_BYTES:], data[: _SEAL.start]
+    wanted = b"%s %s " % (FORMATS[kind], item_id.encode("ascii"))
+    expected = _seal(secret, start, body) + b"\n"
+    # Format and id are no secrets; the seal is what nobody may guess byte by byte.
+    if not hmac.compare_digest(data[_SEAL.start : HEADER_BYTES], expected) or not start.startswith(wanted):
+        raise ItemRejectedError(_what_is_wrong(item_id, data, kind))
+    return body
 
 
-def seal(item_id: str, body: bytes) -> bytes:
-    """Return the hexadecimal sha256 over format, id and body."""
-    digest = hashlib.sha256(FORMAT)
-    digest.update(item_id.encode("ascii"))
+def seconds_of(header: bytes) -> float:
+    """Return what computing an item took, from its first `HEADER_BYTES` bytes; 0 where they are no header.
+
+    The figure is not verified: it may decide what is evicted, and nothing else.
+    """
+    text = header[_MILLISECONDS]
+    return int(text) / 1000 if text.isdigit() and header.startswith(FORMATS["item"]) else 0.0
+
+
+def _seal(secret: bytes, start: bytes, body: bytes) -> bytes:
+    digest = hashlib.blake2b(start, key=secret, person=b"llmops-item/2", digest_size=32)
     digest.update(body)
     return digest.hexdigest().encode("ascii")
 
 
-def _what_is_wrong(item_id: str, data: bytes) -> str:
+def _what_is_wrong(item_id: str, data: bytes, kind: Kind) -> str:
     if not data:
         return "is empty"
-    if not data.startswith(FORMAT + b" "):
+    if not data.startswith(FORMATS[kind] + b" "):
         return "is not in the format of this cache (nothing in it was run)"
-    if len(data) < _BODY_START:
+    if len(data) < HEADER_BYTES:
         return "is cut short"
-    if data[_ID_START : _SEAL_START - 1] != item_id.encode("ascii"):
+    if data[_ID] != item_id.encode("ascii"):
         return "belongs to another request"
-    return "does not fit its checksum: it was altered or cut short"
-
-
-def _check_closed(value: Any, depth: int) -> None:
-    if depth > _DEEPEST:
-        raise ValueError("An item is nested too deeply.")
-    kind = type(value)
-    if kind is list:
-        for item in value:
-            _check_closed(item, depth + 1)
-    elif kind is dict:
-        for name, item in value.items():
-            if type(name) is not str:
-                raise TypeError(f"An item holds a name of type {type(name).__name__}; only str is kept.")
-            _check_closed(item, depth + 1)
-    elif kind not in {str, int, float, bool} and value is not None:
-        raise TypeError(f"An item holds a {kind.__name__}; only plain JSON values are kept.")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return values
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")
-
-
-_STRICT: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)
+    return "does not fit its seal: it was altered, cut short, or made by somebody without the team's key"

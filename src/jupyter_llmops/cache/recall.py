@@ -4,9 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import NamedTuple
 
 from jupyter_llmops.cache.answer import StoredAnswer
 from jupyter_llmops.cache.item_folder import FileMark
+from jupyter_llmops.records.cache import CacheResult
+
+
+class Recalled(NamedTuple):
+    """A verified answer.
+
+    Parameters
+    ----------
+    answer : StoredAnswer
+        The answer.
+    mark : FileMark
+        What its file must still have, so that it is given out.
+    result : CacheResult
+        It as a hit.
+    """
+
+    answer: StoredAnswer
+    mark: FileMark
+    result: CacheResult
 
 
 class Recall:
@@ -28,23 +48,24 @@ class Recall:
         self._most = most
         self._largest_bytes = largest_bytes
         self._held = 0
-        self._answers: OrderedDict[str, tuple[StoredAnswer, FileMark, str]] = OrderedDict()
+        self._answers: OrderedDict[str, Recalled] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> tuple[StoredAnswer, FileMark, str] | None:
-        """Return an answer, the mark that its file must still have, and the sentence about it."""
+    def get(self, key: str) -> Recalled | None:
+        """Return an answer."""
         with self._lock:
             found = self._answers.get(key)
             if found is not None:
                 self._answers.move_to_end(key)
             return found
 
-    def put(self, answer: StoredAnswer, mark: FileMark, sentence: str) -> None:
-        """Keep an answer with the sentence that tells where it came from, and drop the least used ones beyond the bounds."""
+    def put(self, recalled: Recalled) -> None:
+        """Keep an answer, and drop the least used ones beyond the bounds."""
+        key = recalled.answer.key
         with self._lock:
-            self._drop(answer.key)
-            self._answers[answer.key] = (answer, mark, sentence)
-            self._held += _bytes(mark)
+            self._drop(key)
+            self._answers[key] = recalled
+            self._held += _bytes(recalled.mark)
             while len(self._answers) > self._most or self._held > self._largest_bytes:
                 self._drop(next(iter(self._answers)))
 
@@ -62,7 +83,7 @@ class Recall:
     def _drop(self, key: str) -> None:
         gone = self._answers.pop(key, None)
         if gone is not None:
-            self._held -= _bytes(gone[1])
+            self._held -= _bytes(gone.mark)
 
 
 def _bytes(mark: FileMark) -> int:

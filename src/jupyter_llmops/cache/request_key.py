@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import fields
 from functools import lru_cache
 from json.encoder import encode_basestring  # JSON string escapes exactly as RFC 8785 3.2.2.2 has them, in C
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
-from jupyter_llmops.records.request import InferenceRequest
+from jupyter_llmops.records.request import GenerationParameters, InferenceRequest
 
 _LARGEST_INTEGER = 2**53 - 1
 
@@ -56,6 +60,62 @@ def request_key(request: InferenceRequest) -> str:
     return key_of(canonical_json(request.canonical()))
 
 
+class KnownKeys:
+    """The keys of the requests that were asked last, so that a repeated request is not written out again.
+
+    Requests are compared whole, and the types of their values too: 1, 1.0 and True are equal in Python,
+    and not the same in a request.
+
+    Parameters
+    ----------
+    most : int
+        Number of requests.
+    characters : int
+        Characters of message content, all together.
+    """
+
+    def __init__(self, most: int = 1024, characters: int = 8_000_000) -> None:
+        self._most = most
+        self._characters = characters
+        self._held = 0
+        self._keys: OrderedDict[Any, tuple[str, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def key(self, request: InferenceRequest) -> str:
+        """Return the key of a request; see `request_key`.
+
+        Raises
+        ------
+        ValueError
+            The request has no canonical form.
+        """
+        identity = (request, *map(type, _SCALARS(request)), *_types(request))
+        try:
+            known = self._keys.get(identity)
+        except TypeError:  # a value that is not hashable
+            return request_key(request)
+        if known is not None:
+            return known[0]
+        key, size = request_key(request), sum(len(message.content) for message in request.messages)
+        with self._lock:
+            if identity not in self._keys and size <= self._characters:
+                self._keys[identity] = (key, size)
+                self._held += size
+            while len(self._keys) > self._most or self._held > self._characters:
+                self._held -= self._keys.popitem(last=False)[1][1]
+        return key
+
+
+def _types(request: InferenceRequest) -> list[type]:
+    return [type(value) for _, value in (*request.parameters.extra, *request.engine_options)]
+
+
+_SCALARS: Final = attrgetter(
+    *(field.name for field in fields(InferenceRequest)),
+    *(f"parameters.{field.name}" for field in fields(GenerationParameters)),
+)
+
+
 def why_not_reusable(request: InferenceRequest) -> str:
     """Return why an answer to this request must not be reused, or an empty string."""
     parameters = request.parameters
@@ -66,8 +126,9 @@ def why_not_reusable(request: InferenceRequest) -> str:
             f"it is sampled (temperature {parameters.temperature:g}) without a seed, so every answer "
             "is a fresh draw; --seed makes it repeatable"
         )
-    if any(name == "do_sample" and value for name, value in parameters.extra):
-        return "it is sampled (do_sample) without a seed, so every answer is a fresh draw; --seed makes it repeatable"
+    for name, value in parameters.extra:
+        if name == "do_sample" and value:
+            return "it is sampled (do_sample) without a seed, so every answer is a fresh draw; --seed makes it repeatable"
     return ""
 
 

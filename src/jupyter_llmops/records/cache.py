@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jupyter_llmops.records.completion import Generation
+from jupyter_llmops.records.cost import Cost
+from jupyter_llmops.records.determinism import Grade
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,10 @@ class CacheResult:
         ``user@host`` that computed it, empty when it is not stored.
     why : str
         Why it was a hit or a miss, one sentence.
+    provenance : str
+        For a hit: who computed it, when and on what, one sentence.
+    determinism : {"bitwise", "same tokens", "none", ""}
+        The measured grade of what computed it, as it was stored.
     """
 
     generation: Generation
@@ -34,6 +40,33 @@ class CacheResult:
     stored_at: datetime | None
     stored_by: str
     why: str
+    provenance: str = ""
+    determinism: Grade = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongMark:
+    """The mark that a stored answer is wrong; it holds for everyone who uses the cache.
+
+    Parameters
+    ----------
+    key : str
+        The request key, 64 hexadecimal digits.
+    text : str
+        The wrong answer.
+    by : str
+        ``user@host`` that marked it.
+    at : datetime
+        UTC.
+    why : str
+        As they said it; may be empty.
+    """
+
+    key: str
+    text: str
+    by: str
+    at: datetime
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +93,10 @@ class CacheStats:
         False after ``%cache off``.
     problem : str
         Why answers can't be stored at present; empty when they can.
+    others : int
+        Items in the folder that were sealed with another key or by an older version; they are not used.
+    saved : tuple of Cost
+        What this session's hits would have cost, by currency, where a price is known.
     """
 
     hits: int
@@ -72,6 +109,8 @@ class CacheStats:
     folder: str
     enabled: bool = True
     problem: str = ""
+    others: int = 0
+    saved: tuple[Cost, ...] = ()
 
     @property
     def hit_rate(self) -> float | None:

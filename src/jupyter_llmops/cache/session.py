@@ -1,0 +1,96 @@
+"""What this session asked of the cache: counts, the last look-up, the requests to compare a miss with."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from jupyter_llmops.cache.answer import StoredAnswer
+from jupyter_llmops.cache.difference import RecentRequests
+from jupyter_llmops.cache.explanation import explain_hit, explain_miss
+from jupyter_llmops.display.elements import ago
+from jupyter_llmops.records.cost import Cost
+from jupyter_llmops.records.request import InferenceRequest
+
+
+@dataclass(slots=True)
+class Counts:
+    """Look-ups of a session; `saved` is money by currency."""
+
+    hits: int = 0
+    misses: int = 0
+    bypassed: int = 0
+    seconds_saved: float = 0.0
+    saved: dict[str, float] = field(default_factory=dict)
+
+    def costs(self) -> tuple[Cost, ...]:
+        """Return the money that was saved."""
+        return tuple(Cost(amount, currency) for currency, amount in self.saved.items())
+
+
+class Session:
+    """Remembers what was looked up, for `%cache`, `%cache why` and `%cache wrong`."""
+
+    def __init__(self) -> None:
+        self.counts = Counts()
+        self.last_answer: StoredAnswer | None = None
+        self.recent = RecentRequests()
+        self._last: str | StoredAnswer = "Nothing was looked up in this session yet."
+        self._lock = threading.Lock()
+
+    def hit(self, request: InferenceRequest, answer: StoredAnswer, began: float) -> None:
+        """Count a hit; `began` is when the look-up did, by `time.perf_counter`."""
+        self.recent.add(answer.key, request)
+        generation, counts = answer.generation, self.counts
+        cost = generation.cost
+        with self._lock:
+            counts.hits += 1
+            counts.seconds_saved += max(0.0, generation.seconds - (time.perf_counter() - began))
+            if cost.amount:
+                counts.saved[cost.currency] = counts.saved.get(cost.currency, 0.0) + cost.amount
+            self._last = self.last_answer = answer
+
+    def miss(self, key: str, request: InferenceRequest, rejection: str) -> str:
+        """Count a miss and return why it is one; `rejection` names an item that was not used."""
+        why = explain_miss(key, request, self.recent, rejection)
+        with self._lock:
+            self.counts.misses += 1
+            self._last = why
+        return why
+
+    def passed_by(self, reason: str) -> str:
+        """Count a request that is not looked up and return the sentence about it."""
+        with self._lock:
+            self.counts.bypassed += 1
+            self._last = why = not_looked_up(reason)
+        return why
+
+    def stored(self, request: InferenceRequest, answer: StoredAnswer) -> None:
+        """Remember an answer that was computed and stored."""
+        self.recent.add(answer.key, request)
+        self.last_answer = answer
+
+    def unstored(self, key: str, request: InferenceRequest, reason: str) -> None:
+        """Remember a request whose answer was computed and not stored, and why."""
+        self.recent.add(key, request, reason)
+
+    def say(self, sentence: str) -> None:
+        """Let `why` give a sentence."""
+        self._last = sentence
+
+    def why(self) -> str:
+        """Explain the last look-up."""
+        last = self._last
+        return last if isinstance(last, str) else explain_hit(last, ago(last.stored_at))
+
+    def forget(self) -> None:
+        """Forget requests and answers; the counts stay."""
+        self.recent.clear()
+        self.last_answer = None
+        self._last = "Nothing was looked up since the cache was cleared."
+
+
+def not_looked_up(reason: str) -> str:
+    """Return the sentence about a request that is not looked up."""
+    return f"Not looked up: {reason}."
