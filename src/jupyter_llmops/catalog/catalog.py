@@ -127,6 +127,10 @@ class Catalog:
         """
         return {table: self._connection.mark(table) for table in (*KEYS, *self._connection.items())}
 
+    def mark(self, table: str) -> int:
+        """Return a number for one table that differs after each commit to it; see `marks`."""
+        return self._connection.mark(table)
+
     def describe(self) -> CatalogState:
         """Return its state without changing it; a problem is said in the answer, never raised."""
         exists, version, tables, problem = False, None, [], ""

@@ -22,6 +22,8 @@ Origin = Literal["template", "variable", "context"]
 # Jinja2's filters unchanged; the random part keeps a value from forging a mark.
 _DIGITS = "\ue010\ue011\ue012\ue013\ue014\ue015\ue016\ue017\ue018\ue019\ue01a\ue01b\ue01c\ue01d\ue01e\ue01f"
 _OPEN, _CLOSE = "\ue000", "\ue001"
+# Of any nonce: a pattern of each rendering's own would be compiled anew each time.
+_MARKS = re.compile(f"([{_OPEN}{_CLOSE}][{_DIGITS}]{{4}})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ def _unmark(marked: str, opening: str, closing: str) -> tuple[str, tuple[Span, .
     pieces: list[str] = []
     spans: list[Span] = []
     depth = position = 0
-    for piece in re.split(f"({re.escape(opening)}|{re.escape(closing)})", marked):
+    for piece in _MARKS.split(marked):
         if piece == opening:
             depth += 1
         elif piece == closing:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jupyter_llmops.guard.redaction import Redactor
     from jupyter_llmops.inference.encoder import Encoder
     from jupyter_llmops.inference.engines import Engines
+    from jupyter_llmops.inference.remembered import RememberedModels
     from jupyter_llmops.prompting.budget import Budget
     from jupyter_llmops.prompting.pipeline import PromptPipeline
     from jupyter_llmops.prompting.pricing import Pricing
@@ -69,6 +70,8 @@ class Parts:
         from jupyter_llmops.inference.signing import trust
 
         trust(self.settings.trusted_keys, required=self.settings.require_signed_models)
+        if "_remembered" in self.__dict__:
+            self._remembered.clear()  # what was signed by a key that no longer counts
 
     @cached_property
     def catalog(self) -> Catalog:
@@ -140,8 +143,11 @@ class Parts:
     def cache(self) -> ExactCache:
         """Answers of identical requests."""
         from jupyter_llmops.cache.exact import ExactCache
+        from jupyter_llmops.keys.team import team_key
 
-        cache = ExactCache(self.cache_folder)
+        cache = ExactCache(
+            self.cache_folder, key=lambda: team_key(str(self.location)), grade_of=self.grade_of
+        )
         cache.enabled = self.settings.cache
         self.settings.observe(lambda change: setattr(cache, "enabled", change["new"]), "cache")
         return cache
@@ -282,6 +288,16 @@ class Parts:
         UnknownNameError
             There is none; the error names the nearest.
         """
+        catalogs = self._model_marks()
+        remembered = self._remembered.get(name, catalogs)
+        if remembered is not None:
+            return remembered
+        model = self._find_model(name)
+        if catalogs is not None:
+            self._remembered.put(name, model, catalogs)
+        return model
+
+    def _find_model(self, name: str) -> Model:
         from jupyter_llmops.inference.sources import resolve
 
         found = resolve(name, self.catalog_models)
@@ -293,6 +309,19 @@ class Parts:
             if row == found:
                 raise
             return self._at_hand(row)
+
+    def _model_marks(self) -> tuple[int, ...] | None:
+        """Return numbers that differ whenever a name may mean another model; None where they cost a request."""
+        if not self.location.is_local:
+            return None
+        catalogs = (self.catalog,) if self.own is self.catalog else (self.catalog, self.own)
+        return tuple(catalog.mark(table) for catalog in catalogs for table in ("models", "places", "changes"))
+
+    @cached_property
+    def _remembered(self) -> RememberedModels:
+        from jupyter_llmops.inference.remembered import RememberedModels
+
+        return RememberedModels()
 
     def _at_hand(self, model: Model, progress: Progress | None = None) -> Model:
         from jupyter_llmops.inference.at_hand import at_hand
