@@ -64,7 +64,7 @@ def test_another_file_forgets(folder: Path, change: str):
     else:
         new = folder.parent / "new"
         new.write_bytes(b"weights")
-        os.replace(new, weights)
+        new.replace(weights)
     assert models.get("m", (1, 2)) is None
 
 
