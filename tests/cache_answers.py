@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
 
+from jupyter_llmops.cache.item_folder import SUFFIX
+from jupyter_llmops.cache.request_key import request_key
+from jupyter_llmops.keys.team import team_key
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.request import GenerationParameters, InferenceRequest, Message
 
@@ -34,6 +38,12 @@ def asking(text: str, **parameters: Any) -> InferenceRequest:
         messages=(Message("user", text),),
         parameters=replace(REQUEST.parameters, **parameters),
     )
+
+
+def item_path(folder: Path, request: InferenceRequest = REQUEST) -> Path:
+    """Return where this user's cache keeps the answer to a request."""
+    key = request_key(request)
+    return folder / f"v2-{team_key(str(folder)).id[:8]}" / key[:2] / f"{key}{SUFFIX}"
 
 
 class Engine:

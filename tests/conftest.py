@@ -23,6 +23,16 @@ def repository() -> Path:
     return REPOSITORY
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep this user's own folder, with its keys, out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "LLMOPS_HOME" not in os.environ:
+            patch.setenv("LLMOPS_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.delenv("LLMOPS_TEAM_KEY_FILE", raising=False)
+        yield
+
+
 @pytest.fixture
 def soak_scale(request: pytest.FixtureRequest) -> SoakScale:
     """Return how long a campaign is in this run: a seeded sample, or with LLMOPS_SOAK=1 all of it.

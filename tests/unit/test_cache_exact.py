@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 
 from cache_answers import GENERATION, REQUEST, Engine, asking
+from cache_answers import item_path as path_in
 from jupyter_llmops.cache.exact import CacheWarning, ExactCache
-from jupyter_llmops.cache.item_folder import SUFFIX
 from jupyter_llmops.cache.recall import Recall
 from jupyter_llmops.cache.request_key import request_key
 
@@ -33,8 +33,7 @@ def cache(tmp_path: Path, request: pytest.FixtureRequest) -> ExactCache:
 
 
 def item_path(cache: ExactCache, request: Any = REQUEST) -> Path:
-    key = request_key(request)
-    return cache.folder / key[:2] / f"{key}{SUFFIX}"
+    return path_in(cache.folder, request)
 
 
 def test_second_call_is_a_hit_with_provenance(cache: ExactCache):
@@ -119,7 +118,7 @@ def test_what_was_altered_behind_memory_is_rejected(cache: ExactCache):
     assert cache.fetch(REQUEST, Engine()).hit
     path = item_path(cache)
     path.write_bytes(path.read_bytes().replace(b"Lima", b"Quit"))
-    with pytest.warns(CacheWarning, match="checksum"):
+    with pytest.warns(CacheWarning, match="does not fit its seal"):
         result = cache.fetch(REQUEST, Engine())
     assert (result.hit, result.generation) == (False, GENERATION)
     assert cache.stats().rejected == 1
@@ -268,6 +267,7 @@ def test_unwritable_folder_warns_once_and_computes(tmp_path: Path):
     folder = tmp_path / "shared"
     folder.mkdir(mode=0o555)
     cache, engine = ExactCache(folder), Engine()
+    assert cache.store.key  # root's file, which nobody may not read
     with _as_nobody(), warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         results = [

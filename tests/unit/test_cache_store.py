@@ -12,7 +12,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,11 @@ import joblib.memory
 import joblib.numpy_pickle
 import pytest
 
-from cache_answers import REQUEST, Engine, asking
-from jupyter_llmops.cache.answer import answer_from_json, answer_to_json
+from cache_answers import REQUEST, Engine, asking, item_path
 from jupyter_llmops.cache.exact import CacheWarning, ExactCache
 from jupyter_llmops.cache.item_folder import SUFFIX
-from jupyter_llmops.cache.memoize import memoize
+from jupyter_llmops.cache.joblib_backend import BACKEND, JoblibStore, register
 from jupyter_llmops.cache.request_key import canonical_json, request_key
-from jupyter_llmops.cache.store import BACKEND, ItemStore, register
 
 
 class Bomb:
@@ -48,11 +45,6 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
-def item_path(folder: Path, request: Any = REQUEST) -> Path:
-    key = request_key(request)
-    return folder / key[:2] / f"{key}{SUFFIX}"
-
-
 def test_joblib_calls_nothing_that_the_store_lacks():
     """What joblib's memory.py asks of a store is there, so no inherited pickle can ever step in."""
     source = ast.parse(inspect.getsource(joblib.memory))
@@ -64,28 +56,9 @@ def test_joblib_calls_nothing_that_the_store_lacks():
         and node.value.attr == "store_backend"
     }
     assert {"load_item", "dump_item", "contains_item"} <= asked
-    store = ItemStore()
+    store = JoblibStore()
     assert {name for name in asked if not hasattr(store, name)} == {"enforce_store_limits"}
-    assert ItemStore.__mro__ == (ItemStore, object)
-
-
-def test_joblib_still_calls_the_steps_that_are_shortened():
-    source = inspect.getsource(joblib.memory.MemorizedFunc)
-    assert "self._get_args_id(*args, **kwargs)" in source
-    assert "self._check_previous_func_code(" in source
-
-
-def test_the_cache_goes_through_joblib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    calls = []
-    original = joblib.memory.MemorizedFunc.__call__
-    monkeypatch.setattr(
-        joblib.memory.MemorizedFunc,
-        "__call__",
-        lambda self, *arguments: calls.append(arguments) or original(self, *arguments),
-    )
-    ExactCache(tmp_path).fetch(REQUEST, Engine())
-    assert ExactCache(tmp_path).fetch(REQUEST, Engine()).hit
-    assert [arguments[0] for arguments in calls] == [canonical_json(REQUEST.canonical())] * 2
+    assert JoblibStore.__mro__ == (JoblibStore, object)
 
 
 def test_planted_pickles_run_nothing(tmp_path: Path):
@@ -108,6 +81,7 @@ def test_planted_pickles_run_nothing(tmp_path: Path):
                 for name in ("output.pkl", "metadata.json", "output.pkl.gz"):
                     (place / name).write_bytes(bomb)
             (root / owner / "func_code.py").write_bytes(bomb)
+    item_path(folder).parent.mkdir(parents=True)
     item_path(folder).write_bytes(bomb)
 
     engine = Engine()
@@ -206,25 +180,29 @@ def test_a_file_too_large_is_not_read(tmp_path: Path):
     path.parent.mkdir(parents=True)
     with path.open("wb") as file:
         file.truncate(2**40)
-    with pytest.warns(CacheWarning, match=r"is too large \(1099511627776 bytes, at most 16777216\)"):
+    with pytest.warns(CacheWarning, match=r"is too large \(1099511627776 bytes, at most 268435456\)"):
         assert not ExactCache(tmp_path).fetch(REQUEST, Engine()).hit
     assert ExactCache(tmp_path).fetch(REQUEST, Engine()).hit
 
 
-def test_a_linked_folder_is_neither_read_written_nor_cleared(tmp_path: Path):
+@pytest.mark.parametrize("above", [0, 1])
+def test_a_linked_folder_is_neither_written_nor_cleared(tmp_path: Path, above: int):
+    """What lies behind it is read only where its seal proves it, which the next test shows."""
     good, bad, outside = tmp_path / "good", tmp_path / "bad", tmp_path / "outside"
     ExactCache(good).fetch(REQUEST, Engine())
-    item_path(good).parent.rename(outside)
-    before = {path.name: path.read_bytes() for path in outside.iterdir()}
-    bad.mkdir()
-    item_path(bad).parent.symlink_to(outside)
+    item_path(good).parents[above].rename(outside)
+    before = {path: path.read_bytes() for path in outside.rglob("*.item")}
+    assert before
+    link = item_path(bad).parents[above]
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
     cache = ExactCache(bad)
-    with pytest.warns(CacheWarning) as seen:
+    with pytest.warns(CacheWarning):
         result = cache.fetch(REQUEST, Engine())
-    assert (result.hit, result.stored_at, len(seen)) == (False, None, 2)
+    assert (result.hit, result.stored_at) == (False, None)
     assert cache.stats().entries == 0
     assert cache.clear() == 0
-    assert {path.name: path.read_bytes() for path in outside.iterdir()} == before
+    assert {path: path.read_bytes() for path in outside.rglob("*.item")} == before
 
 
 def test_the_folder_itself_may_be_a_link(tmp_path: Path):
@@ -241,8 +219,6 @@ def test_clear_removes_items_only(tmp_path: Path):
         cache.fetch(asking(f"question {number}"), Engine())
     fan = item_path(tmp_path, asking("question 0")).parent
     key = fan.name + "0" * 62
-    other_version = fan / f"{key}.v2.item"
-    other_version.write_bytes(b"llmops-item/2 from a newer version")
     abandoned = fan / f".{key}.4711-0123456789abcdef.tmp"
     abandoned.write_bytes(b"half")
     os.utime(abandoned, (0, 0))
@@ -251,8 +227,11 @@ def test_clear_removes_items_only(tmp_path: Path):
     foreign = [
         tmp_path / "notes.txt",
         tmp_path / f"{key}{SUFFIX}",
+        tmp_path / fan.name / f"{key}.v1.item",
+        tmp_path / "v2-01234567" / fan.name / f"{key}{SUFFIX}",
         fan / "notes.txt",
         fan / f"{key}.item",
+        fan / f"{key}-0123456789abcdef.v2.wrong",
         fan / ("0" * 64 if fan.name != "00" else "f" * 64) / "x",
         fan / f"{'f' * 64 if fan.name != 'ff' else '0' * 64}{SUFFIX}",
         tmp_path / "joblib" / "output.pkl",
@@ -260,12 +239,13 @@ def test_clear_removes_items_only(tmp_path: Path):
         unfinished,
     ]
     for path in foreign:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(b"mine")
     link = fan / f"{fan.name}{'1' * 62}{SUFFIX}"
     link.symlink_to(tmp_path / "notes.txt")
 
-    assert cache.clear() == 6
+    assert (cache.stats().entries, cache.stats().others) == (5, 2)
+    assert cache.clear() == 5
     assert all(path.exists() for path in foreign)
     assert link.is_symlink()
     assert not abandoned.exists()
@@ -273,49 +253,41 @@ def test_clear_removes_items_only(tmp_path: Path):
     assert not cache.fetch(asking("question 0"), Engine()).hit
 
 
-def test_a_changed_comment_or_another_version_wipes_nothing(tmp_path: Path):
+def test_a_changed_comment_wipes_nothing(tmp_path: Path):
     """joblib asks its store to wipe a function's items when its source changes; ours doesn't."""
     ExactCache(tmp_path).fetch(REQUEST, Engine())
     before = item_path(tmp_path).read_bytes()
     register()
     for source in (
-        "def answer_request(request_json):\n    # a comment\n    return {}\n",
-        "def answer_request(request_json):\n    return {}\n",
+        "def answer(text):\n    # a comment\n    return {}\n",
+        "def answer(text):\n    return {}\n",
     ):
-        scope: dict[str, Any] = {"__name__": "jupyter_llmops.cache.memoize"}
+        scope: dict[str, Any] = {"__name__": "answers"}
         exec(source, scope)
         memory = joblib.Memory(tmp_path, backend=BACKEND, verbose=0)
         for _ in range(2):
-            memory.cache(scope["answer_request"])("{}")
-    memory.cache(scope["answer_request"]).clear(warn=False)
+            memory.cache(scope["answer"])("{}")
+    memory.cache(scope["answer"]).clear(warn=False)
     assert item_path(tmp_path).read_bytes() == before
     assert ExactCache(tmp_path).fetch(REQUEST, Engine()).hit
 
 
-def test_a_newer_format_in_the_same_folder_is_left_alone(tmp_path: Path):
-    newer = Path(str(item_path(tmp_path)).replace(".v1.", ".v2."))
-    newer.parent.mkdir(parents=True)
-    newer.write_bytes(b"llmops-item/2 ...")
+def test_items_of_other_keys_and_versions_are_left_alone_and_counted(tmp_path: Path):
+    others = [
+        tmp_path / "ab" / f"ab{'0' * 62}.v1.item",
+        tmp_path / "v3-01234567" / "ab" / f"ab{'0' * 62}.v3.item",
+        tmp_path / "v2-01234567" / "ab" / f"ab{'0' * 62}{SUFFIX}",
+    ]
+    for path in others:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"not ours")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ExactCache(tmp_path).fetch(REQUEST, Engine())
         assert ExactCache(tmp_path).fetch(REQUEST, Engine()).hit
-    assert newer.read_bytes() == b"llmops-item/2 ..."
-
-
-def test_joblibs_own_identity_still_gives_right_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Should joblib rename the private steps that are shortened, its md5 identifies the calls."""
-    monkeypatch.setattr(
-        "jupyter_llmops.cache.memoize._keyed_function_type", lambda: joblib.memory.MemorizedFunc
-    )
-    engine = Engine()
-    cache = ExactCache(tmp_path)
-    assert not cache.fetch(REQUEST, engine).hit
-    assert cache.fetch(REQUEST, engine).generation == engine.generation
-    assert cache.fetch(REQUEST, engine).hit
-    other = Engine(replace(engine.generation, text="Quito."))
-    assert cache.fetch(asking("Ecuador?"), other).generation.text == "Quito."
-    assert len(list(tmp_path.rglob(f"*{SUFFIX}"))) == 2
+    stats = ExactCache(tmp_path).stats()
+    assert (stats.entries, stats.others) == (1, 3)
+    assert {path.read_bytes() for path in others} == {b"not ours"}
 
 
 def test_any_plain_function_can_use_the_store(tmp_path: Path):
@@ -347,19 +319,19 @@ def _a_set(text: str) -> set[str]:
 
 
 def test_load_item_verifies_what_nobody_asked_about_before(tmp_path: Path):
-    store = ItemStore()
-    store.configure(str(tmp_path), backend_options={"encode": answer_to_json, "decode": answer_from_json})
-    call = ("function", request_key(REQUEST))
+    store = JoblibStore()
+    store.configure(str(tmp_path))
+    call = ("function", "ab" * 32)
     with pytest.raises(KeyError, match="no item"):
         store.load_item(call)
-    ExactCache(tmp_path).fetch(REQUEST, Engine())
-    assert store.load_item(call).generation == Engine().generation
-    item_path(tmp_path).write_bytes(b"x" * 500)
+    store.dump_item(call, {"text": "Lima"})
+    assert store.load_item(call) == {"text": "Lima"}
+    (path,) = tmp_path.rglob(f"*{SUFFIX}")
+    path.write_bytes(b"x" * 500)
     with pytest.raises(KeyError, match="not in the format"):
         store.load_item(call)
     store.clear_item(call)
-    assert not item_path(tmp_path).exists()
-    store.clear_item(call)
+    assert not path.exists()
 
 
 def test_importing_the_room_is_light(repository: Path):
@@ -377,10 +349,3 @@ def test_importing_the_room_is_light(repository: Path):
         check=True,
     )
     assert answer.stdout.strip() == "[]"
-
-
-def test_memoize_imports_no_store_of_joblib(tmp_path: Path):
-    store = ItemStore()
-    store.configure(str(tmp_path))
-    memoized: Any = memoize(store)
-    assert memoized.store_backend is store

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -60,13 +60,9 @@ def test_the_one_field_that_differs(cache: ExactCache):
 
 
 def test_age_of_the_nearest_request(cache: ExactCache, monkeypatch: pytest.MonkeyPatch):
-    class Earlier(datetime):
-        @classmethod
-        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
-            return datetime.now(UTC) - timedelta(minutes=3)
-
+    before = time.time() - 180
     with monkeypatch.context() as patch:
-        patch.setattr("jupyter_llmops.cache.difference.datetime", Earlier)
+        patch.setattr("jupyter_llmops.cache.difference.time.time", lambda: before)
         cache.fetch(REQUEST, Engine())
     cache.fetch(replace(REQUEST, device="cuda"), Engine())
     assert 'asked 3 min ago only in device "cpu" → "cuda"' in cache.why()
@@ -130,7 +126,7 @@ def test_rejected_item_names_file_and_reason(cache: ExactCache):
     with pytest.warns(CacheWarning):
         result = cache.fetch(REQUEST, Engine())
     assert str(item) in cache.why()
-    assert "checksum" in cache.why()
+    assert "does not fit its seal" in cache.why()
     assert result.why == cache.why()
     cache.fetch(asking("another"), Engine())
     assert str(item) not in cache.why(), "an old rejection explains no new miss"

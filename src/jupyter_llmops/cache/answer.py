@@ -16,7 +16,6 @@ from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.cost import Cost
 from jupyter_llmops.records.determinism import Grade
 from jupyter_llmops.records.request import InferenceRequest
-from jupyter_llmops.settings import user_name
 
 _GRADES: Final[frozenset[str]] = frozenset({"bitwise", "same tokens", "none", ""})
 
@@ -215,4 +214,6 @@ def _text(values: Mapping[str, Any], name: str) -> str:
 @once
 def user_at_host() -> str:
     """Return who computes here, as ``user@host``."""
+    from jupyter_llmops.settings import user_name  # brings traitlets
+
     return f"{user_name()}@{socket.gethostname()}"

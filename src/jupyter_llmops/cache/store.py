@@ -147,11 +147,15 @@ class ItemStore:
 
     def cannot_store(self, error: Exception) -> None:
         """Remember and say once why answers can't be stored."""
-        reason = (isinstance(error, OSError) and error.strerror) or str(error).rstrip(".")
+        said = error.message if isinstance(error, TeamKeyError) else str(error)
+        reason = (isinstance(error, OSError) and error.strerror) or said.rstrip(".")
         problem = f"Answers can't be stored in {self.folder}: {reason}."
         if problem != self.problem:
             self.problem = problem
-            warn(f"{problem} They are still computed; make the folder writable or free space there.")
+            hint = "make the folder writable or free space there."
+            if isinstance(error, TeamKeyError):
+                hint = error.hint[:1].lower() + error.hint[1:]
+            warn(f"{problem} They are still computed; {hint}")
 
     def reject(self, item_id: str, reason: str, suffix: str = SUFFIX) -> str:
         """Count an item that must not be used, warn of it and return what was said.

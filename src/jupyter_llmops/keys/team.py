@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final
 
 from jupyter_llmops.errors import TeamKeyError
-from jupyter_llmops.settings import expand, user_folder
 
 TEAM_KEY_VARIABLE: Final = "LLMOPS_TEAM_KEY_FILE"
 _FORMAT: Final = "llmops-team-key/1"
@@ -59,9 +58,13 @@ def key_path(catalog: str) -> Path:
     catalog : str
         The catalog's location.
     """
+    from jupyter_llmops.settings import expand, user_folder  # brings traitlets
+
     chosen = os.environ.get(TEAM_KEY_VARIABLE)
     if chosen:
         return expand(chosen)
+    if "://" not in catalog:
+        catalog = os.path.realpath(catalog)  # a folder has one key, whatever link leads to it
     return user_folder() / "keys" / f"team-{hashlib.sha256(catalog.encode()).hexdigest()[:16]}.key"
 
 
