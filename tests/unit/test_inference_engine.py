@@ -74,7 +74,7 @@ def test_identity_imports_nothing_heavy() -> None:
 
 
 def test_an_unknown_quantization_names_the_nearest(engine: TransformersEngine, default_model: Model) -> None:
-    with pytest.raises(UsageError, match=r"Did you mean bf16\?.*auto, nf4, bf16, fp32"):
+    with pytest.raises(UsageError, match=r"Did you mean bf16\?.*auto, nf4, int8, bf16, fp32"):
         engine.identify(default_model, "fb16")
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from jupyter_llmops.errors import InferenceError
+from jupyter_llmops.errors import ContextError, InferenceError
 from jupyter_llmops.inference import decoding
 from jupyter_llmops.inference.quiet import quiet
 from jupyter_llmops.inference.streaming import TextStream
@@ -32,6 +32,10 @@ def check_request(request: InferenceRequest, weights: LoadedWeights) -> None:
             f"The request is for other files of {request.model!r} than the ones that are here.",
             "Ask again; to reproduce an old run, restore the files that it names.",
         )
+    if request.adapter_digest != weights.adapter_digest:
+        from jupyter_llmops.inference.adapters import other_adapter
+
+        raise other_adapter(request)
     if request.device != device:
         raise InferenceError(
             f"The request is for {request.device}, but models run on {device} here.",
@@ -51,20 +55,20 @@ def check_context(tokens_in: int, limit: int, context: int | None) -> None:
 
     Raises
     ------
-    InferenceError
+    ContextError
         It does not fit; the sentence has the counts.
     """
     if context is None or tokens_in + limit <= context:
         return
     if tokens_in >= context:
-        raise InferenceError(
+        raise ContextError(
             f"The prompt has {tokens_in:,} tokens, more than the model's context of {context:,}.",
-            "Shorten it.",
+            "Shorten it, or add --truncate.",
         )
-    raise InferenceError(
+    raise ContextError(
         f"The prompt has {tokens_in:,} tokens; with {limit:,} of an answer that is more than the "
         f"model's context of {context:,}.",
-        f"Type -n {context - tokens_in} or less, or shorten the prompt.",
+        f"Type -n {context - tokens_in} or less, shorten the prompt, or add --truncate.",
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.errors import LLMOpsError
-from jupyter_llmops.inference import attention_cache
+from jupyter_llmops.inference import attention_cache, exact
 from jupyter_llmops.inference.answering import answer_one, check_context, check_request
 from jupyter_llmops.inference.boundary import boundary
 from jupyter_llmops.inference.decoding import check_parameters
@@ -287,6 +287,7 @@ def answer_many(
     """
     batched: list[Row] = []
     alone: list[Row] = []
+    exactly: list[Row] = []
     takes_batches = attention_cache.kind_of(weights.net) != "alone"
     for position, request in enumerate(requests):
         try:
@@ -294,9 +295,13 @@ def answer_many(
         except LLMOpsError as error:
             _tell(on_done, position, error)
             continue
+        if request.exact:
+            (exactly if exact.takes_request(weights.net, request) else alone).append(row)
+            continue
         beams = dict(request.parameters.extra).get("num_beams")
         (batched if takes_batches and beams in (None, 1) else alone).append(row)
     Batches(weights, model, batched, on_done).run()
+    exact.answer_rows(weights, model, exactly, lambda row, answer: _tell(on_done, row.position, answer))
     for row in alone:
         _tell(on_done, row.position, _alone(weights, model, row))
 

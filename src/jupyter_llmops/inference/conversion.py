@@ -1,7 +1,7 @@
 """The work of converting a model once; runs as a process of its own, so its memory is given back.
 
 A GGUF file becomes bf16 safetensors and a tokenizer in the layout of transformers; a folder
-becomes a saved nf4 copy. Each is built in a temporary folder under a lock and then renamed, so a
+becomes a saved nf4 or int8 copy. Each is built in a temporary folder under a lock and then renamed, so a
 kill at any moment leaves nothing half done.
 """
 
@@ -35,9 +35,11 @@ class Job:
     gguf : str
         The GGUF file; empty when `weights` is there already.
     tokenizer, weights, quantized : str
-        Folders to make: the tokenizer, the bf16 safetensors, the nf4 copy of `weights`.
+        Folders to make: the tokenizer, the bf16 safetensors, the packed copy of `weights`.
     device : str
         Where to quantize: "cpu" or "cuda".
+    quantization : str
+        What `quantized` holds: "nf4" or "int8".
     """
 
     name: str
@@ -46,6 +48,7 @@ class Job:
     weights: str = ""
     quantized: str = ""
     device: str = "cpu"
+    quantization: str = "nf4"
 
     def to_json(self) -> str:
         """Return it as one line."""
@@ -75,8 +78,8 @@ def convert(job: Job, report: Report) -> None:
     if job.quantized:
         with _building(Path(job.quantized), report) as folder:
             if folder is not None:
-                report("Quantizing to nf4 (once)", 0.8)
-                _quantize(Path(job.weights), folder, job.device)
+                report(f"Quantizing to {job.quantization} (once)", 0.8)
+                _quantize(Path(job.weights), folder, job.device, job.quantization)
     report("Converted", 1.0)
 
 
@@ -164,14 +167,14 @@ def _convert_weights(gguf: Path, folder: Path) -> None:
         model.save_pretrained(folder)
 
 
-def _quantize(weights: Path, folder: Path, device: str) -> None:
+def _quantize(weights: Path, folder: Path, device: str, quantization: str) -> None:
     from transformers import AutoModelForCausalLM
 
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(
             weights,
-            quantization_config=bitsandbytes_settings(device),
-            dtype=weights_dtype("nf4", device),
+            quantization_config=bitsandbytes_settings(device, quantization),
+            dtype=weights_dtype(quantization, device),
             device_map=device,
             trust_remote_code=False,
         )

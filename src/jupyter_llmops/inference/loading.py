@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jupyter_llmops.errors import InferenceError
@@ -14,6 +14,9 @@ from jupyter_llmops.inference.preparation import Prepared
 from jupyter_llmops.inference.quantization import weights_dtype
 from jupyter_llmops.inference.quiet import quiet
 from jupyter_llmops.records.model import Model
+
+# Bytes of a float32 weight over those of a weight in the file, roughly.
+_FLOAT32_GROWTH = {"nf4": 8, "int8": 4, "bf16": 2, "fp32": 2}
 
 
 @dataclass(slots=True)
@@ -36,6 +39,10 @@ class LoadedWeights:
         Tokens that end an answer.
     pad_id : int
         Token that fills up a batch.
+    adapters : dict
+        The adapters over it in memory, by digest.
+    adapter_digest : str
+        The one that is switched on; empty for the base alone.
     """
 
     net: Any
@@ -45,6 +52,8 @@ class LoadedWeights:
     context_length: int | None
     stop_ids: list[int]
     pad_id: int
+    adapters: dict[str, LoadedModel] = field(default_factory=dict)
+    adapter_digest: str = ""
 
     def cache_bytes(self, tokens: int) -> int:
         """Return what attention keeps for that many tokens, bytes, roughly."""
@@ -55,7 +64,13 @@ class LoadedWeights:
 
 
 def load_weights(
-    model: Model, prepared: Prepared, chat: ChatTokenizer, quantization: str, device: str
+    model: Model,
+    prepared: Prepared,
+    chat: ChatTokenizer,
+    quantization: str,
+    device: str,
+    *,
+    float32: bool = False,
 ) -> LoadedWeights:
     """Load a prepared model; an interruption leaves nothing behind.
 
@@ -67,10 +82,12 @@ def load_weights(
         From `prepare`.
     chat : ChatTokenizer
         Its tokenizer.
-    quantization : {"nf4", "bf16", "fp32"}
+    quantization : {"nf4", "int8", "bf16", "fp32"}
         Precision of the weights.
     device : {"cpu", "cuda"}
         Where.
+    float32 : bool
+        Unpack them to float32, for the exact mode.
 
     Raises
     ------
@@ -80,8 +97,8 @@ def load_weights(
     from transformers import AutoModelForCausalLM
 
     size = weights_bytes(prepared.weights.glob("*.safetensors"))
-    if quantization == "fp32":
-        size *= 2
+    if float32 or quantization == "fp32":
+        size *= _FLOAT32_GROWTH[quantization]
     need_memory(int(1.1 * size), device, model, "Loading")
     with quiet():
         net: Any = AutoModelForCausalLM.from_pretrained(
@@ -93,6 +110,10 @@ def load_weights(
             local_files_only=True,
         )
         net.eval()
+        if float32:
+            from jupyter_llmops.inference.exact import to_float32
+
+            net = to_float32(net)
         stop_ids = _stop_ids(net, chat)
         pad_id = chat.inner.pad_token_id
         _neutralize(net)

@@ -15,7 +15,7 @@ from jupyter_llmops.errors import InferenceError
 from jupyter_llmops.inference.conversion import Job, remove_drafts
 from jupyter_llmops.inference.engine import Progress
 from jupyter_llmops.inference.memory import memory_error, need_memory, weights_bytes
-from jupyter_llmops.inference.quantization import CONVERSION_VERSION, installed_version
+from jupyter_llmops.inference.quantization import CONVERSION_VERSION, PACKED, installed_version
 from jupyter_llmops.inference.sources import ModelFiles, read_config
 from jupyter_llmops.inference.threads import WAIT_POLICY
 from jupyter_llmops.records.model import Model
@@ -33,7 +33,7 @@ class Prepared:
     tokenizer, weights : Path
         In transformers' layout.
     quantized : bool
-        Whether `weights` is already nf4.
+        Whether `weights` is already nf4 or int8.
     """
 
     tokenizer: Path
@@ -82,11 +82,11 @@ def prepare(
     files : ModelFiles
         Where its files are.
     folder : Path
-        The models folder; gets ``tokenizers/``, ``weights/`` and ``nf4/``.
-    quantization : {"nf4", "bf16", "fp32"}
+        The models folder; gets ``tokenizers/``, ``weights/``, ``nf4/`` and ``int8/``.
+    quantization : {"nf4", "int8", "bf16", "fp32"}
         Precision of the weights.
     device : {"cpu", "cuda"}
-        Where it will be loaded; nf4 copies of the two are kept apart.
+        Where it will be loaded; packed copies of the two are kept apart.
     progress : callable, optional
         Told what is being done and how far it is, 0 to 1.
 
@@ -98,24 +98,29 @@ def prepare(
         The conversion failed, or the model is quantized in another way already.
     """
     already = _quantized_already(files, quantization, model)
-    job = Job(model.name, device=device)
+    job = Job(model.name, device=device, quantization=quantization)
     if files.kind == "gguf":
         job = replace(
             job,
             gguf=str(files.path),
             tokenizer=str(_target(folder, "tokenizers", model)),
-            weights=str(_target(folder, "weights", model)),
+            weights=str(converted_weights(folder, model)),
         )
     else:
         job = replace(job, tokenizer=str(files.path), weights=str(files.path))
-    if quantization == "nf4" and not already:
+    if quantization in PACKED and not already:
         copy = f"{device}-bitsandbytes-{installed_version('bitsandbytes')}"
-        job = replace(job, quantized=str(_target(folder, "nf4", model, copy)))
+        job = replace(job, quantized=str(_target(folder, quantization, model, copy)))
     wanted = [Path(place) for place in (job.tokenizer, job.weights, job.quantized) if place]
     if not all(place.is_dir() for place in wanted):
         need_memory(_needed(files), "cpu", model, "Converting")
         _run(job, model, progress)
-    return Prepared(Path(job.tokenizer), Path(job.quantized or job.weights), quantization == "nf4")
+    return Prepared(Path(job.tokenizer), Path(job.quantized or job.weights), quantization in PACKED)
+
+
+def converted_weights(folder: Path, model: Model) -> Path:
+    """Return the folder that a GGUF's weights are, or would be, converted to."""
+    return _target(folder, "weights", model)
 
 
 def _target(folder: Path, what: str, model: Model, variant: str = "") -> Path:
@@ -129,11 +134,12 @@ def _quantized_already(files: ModelFiles, quantization: str, model: Model) -> bo
     if not isinstance(settings, dict):
         return False
     method = settings.get("quant_method")
-    if method == "bitsandbytes" and settings.get("bnb_4bit_quant_type") == "nf4" and quantization == "nf4":
+    packed = "int8" if settings.get("load_in_8bit") else settings.get("bnb_4bit_quant_type")
+    if method == "bitsandbytes" and packed == quantization and quantization in PACKED:
         return True
     raise InferenceError(
         f"The model {model.name!r} is already quantized ({method}); it can't be used as {quantization}.",
-        "Use its unquantized version, or --quant nf4 where it was saved as bitsandbytes nf4.",
+        "Use its unquantized version, or --quant nf4 or int8 where bitsandbytes saved it so.",
     )
 
 
