@@ -35,7 +35,7 @@ def map_text(result: MapResult) -> str:
     if not result.rows:
         return "[no rows: nothing was asked]"
     shown = text_table(_COLUMNS, [_cells(row) for row in result.rows[:SHOWN]], numeric=(0, 3, 4))
-    more = [_remaining(result), *_failures(result), f"[{summary(result)}]"]
+    more = [_remaining(result), *_failures(result), *result.notes, f"[{summary(result)}]"]
     return "\n".join([shown, *(line for line in more if line)])
 
 
@@ -51,7 +51,8 @@ def map_html(result: MapResult) -> str:
         caption=_remaining(result),
     )
     failures = "".join(f"<div>{status('fail', line)}</div>" for line in _failures(result))
-    body = Html(_picture(result) + first + failures)
+    notes = "".join(f"<div>{status('warn', note)}</div>" for note in result.notes)
+    body = Html(_picture(result) + first + failures + notes)
     accent = COLOR_WARN if result.failed or _open(result) else COLOR_BRAND
     return card(body, title=f"{len(result):,} {_rows(len(result))}", footer=summary(result), accent=accent)
 

@@ -116,8 +116,9 @@ def _rows(expression: str, shell: InteractiveShell) -> Any:
 
 
 def _check_typed(rows: Any, typed: Iterable[str]) -> None:
-    columns = set(getattr(rows, "columns", ()))
-    both = [name for name in typed if name in columns]
+    from jupyter_llmops.prompting.rows import is_frame
+
+    both = [name for name in typed if is_frame(rows) and name in rows.columns]
     if both:
         raise UsageError(
             f"The variable {both[0]!r} is given on the line and is a column too.",

@@ -43,12 +43,13 @@ class MapRecord:
         self._stamp = stamp
         self._job = job
         self._tally = tally
+        self._ended = 0.0
         self._started_at, self._clock = datetime.now(UTC), time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """How long the map has been running."""
-        return time.perf_counter() - self._clock
+        """How long the map has been running, or took."""
+        return (self._ended or time.perf_counter()) - self._clock
 
     def answered(self, ask: Ask, result: CacheResult) -> MapRow:
         """Record a row's answer, reused or computed."""
@@ -117,6 +118,7 @@ class MapRecord:
         more : mapping
             What its leaf holds besides.
         """
+        self._ended = time.perf_counter()
         tally, draft = self._tally, self._job.draft
         fields: dict[str, Any] = request_fields(like) if like else {"model": draft.model}
         fields |= {

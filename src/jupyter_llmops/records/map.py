@@ -85,6 +85,8 @@ class MapResult(Sequence[MapRow]):
         Where it was computed.
     resumed : int
         Rows that an interrupted call of the same map had finished.
+    notes : tuple of str
+        What the user should know of the backend, e.g. a worker that was lost.
     """
 
     rows: tuple[MapRow, ...]
@@ -98,6 +100,7 @@ class MapResult(Sequence[MapRow]):
     saved: Cost = field(default_factory=Cost)
     backend: str = "kernel"
     resumed: int = 0
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from jupyter_llmops.errors import UsageError
 from jupyter_llmops.workspace.parts import Progress
@@ -12,6 +12,7 @@ from jupyter_llmops.workspace.prompt_options import PromptOptions, SaveOptions
 from jupyter_llmops.workspace.prompts import Prompts
 
 if TYPE_CHECKING:
+    from jupyter_llmops.inference.backends.backend import Backend
     from jupyter_llmops.inference.engine import OnDone
     from jupyter_llmops.prompting.draft import PromptDraft
     from jupyter_llmops.prompting.unfinished import UnfinishedMaps
@@ -91,6 +92,8 @@ class Maps(Prompts):
         LLMOpsError
             Nothing can be computed at all; see ``jupyter_llmops.errors``.
         """
+        from dataclasses import replace as with_notes
+
         from jupyter_llmops.prompting.map import MapRun
         from jupyter_llmops.prompting.map_job import MapJob
         from jupyter_llmops.prompting.rows import read_rows
@@ -103,7 +106,7 @@ class Maps(Prompts):
         if save_as:
             said: SaveOptions = {"description": description, "tags": tags, "private": private}
             draft = self._saved_draft(save_as, draft, said, options, on_saved)
-        places = _Places(self, draft.backend, progress)
+        places = _Places(self, draft.backend)
         job = MapJob(draft, table, places.compute, use_cache, retry, draft.backend or KERNEL)
         run = MapRun(
             self.pipeline,
@@ -127,7 +130,7 @@ class Maps(Prompts):
             places.close()
         if column:
             self._map_columns.write(rows, column, result.values)
-        return result
+        return with_notes(result, notes=places.notes) if places.notes else result
 
     def dry_run_map(
         self, template: str, rows: object, *, use_cache: bool = True, **options: Unpack[PromptOptions]
@@ -174,12 +177,12 @@ class Maps(Prompts):
 class _Places:
     """Where a map is computed; opened by the first row that no cache has."""
 
-    def __init__(self, workspace: Maps, backend: str, progress: Progress | None) -> None:
+    def __init__(self, workspace: Maps, backend: str) -> None:
         from jupyter_llmops.inference.backends import is_backend, open_backend
 
         self._workspace = workspace
-        self._progress = progress
-        self._backend: Any = None
+        self.notes: tuple[str, ...] = ()
+        self._backend: Backend | None = None
         if backend and backend != KERNEL and is_backend(backend):
             self._backend = open_backend(
                 backend,
@@ -194,6 +197,7 @@ class _Places:
         """Compute requests in this process, or on the backend's workers."""
         if self._backend is not None:
             self._backend.run(requests, model, on_done)
+            self.notes += tuple(note for note in self._backend.notes if note not in self.notes)
             return
         engine = self._workspace.engine
         engine.load(model, requests[0].quantization, progress)
