@@ -67,8 +67,16 @@ soak: $(READY) $(STAMPS)/dev ## Kill, forgery and fault campaigns in full; goes 
 	LLMOPS_SOAK=1 $(RUN) -m pytest tests/faults --timeout=0
 
 .PHONY: bench
-bench: $(READY) $(STAMPS)/bench ## Measure this project beside its alternatives, into benchmarks/results/
+bench: $(READY) $(STAMPS)/bench peers ## Measure this project beside its alternatives, into benchmarks/results/
 	$(RUN) benchmarks/run.py
+
+.PHONY: peers
+peers: build/peers/installed ## Install the peers that need an environment of their own (LiteLLM)
+
+build/peers/installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
 
 # ---------------------------------------------------------------- the environment
 
