@@ -14,7 +14,6 @@ from jupyter_llmops.cache.item_format import ItemRejectedError
 from jupyter_llmops.cache.plain_json import plain_dumps, plain_loads
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.cost import Cost
-from jupyter_llmops.records.determinism import Grade
 from jupyter_llmops.records.request import InferenceRequest
 
 _GRADES: Final[frozenset[str]] = frozenset({"bitwise", "same tokens", "none", ""})
@@ -36,8 +35,6 @@ class StoredAnswer:
         ``user@host`` that computed it.
     engine, engine_version, model, quantization, device : str
         What computed it, as in the request.
-    grade : {"bitwise", "same tokens", "none", ""}
-        How repeatable what computed it was measured to be.
     """
 
     key: str
@@ -49,7 +46,6 @@ class StoredAnswer:
     model: str
     quantization: str
     device: str
-    grade: Grade = ""
 
     @property
     def digest(self) -> str:
@@ -58,7 +54,7 @@ class StoredAnswer:
         return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
-def answer_of(key: str, request: InferenceRequest, generation: Generation, grade: Grade = "") -> StoredAnswer:
+def answer_of(key: str, request: InferenceRequest, generation: Generation) -> StoredAnswer:
     """Return a computed answer with its provenance: this user, this host, now."""
     return StoredAnswer(
         key=key,
@@ -70,7 +66,6 @@ def answer_of(key: str, request: InferenceRequest, generation: Generation, grade
         model=request.model,
         quantization=request.quantization,
         device=request.device,
-        grade=grade,
     )
 
 
@@ -115,6 +110,7 @@ def answer_to_json(answer: StoredAnswer) -> dict[str, Any]:
             "finish_reason": generation.finish_reason,
             "batch_size": int(generation.batch_size),
             "served_by": generation.served_by,
+            "determinism": generation.determinism,
             "cost": [None if cost.amount is None else float(cost.amount), cost.currency, cost.basis],
         },
         "provenance": {
@@ -125,7 +121,7 @@ def answer_to_json(answer: StoredAnswer) -> dict[str, Any]:
     }
 
 
-_PROVENANCE: Final = ("engine", "engine_version", "model", "quantization", "device", "grade")
+_PROVENANCE: Final = ("engine", "engine_version", "model", "quantization", "device")
 
 
 def answer_from_json(value: Any) -> StoredAnswer:
@@ -147,8 +143,6 @@ def _read(value: Mapping[str, Any]) -> StoredAnswer:
     stored_at = datetime.fromisoformat(_text(origin, "stored_at"))
     if stored_at.tzinfo != UTC:
         raise ValueError("stored_at is not in UTC")
-    if origin["grade"] not in _GRADES:
-        raise ValueError("grade is none of determinism")
     return StoredAnswer(
         key=_text(value, "key"),
         generation=_read_generation(value["generation"]),
@@ -159,7 +153,6 @@ def _read(value: Mapping[str, Any]) -> StoredAnswer:
         model=_text(origin, "model"),
         quantization=_text(origin, "quantization"),
         device=_text(origin, "device"),
-        grade=origin["grade"],
     )
 
 
@@ -171,6 +164,8 @@ def _read_generation(made: Mapping[str, Any]) -> Generation:
         raise TypeError("seconds is no duration")
     if finish_reason not in ("stop", "length"):
         raise ValueError("finish_reason is neither stop nor length")
+    if made["determinism"] not in _GRADES:
+        raise ValueError("determinism is no grade")
     return Generation(
         text=_text(made, "text"),
         token_ids=tuple(token_ids),
@@ -181,6 +176,7 @@ def _read_generation(made: Mapping[str, Any]) -> Generation:
         cost=_read_cost(made["cost"]),
         batch_size=_number(made, "batch_size"),
         served_by=_text(made, "served_by"),
+        determinism=made["determinism"],
     )
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from jupyter_llmops.cache.answer import StoredAnswer
 from jupyter_llmops.cache.difference import RecentRequests, describe_nearest
 from jupyter_llmops.display.elements import ago, duration
 from jupyter_llmops.records.cache import WrongMark
 from jupyter_llmops.records.request import InferenceRequest
+
+_REPEATABLE: Final = {
+    "bitwise": "bitwise repeatable",
+    "same tokens": "repeatable to the token",
+    "none": "not repeatable",
+}
 
 
 def provenance(answer: StoredAnswer, when: str = "") -> str:
@@ -31,8 +39,8 @@ def provenance(answer: StoredAnswer, when: str = "") -> str:
         parts.append(f"in a batch of {generation.batch_size}")
     if cost.amount is not None:
         parts.append(f"for {cost.amount:.2g} {cost.currency}")
-    if answer.grade:
-        parts.append("not repeatable" if answer.grade == "none" else f"repeatable: {answer.grade}")
+    if generation.determinism:
+        parts.append(_REPEATABLE[generation.determinism])
     said = ", ".join(part for part in parts if part)
     return (
         f"{answer.stored_by} computed this answer on {at} UTC{age} in {duration(generation.seconds)} ({said})"

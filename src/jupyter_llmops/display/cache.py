@@ -27,6 +27,7 @@ def cache_text(stats: CacheStats) -> str:
     facts = [
         ("this session", _rate(stats) + chart),
         ("time saved", _saved(stats)),
+        *(("money saved", f"{cost.amount:.4g} {cost.currency}") for cost in stats.saved),
         ("on disk", _on_disk(stats)),
         ("folder", stats.folder),
     ]
@@ -40,6 +41,7 @@ def cache_html(stats: CacheStats) -> str:
     facts: list[tuple[str, object]] = [
         ("this session", bar(stats.hit_rate, _rate(stats), color=COLOR_OK)),
         ("time saved", _saved(stats)),
+        *(("money saved", f"{cost.amount:.4g} {cost.currency}") for cost in stats.saved),
         ("on disk", _on_disk(stats)),
         ("folder", code(stats.folder)),
     ]
@@ -81,6 +83,12 @@ def _notices(stats: CacheStats) -> list[str]:
         found.append("The cache is off; %cache on switches it on.")
     if stats.problem:
         found.append(stats.problem)
+    if stats.others:
+        found.append(
+            f"{_count(stats.others, 'answer')} there {'was' if stats.others == 1 else 'were'} sealed with another "
+            "key or by an older version, and not used: %llmops join FILE takes the key of a colleague's "
+            "%llmops invite FILE."
+        )
     if stats.rejected:
         which = "item that did" if stats.rejected == 1 else "items that did"
         found.append(f"{stats.rejected} stored {which} not verify: not used, computed again.")

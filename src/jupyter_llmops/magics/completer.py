@@ -26,10 +26,10 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "collections": COLLECTION_COMMANDS,
     "prompts": PROMPT_COMMANDS,
     "models": MODEL_COMMANDS,
-    "cache": ("why", "clear", "off", "on"),
+    "cache": ("why", "wrong", "right", "clear", "off", "on"),
     "runs": ("show",),
     "audit": ("verify",),
-    "llmops": ("doctor", "autoload", "snapshot", "snapshots"),
+    "llmops": ("doctor", "autoload", "invite", "join", "snapshot", "snapshots"),
     "cascade": ("new", "run"),
 }
 _LINE = re.compile(

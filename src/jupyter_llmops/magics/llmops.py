@@ -33,7 +33,7 @@ class LLMOpsMagics(WorkspaceMagics):
         "words",
         nargs="*",
         metavar="COMMAND",
-        help="doctor, snapshot NAME, snapshots, or autoload on|off; nothing shows the state.",
+        help="doctor, invite FILE, join FILE, snapshot NAME, snapshots, or autoload on|off; nothing shows the state.",
     )
     @argument("-d", "--description", help="What a snapshot is for.")
     @line_magic
@@ -43,10 +43,15 @@ class LLMOpsMagics(WorkspaceMagics):
         A snapshot names the whole catalog as it is now. It opens read-only later, in another kernel:
         ``jupyter_llmops.open_workspace(snapshot="2026-11")``, or the environment variable LLMOPS_SNAPSHOT.
 
+        What the team caches is sealed with the team's key, which lies in your own folder and never in the catalog.
+        ``invite`` writes it into a file to hand over to a colleague, who types ``join``; it is never shown.
+
         ::
 
             %llmops
             %llmops doctor
+            %llmops invite key-for-ada
+            %llmops join key-for-ada
             %llmops snapshot 2026-11 --description "what we shipped"
             %llmops snapshots
             %llmops autoload on
@@ -59,12 +64,27 @@ class LLMOpsMagics(WorkspaceMagics):
             return self.workspace.status()
         commands = {
             "doctor": self._doctor,
+            "invite": self._invite,
+            "join": self._join,
             "snapshot": lambda rest: self._snapshot(rest, arguments.description or ""),
             "snapshots": self._snapshots,
             "autoload": self._autoload,
         }
         command, rest = choose("%llmops", words, commands, "%llmops doctor")
         return command(rest)
+
+    def _invite(self, words: list[str]) -> None:
+        path = self.workspace.invite(one_name(words, "%llmops invite FILE"))
+        print(
+            f"{path} holds the team's key. Hand it over on a way that you trust, then delete it; "
+            f"your colleague types %llmops join {path.name}"
+        )
+
+    def _join(self, words: list[str]) -> None:
+        former = self.workspace.join(one_name(words, "%llmops join FILE"))
+        print("You use the team's key: what the team caches is yours too, at once here.")
+        if former is not None:
+            print(f"Your former key is kept in {former}; %llmops join {former} takes it back.")
 
     def _snapshot(self, words: list[str], description: str) -> Snapshot:
         name = one_name(words, "%llmops snapshot NAME")

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.cost import Cost
-from jupyter_llmops.records.determinism import Grade
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +29,6 @@ class CacheResult:
         Why it was a hit or a miss, one sentence.
     provenance : str
         For a hit: who computed it, when and on what, one sentence.
-    determinism : {"bitwise", "same tokens", "none", ""}
-        The measured grade of what computed it, as it was stored.
     """
 
     generation: Generation
@@ -41,7 +38,6 @@ class CacheResult:
     stored_by: str
     why: str
     provenance: str = ""
-    determinism: Grade = ""
 
 
 @dataclass(frozen=True, slots=True)

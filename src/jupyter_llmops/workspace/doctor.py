@@ -115,7 +115,7 @@ def _cache(workspace: Workspace) -> Check:
             "cache", "warn", f"{stats.rejected} items did not verify and were computed again.", "%cache why"
         )
     whose = (
-        "whoever uses the catalog uses them, too"
+        "whoever has the team's key uses them, too"
         if workspace.location.is_local
         else "yours only: a bucket has none"
     )
@@ -124,6 +124,23 @@ def _cache(workspace: Workspace) -> Check:
         "ok",
         f"{stats.entries} answer{'s' if stats.entries != 1 else ''} in {workspace.cache_folder}, {whose}.",
     )
+
+
+def _key(workspace: Workspace) -> Check:
+    from jupyter_llmops.keys.team import readable_by_others
+
+    path = workspace.cache.store.key.path
+    if path is not None and readable_by_others(path):
+        return Check("team key", "warn", f"Others may read {path}.", f"!chmod 600 {path}")
+    others = workspace.cache.stats().others
+    if others:
+        return Check(
+            "team key",
+            "warn",
+            f"{others} answers in the cache were sealed with another key or by an older version, and are not used.",
+            "Ask a colleague for %llmops invite FILE, then type %llmops join FILE",
+        )
+    return Check("team key", "ok", f"{path} seals what is cached; %llmops invite FILE hands it over.")
 
 
 def _journal(workspace: Workspace) -> Check:
@@ -185,6 +202,7 @@ CHECKS: dict[str, Callable[[Workspace], Check]] = {
     "bitsandbytes": _quantization,
     "GPU": _gpu,
     "cache": _cache,
+    "team key": _key,
     "audit": _journal,
     "disk": _disk,
     "server": _server,

@@ -15,11 +15,11 @@ from jupyter_llmops.workspace.inventory import Inventory
 from jupyter_llmops.workspace.maps import Maps
 from jupyter_llmops.workspace.model_files import ModelFiles
 from jupyter_llmops.workspace.money import Money
+from jupyter_llmops.workspace.reuse import Reuse
 from jupyter_llmops.workspace.snapshots import Snapshots
-from jupyter_llmops.workspace.trail import Trail
 
 
-class Workspace(Maps, Cascades, ModelFiles, Collections, Inventory, Finding, Snapshots, Money, Trail):
+class Workspace(Maps, Cascades, ModelFiles, Collections, Inventory, Finding, Snapshots, Money, Reuse):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 
     def status(self) -> WorkspaceStatus:
