@@ -22,7 +22,6 @@ from jupyter_llmops.errors import TeamKeyError, UsageError
 from jupyter_llmops.keys.team import TeamKey
 from jupyter_llmops.records.cache import CacheResult, CacheStats, WrongMark
 from jupyter_llmops.records.completion import Generation
-from jupyter_llmops.records.determinism import Grade
 from jupyter_llmops.records.request import InferenceRequest
 
 __all__ = ["CacheResult", "CacheStats", "CacheWarning", "ExactCache"]
@@ -38,10 +37,6 @@ def _always(_: Generation) -> bool:
     return True
 
 
-def _unmeasured(_: InferenceRequest) -> Grade:
-    return ""
-
-
 class ExactCache:
     """Answers by the whole request.
 
@@ -53,8 +48,6 @@ class ExactCache:
         The answers kept in memory.
     key : callable, optional
         Returns the team's key when it is first needed; by default this user's key for the folder.
-    grade_of : callable, optional
-        The measured determinism of what answers a request.
     """
 
     def __init__(
@@ -63,7 +56,6 @@ class ExactCache:
         recall: Recall | None = None,
         *,
         key: Callable[[], TeamKey] | None = None,
-        grade_of: Callable[[InferenceRequest], Grade] = _unmeasured,
     ) -> None:
         self.folder = folder
         self.enabled = True
@@ -71,7 +63,6 @@ class ExactCache:
         self._marks = WrongMarks(self.store)
         self._recall = recall if recall is not None else Recall()
         self._keys = KnownKeys()
-        self._grade_of = grade_of
         self._session = Session()
 
     def fetch(
@@ -186,6 +177,10 @@ class ExactCache:
             others=others,
             saved=counts.costs(),
         )
+
+    def saved(self, currency: str) -> float:
+        """Return what this session's hits would have cost in a currency, as far as that is known."""
+        return self._session.counts.saved.get(currency, 0.0)
 
     def why(self) -> str:
         """Explain the last look-up in plain words."""
@@ -329,7 +324,6 @@ class ExactCache:
             stored_by=answer.stored_by,
             why=explain_hit(answer),
             provenance=provenance(answer),
-            determinism=answer.grade,
         )
         recalled = Recalled(answer, mark, result)
         self._recall.put(recalled)
@@ -338,7 +332,7 @@ class ExactCache:
     def _keep(
         self, key: str, request: InferenceRequest, generation: Generation, may_store: MayStore, why: str
     ) -> CacheResult:
-        answer = answer_of(key, request, generation, self._grade_of(request))
+        answer = answer_of(key, request, generation)
         unstored = self._why_unstored(answer, may_store)
         mark = None if unstored else self._put(answer)
         if mark is None:

@@ -145,9 +145,7 @@ class Parts:
         from jupyter_llmops.cache.exact import ExactCache
         from jupyter_llmops.keys.team import team_key
 
-        cache = ExactCache(
-            self.cache_folder, key=lambda: team_key(str(self.location)), grade_of=self.grade_of
-        )
+        cache = ExactCache(self.cache_folder, key=lambda: team_key(str(self.location)))
         cache.enabled = self.settings.cache
         self.settings.observe(lambda change: setattr(cache, "enabled", change["new"]), "cache")
         return cache
