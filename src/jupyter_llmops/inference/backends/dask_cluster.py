@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ from jupyter_llmops.records.request import InferenceRequest
 CONNECT_SECONDS: Final = 10
 # So often the cluster is asked who works there, seconds.
 _LOOK: Final = 1.0
+_MISSING: Final = re.compile(r"No module named '(\w+)")
 _FORM: Final = (
     "Type --backend dask:tcp://HOST:8786 with its address, or --backend dask for one on this machine."
 )
@@ -145,7 +148,6 @@ class _Workers:
         self._looked = 0.0
         self._known: set[str] = set()
         self._fit: set[str] = set()
-        self._futures: dict[Answer, Any] = {}
 
     def check(self) -> None:
         """Raise `BackendError` when the cluster has workers and none of them can be used."""
@@ -211,25 +213,33 @@ class _Workers:
 def _unfit(facts: Any) -> str:
     from jupyter_llmops._version import __version__
 
-    if isinstance(facts, ModuleNotFoundError):
-        return f"it has no package {facts.name}."
     if isinstance(facts, BaseException):
-        return f"{type(facts).__name__}: {facts}"
+        # What a worker can't even read comes back as a plain exception with the text of the real one.
+        missing = _MISSING.search(str(facts))
+        return f"it has no package {missing[1]}." if missing else f"{type(facts).__name__}: {facts}"
     if facts["version"] != __version__:
         return f"it has jupyter-llmops {facts['version']}, and this notebook {__version__}."
     return ""
 
 
-def _connect(address: str) -> Any:
+def _connect(typed: str) -> Any:
     from distributed import Client
+    from distributed.comm.addressing import parse_address
+    from distributed.comm.registry import get_backend
 
-    where = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
     try:
-        return Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+        address = _scheduler_in(typed) if typed.endswith(".json") else typed
+        get_backend(parse_address(address)[0])  # before a client begins that could only fail
+        return Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError) as error:
-        raise BackendError(f"There is no Dask scheduler at {address} that answers.", _FORM) from error
-    except (ValueError, TypeError, ImportError) as error:
-        raise BackendError(f"The Dask scheduler at {address} can't be used: {error}.", _FORM) from error
+        raise BackendError(f"There is no Dask scheduler at {typed} that answers.", _FORM) from error
+    except (ValueError, TypeError, KeyError, ImportError) as error:
+        raise BackendError(f"The Dask scheduler at {typed} can't be used: {error}.", _FORM) from error
+
+
+def _scheduler_in(path: str) -> str:
+    """Return the address in a ``--scheduler-file``; Dask itself would wait for one without end."""
+    return str(json.loads(Path(path).expanduser().read_text(encoding="utf-8"))["address"])
 
 
 def _current_client() -> Any:

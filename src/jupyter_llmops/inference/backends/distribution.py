@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from jupyter_llmops.errors import BackendError, InferenceError, LLMOpsError
+from jupyter_llmops.errors import BackendError, InferenceError, LLMOpsError, UsageError
 from jupyter_llmops.inference.backends.chunks import Chunk, Chunks
 from jupyter_llmops.inference.backends.jobs import read_error, read_outcome, write_job
 from jupyter_llmops.inference.engine import OnDone
@@ -90,7 +90,19 @@ class Distribution:
         self._seen_workers = time.monotonic()
 
     def run(self) -> None:
-        """Compute everything; see `Backend.run`."""
+        """Compute everything; see `Backend.run`.
+
+        Raises
+        ------
+        UsageError
+            An endpoint computes the answers, not this project's workers.
+        """
+        if self._requests and not self._requests[0].device:
+            # Its limits are kept by one process; several would ask more often than it allows.
+            raise UsageError(
+                f"The model {self._model.name!r} is an endpoint, which computes by itself.",
+                "Type --backend kernel: it asks several at once.",
+            )
         try:
             while self._chunks or self._suspects or self._running:
                 try:

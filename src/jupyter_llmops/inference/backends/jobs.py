@@ -99,7 +99,7 @@ def _takes_sentences(kind: type) -> bool:
 
 def _model_values(model: Model) -> dict[str, Any]:
     # Who registered it, where else it lies and how fast it is elsewhere is nothing that a worker needs.
-    slim = replace(model, adapter=None, moves=(), places=(), speeds=(), created_at=None)
+    slim = replace(model, adapter=None, pool=(), moves=(), places=(), speeds=(), created_at=None)
     values = {field.name: getattr(slim, field.name) for field in fields(slim)}
     values["files"] = [asdict(entry) for entry in slim.files]
     values["adapter"] = _model_values(model.adapter) if model.adapter is not None else None
