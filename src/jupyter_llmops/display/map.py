@@ -107,7 +107,7 @@ def _picture(result: MapResult) -> Html:
     total = len(result)
     shares = [share for share in _shares(result) if share[1]]
     parts = "".join(
-        f'<span title="{html(f"{count:,} {word}")}" style="display:inline-block;height:100%;'
+        f'<span title="{html(f"{count:,} {word}")}" style="height:100%;'
         f'width:{100 * count / total:.2f}%;background:{color}"></span>'
         for word, count, color in shares
     )
@@ -117,9 +117,8 @@ def _picture(result: MapResult) -> Html:
         for word, count, color in shares
     )
     return Html(
-        f'<div style="height:.9em;border-radius:.3em;overflow:hidden;background:{COLOR_TRACK};'
-        f'white-space:nowrap;font-size:0"><span style="display:inline-block;width:100%;height:14px">{parts}</span></div>'
-        f'<div style="font-size:90%;margin:4px 0">{legend}</div>'
+        f'<div style="display:flex;height:12px;border-radius:4px;overflow:hidden;background:{COLOR_TRACK}">'
+        f'{parts}</div><div style="font-size:90%;margin:4px 0">{legend}</div>'
     )
 
 
@@ -127,9 +126,7 @@ def _cells(row: MapRow) -> list[str]:
     answer = row.completion
     if answer is None:
         return [str(row.index), shorten(_failed(row), _WIDTH_OF_TEXT), ABSENT, ABSENT, ABSENT]
-    origin = "the model" if answer.source == "model" else "the cache"
-    if row.same_as is not None:
-        origin = f"row {row.same_as}"
+    origin = answer.source if row.same_as is None else f"row {row.same_as}"
     return [
         str(row.index),
         shorten(_value(row), _WIDTH_OF_TEXT),
