@@ -148,16 +148,12 @@ def test_a_secret_is_refused_and_kept_nowhere(notebook: Notebook) -> None:
     assert [path for path, content in kept.items() if secret.encode() in content] == []
 
 
-def test_an_endpoint_is_a_row_that_does_not_answer_yet(notebook: Notebook) -> None:
+def test_an_endpoint_is_a_row_without_files(notebook: Notebook) -> None:
     added = notebook.run("%models add gpt https://host/v1#gpt-oss --credential env:TEAM_KEY")
     assert (added.format, added.source, added.credential) == (
         "endpoint", "endpoint:https://host/v1#gpt-oss", "env:TEAM_KEY",
     )  # fmt: skip
     assert "env:TEAM_KEY" in notebook.shown(added)
-    error = notebook.fail("%%prompt -m gpt\nHi")
-    assert isinstance(error, InferenceError)
-    assert "'gpt' is an endpoint; this version answers with local models." in str(error)
-    assert notebook.engine.asked == 0
     for line in ("%models push gpt", "%models pull gpt"):
         assert "no files here to move" in str(notebook.fail(line))
 

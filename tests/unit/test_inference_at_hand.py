@@ -110,10 +110,11 @@ def test_a_folder_of_somebody_else_is_no_traceback(
         at_hand(model, tmp_path / "models", site="lab")
 
 
-@pytest.mark.parametrize("source", ["endpoint:https://host/v1#gpt", "mlflow:sqlite:///x#models:/m/3"])
-def test_an_endpoint_says_that_it_does_not_answer_yet(tmp_path: Path, source: str) -> None:
-    with pytest.raises(InferenceError, match=r"'gpt' is .*; this version answers with local models\."):
-        at_hand(Model("gpt", "llm", source), tmp_path, site="lab")
+def test_an_endpoint_needs_no_files_and_a_registry_says_that_it_does_not_answer(tmp_path: Path) -> None:
+    endpoint = Model("gpt", "llm", "endpoint:https://host/v1#gpt")
+    assert at_hand(endpoint, tmp_path, site="lab") is endpoint
+    with pytest.raises(InferenceError, match=r"'gpt' is a model of an MLflow registry; this version answers"):
+        at_hand(Model("gpt", "llm", "mlflow:sqlite:///x#models:/m/3"), tmp_path, site="lab")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jupyter_llmops.errors import InferenceError, LLMOpsError, ModelNotAvailableError
+from jupyter_llmops.inference.endpoints.address import is_endpoint
 from jupyter_llmops.inference.engine import Progress
 from jupyter_llmops.inference.sources import digest_of
 from jupyter_llmops.records.model import Model
@@ -14,7 +15,8 @@ from jupyter_llmops.records.model import Model
 PULLED_FOLDER = "pulled"
 _STORAGE = "storage:"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_REMOTE = ("endpoint:", "mlflow:")
+_MLFLOW = "mlflow:"
+_REMOTE = ("endpoint:", _MLFLOW)
 
 
 def pulled_folder(model: Model, folder: Path) -> Path:
@@ -43,7 +45,7 @@ def pulled_source(model: Model, folder: Path) -> str:
 def at_hand(
     model: Model, folder: Path, *, site: str, offline: bool = False, progress: Progress | None = None
 ) -> Model:
-    """Return the model with a source that this machine can read, and the digest of its files.
+    """Return the model with a source that this machine can read, and the digest of its files; endpoints as they are.
 
     Parameters
     ----------
@@ -63,13 +65,14 @@ def at_hand(
     ModelNotAvailableError
         Its files are not on this machine; the hint says what to type.
     InferenceError
-        It is an endpoint, or the files here are not the ones that the catalog names.
+        It is in an MLflow registry, or the files here are not the ones that the catalog names.
     """
-    if model.source.startswith(_REMOTE):
-        what = "an endpoint" if model.source.startswith("endpoint:") else "a model of an MLflow registry"
+    if is_endpoint(model):
+        return model  # whose files are the endpoint's own business
+    if model.source.startswith(_MLFLOW):
         raise InferenceError(
-            f"{model.name!r} is {what}; this version answers with local models.",
-            "Choose a local one with -m; %models lists them.",
+            f"{model.name!r} is a model of an MLflow registry; this version answers with local models and endpoints.",
+            "Choose another with -m; %models lists them.",
         )
     first: LLMOpsError | None = None
     for source in _sources(model, folder, site):

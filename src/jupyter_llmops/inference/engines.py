@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.errors import UsageError
+from jupyter_llmops.inference.endpoints.address import is_endpoint
+from jupyter_llmops.inference.endpoints.policy import EndpointOptions
 from jupyter_llmops.inference.engine import Engine, EngineIdentity, LoadedModel, OnDone, Progress
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.request import InferenceRequest, Message
 
 if TYPE_CHECKING:
+    from jupyter_llmops.inference.endpoints.engine import EndpointEngine
     from jupyter_llmops.inference.transformers_engine import TransformersEngine
 
 
@@ -26,13 +29,21 @@ class Engines:
         The models folder: converted models, saved quantized copies, remembered digests.
     offline : bool
         Never ask the Hugging Face hub.
+    endpoint_options : callable
+        Returns what the settings say of endpoints; asked anew for each run.
     """
 
     name = "engines"
 
-    def __init__(self, folder: Path, offline: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        offline: bool = False,
+        endpoint_options: Callable[[], EndpointOptions] = EndpointOptions,
+    ) -> None:
         self.folder = folder
         self._offline = offline
+        self._endpoint_options = endpoint_options
 
     @property
     def offline(self) -> bool:
@@ -44,6 +55,13 @@ class Engines:
         self._offline = value
         if "transformers" in self.__dict__:
             self.transformers.offline = value
+
+    @cached_property
+    def endpoints(self) -> EndpointEngine:
+        """Answers of OpenAI-compatible endpoints."""
+        from jupyter_llmops.inference.endpoints.engine import EndpointEngine
+
+        return EndpointEngine(self._endpoint_options)
 
     @cached_property
     def transformers(self) -> TransformersEngine:
@@ -60,6 +78,8 @@ class Engines:
         UsageError
             None can.
         """
+        if is_endpoint(model):
+            return self.endpoints
         return self.transformers
 
     def engine_of(self, request: InferenceRequest) -> Engine:
@@ -72,6 +92,8 @@ class Engines:
         """
         if request.engine == self.transformers.name:
             return self.transformers
+        if request.engine == "endpoint":
+            return self.endpoints
         raise UsageError(
             f"There is no engine named {request.engine!r} here.",
             "Ask again without the record, with %%prompt.",
@@ -105,8 +127,8 @@ class Engines:
         return self.transformers.rendered(model, messages)
 
     def with_digest(self, model: Model, progress: Progress | None = None) -> Model:
-        """Return a local model with the digest of its files."""
-        return self.transformers.with_digest(model, progress)
+        """Return a local model with the digest of its files; an endpoint's has none."""
+        return model if is_endpoint(model) else self.transformers.with_digest(model, progress)
 
     def score(
         self,
@@ -117,6 +139,8 @@ class Engines:
         **prior: Any,
     ) -> list[float]:
         """Return the probability of each choice; see `TransformersEngine.score_many`."""
+        if is_endpoint(model):
+            return self.endpoints.score(model, quantization, messages, choices)
         return self.transformers.score(model, quantization, messages, choices, **prior)
 
     def score_many(
@@ -128,6 +152,8 @@ class Engines:
         **options: Any,
     ) -> list[list[float]]:
         """Return the probability of each choice for each chat; see `TransformersEngine.score_many`."""
+        if is_endpoint(model):
+            return [self.endpoints.score(model, quantization, chat, choices) for chat in chats]
         return self.transformers.score_many(model, quantization, chats, choices, **options)
 
     def loaded(self) -> list[LoadedModel]:

@@ -39,6 +39,8 @@ class Generation:
         Where it was computed: a host, or an endpoint's address without credentials; empty for this process.
     determinism : {"bitwise", "same tokens", "none", ""}
         The measured grade of what computed it; the pipeline adds it.
+    served_version : str
+        What an endpoint said that it is: the model and the fingerprint of its system.
     """
 
     text: str
@@ -51,6 +53,7 @@ class Generation:
     batch_size: int = 1
     served_by: str = ""
     determinism: Grade = ""
+    served_version: str = ""
 
     def __post_init__(self) -> None:
         if self.token_ids and not self.tokens_out:

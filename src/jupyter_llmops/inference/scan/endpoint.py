@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import json
 import socket
 import threading
@@ -15,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from jupyter_llmops.errors import InferenceError, UsageError
 from jupyter_llmops.inference.credentials import check_reference, secret
+from jupyter_llmops.inference.endpoints.address import is_private
 from jupyter_llmops.inference.scan.reading import count, one_line, slug, text
 from jupyter_llmops.records.model import Model, ModelKind
 
@@ -112,21 +112,12 @@ def _checked(address: str, credential: str) -> SplitResult:
             f"The address of the endpoint at {host} holds a user, a query or a fragment.",
             "Type https://host/v1, and the key's place with --credential env:NAME.",
         )
-    if parts.scheme == "http" and credential and not _is_private(host):
+    if parts.scheme == "http" and credential and not is_private(host):
         raise UsageError(
             f"The endpoint at {host} is not encrypted (http), so no key is sent to it.",
             "Use https, or leave the credential out.",
         )
     return parts
-
-
-def _is_private(host: str) -> bool:
-    """Return whether every address of a host is of this machine or a private network."""
-    try:
-        found = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None)}
-    except (OSError, UnicodeError):
-        return False
-    return bool(found) and all(ipaddress.ip_address(address).is_private for address in found)
 
 
 def _ask(url: str, key: str, seconds: float) -> Any:
@@ -160,7 +151,7 @@ def _get(url: str, key: str, seconds: float) -> Any:
     if key:
         headers["Authorization"] = f"Bearer {key}"
     handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-    if _is_private(urlsplit(url).hostname or ""):
+    if is_private(urlsplit(url).hostname or ""):
         handlers.append(urllib.request.ProxyHandler({}))  # no proxy stands before a machine of one's own
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http or https, checked
     try:
