@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_llmops.errors import ContextError, InferenceError
 from jupyter_llmops.inference import decoding
+from jupyter_llmops.inference.constrained import logits_processors
 from jupyter_llmops.inference.quiet import quiet
 from jupyter_llmops.inference.streaming import TextStream
 from jupyter_llmops.records.completion import FinishReason, Generation
@@ -107,6 +108,7 @@ def answer_one(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 generation_config=config,
+                logits_processor=logits_processors(request, weights.chat, weights.stop_ids, len(prompt)),
                 # Beams are only known at the end; transformers refuses to stream them.
                 streamer=stream if beams == 1 else None,
             )

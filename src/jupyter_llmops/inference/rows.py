@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.errors import LLMOpsError
+from jupyter_llmops.inference.constrained import logits_processors
 from jupyter_llmops.inference.streaming import TextStream
 from jupyter_llmops.records.completion import FinishReason, Generation
 from jupyter_llmops.records.request import GenerationParameters, InferenceRequest
@@ -114,7 +115,10 @@ def new_row(weights: LoadedWeights, position: int, request: InferenceRequest, pr
     if parameters.sampled:
         generator = torch.Generator(weights.entry.device)
         generator.manual_seed(secrets.randbits(63) if parameters.seed is None else parameters.seed)
-    return Row(position, request, prompt, processors(weights, parameters, len(prompt)), generator)
+    found = logits_processors(request, weights.chat, weights.stop_ids, len(prompt))
+    return Row(
+        position, request, prompt, [*found, *processors(weights, parameters, len(prompt))], generator
+    )
 
 
 def processors(weights: LoadedWeights, parameters: GenerationParameters, tokens_in: int) -> list[Any]:
