@@ -232,7 +232,9 @@ class ExactCache:
         """
         last = self._session.last_answer
         key = self._identify(request, reuse=True)[0] if request is not None else last.key if last else ""
-        undone = self._marks.undo(key) if key else []
+        undone, planted = self._marks.undo(key) if key else ([], 0)
+        if planted and not undone:
+            raise UsageError("What lay beside it was no mark of the team's, and was removed.")
         if not undone:
             raise UsageError("No answer to it is marked as wrong.", "%cache wrong marks the last answer.")
         self._recall.drop(key)
