@@ -75,17 +75,23 @@ class WrongMarks:
         self._store.items.remove(answer.key + SUFFIX)
         return made
 
-    def undo(self, key: str) -> list[MarkedAnswer]:
-        """Remove every mark of a request's answers, store the newest of these again, and return them.
+    def undo(self, key: str) -> tuple[list[MarkedAnswer], int]:
+        """Remove every mark of a request's answers and store the newest of these again.
 
-        A mark that does not verify is removed too.
+        Returns
+        -------
+        marked : list of MarkedAnswer
+            The newest last.
+        planted : int
+            How many marks did not verify; they are removed too.
         """
-        items = self._store.items
+        items, planted = self._store.items, 0
         found: list[MarkedAnswer] = []
         for name in items.names(key, MARK_SUFFIX):
             try:
                 marked = self._read(key, name[len(key) :])
             except ItemRejectedError:
+                planted += 1
                 marked = None
             if marked is not None:
                 found.append(marked)
@@ -94,7 +100,7 @@ class WrongMarks:
         if found and not items.has(key + SUFFIX):
             answer = found[-1].answer
             self._store.keep(key, encode_answer(answer), answer.generation.seconds)
-        return found
+        return found, planted
 
     def _read(self, key: str, suffix: str) -> MarkedAnswer | None:
         found = self._store.lookup(key, suffix, "mark")
