@@ -125,6 +125,7 @@ def test_each_row_is_stamped_once_within_the_map_and_the_map_within_the_cell(
     cell = next(run for run in notebook.workspace.runs(100, kind="cell") if run.id == the_map.parent)
     assert (the_map.kind, the_map.leaf["rows"], the_map.leaf["failed"]) == ("map", 4, 1)
     assert "--map df" in notebook.workspace.content(cell)["source"]
+    assert notebook.workspace.run(f"In[{cell.execution_count}]", kind="prompt") in runs
     assert notebook.workspace.verify().ok
 
 

@@ -72,6 +72,7 @@ def _in_cell(number: int, runs: Sequence[Run], counted: Sequence[Run], kind: str
     if kind is None:
         return cells[-1]
     ids = {run.id for run in cells}
+    ids |= {run.id for run in runs if run.kind == "map" and run.parent in ids}  # its rows are the cell's too
     within = [run for run in counted if run.parent in ids]
     if not within:
         raise UnknownNameError(
