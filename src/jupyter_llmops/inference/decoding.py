@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jupyter_llmops.errors import UsageError, nearest
@@ -33,6 +33,12 @@ ALLOWED: dict[str, Bounds] = {
     "early_stopping": Bounds(bool),
     "renormalize_logits": Bounds(bool),
 }
+# What endpoints know: OpenAI's own fields, and those of vLLM, SGLang and llama.cpp.
+ENDPOINT_ALLOWED: dict[str, Bounds] = {
+    **{name: ALLOWED[name] for name in ("top_p", "top_k", "min_p", "repetition_penalty")},
+    "frequency_penalty": Bounds(float, -2.0, 2.0),
+    "presence_penalty": Bounds(float, -2.0, 2.0),
+}
 _OWN_FLAGS = {
     "temperature": "-t",
     "max_new_tokens": "-n",
@@ -43,8 +49,15 @@ _OWN_FLAGS = {
 }
 
 
-def check_parameters(parameters: GenerationParameters) -> None:
+def check_parameters(parameters: GenerationParameters, allowed: Mapping[str, Bounds] | None = None) -> None:
     """Refuse what can't be decoded with, before anything is computed or looked up.
+
+    Parameters
+    ----------
+    parameters : GenerationParameters
+        As asked for.
+    allowed : mapping, optional
+        The further parameters that there are: those of transformers by default.
 
     Raises
     ------
@@ -63,7 +76,7 @@ def check_parameters(parameters: GenerationParameters) -> None:
     if seed is not None and not 0 <= seed < 2**63:
         raise UsageError(f"The seed {seed} can't be used.", "Type one from 0 to 9223372036854775807.")
     for name, value in parameters.extra:
-        _check_extra(name, value, sampled=parameters.sampled)
+        _check_extra(name, value, ALLOWED if allowed is None else allowed, sampled=parameters.sampled)
 
 
 def generation_config(parameters: GenerationParameters, stop_ids: list[int], pad_id: int) -> Any:
@@ -125,16 +138,16 @@ def own_random_state(seed: int | None, device: str) -> Iterator[None]:
         yield
 
 
-def _check_extra(name: str, value: Scalar, *, sampled: bool) -> None:
-    if name not in ALLOWED:
+def _check_extra(name: str, value: Scalar, allowed: Mapping[str, Bounds], *, sampled: bool) -> None:
+    if name not in allowed:
         if name in _OWN_FLAGS:
             hint = f"Use {_OWN_FLAGS[name]} instead."
         else:
-            near = nearest(name, ALLOWED)
+            near = nearest(name, allowed)
             hint = f"Did you mean {near[0]}? " if near else ""
-            hint += f"Valid are {', '.join(ALLOWED)}."
+            hint += f"Valid are {', '.join(allowed)}."
         raise UsageError(f"There is no decoding parameter named {name!r}.", hint)
-    bounds = ALLOWED[name]
+    bounds = allowed[name]
     fits = isinstance(value, bool) if bounds.type is bool else _is_number(value, bounds.type)
     if not fits:
         kinds = {float: "a number", int: "a whole number", bool: "true or false"}

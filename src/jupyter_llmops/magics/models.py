@@ -52,6 +52,7 @@ class ModelsMagics(WorkspaceMagics):
         default="",
         help="add, scan: where an endpoint's key is, env:NAME or keyring:SERVICE/USER; never the key.",
     )
+    @argument("--site", metavar="S", default="", help="add: where an endpoint computes; its host by default.")
     @argument(
         "words",
         nargs="*",
@@ -138,6 +139,7 @@ class ModelsMagics(WorkspaceMagics):
                 credential=arguments.credential,
                 data_digest=arguments.data_digest,
                 license=arguments.license,
+                site=arguments.site,
                 progress=live.progress,
             )
 

@@ -37,6 +37,7 @@ class ModelAdding(Finding):
         credential: str = "",
         data_digest: str = "",
         license: str = "",
+        site: str = "",
         progress: Progress | None = None,
     ) -> Model:
         """Add a model to the catalog under a name.
@@ -60,6 +61,8 @@ class ModelAdding(Finding):
             Where its secret is, never the secret: ``env:NAME`` or ``keyring:SERVICE/USER``.
         data_digest : str
             Digest of the data that it was trained on.
+        site : str
+            Where an endpoint computes, for ``--site``; its host by default.
         progress : callable, optional
             Told what is read.
 
@@ -71,10 +74,11 @@ class ModelAdding(Finding):
             A text seems to hold a secret.
         """
         from jupyter_llmops.catalog.names import check_name
+        from jupyter_llmops.inference.sites import site_of
 
         check_name("model", name)  # before gigabytes are read
         tags = tuple(tags)
-        self._check_words(name, source, description, base, data_digest, license, *tags)
+        self._check_words(name, source, description, base, data_digest, license, site, *tags)
         self._check_credential(credential)
         found = self._described(source, progress)
         self._refuse_default_name(name, found, source)
@@ -86,7 +90,7 @@ class ModelAdding(Finding):
                 name=name,
                 aliases=(),
                 places=(),
-                site=self.settings.site,
+                site=site.strip() or site_of(found, self.settings.site),
                 created_by=self.user,
                 created_at=datetime.now(UTC),
                 base=base or found.base,

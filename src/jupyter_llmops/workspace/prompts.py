@@ -249,7 +249,7 @@ class Prompts(Contexts, PromptExchange):
         private: bool = True,
         progress: Progress | None = None,
     ) -> PromptDraft:
-        from jupyter_llmops.inference.decoding import check_parameters
+        from jupyter_llmops.inference.decoding import ALLOWED, ENDPOINT_ALLOWED, check_parameters
         from jupyter_llmops.prompting.draft import PromptDraft
         from jupyter_llmops.prompting.messages import needs_of
         from jupyter_llmops.records.request import GenerationParameters
@@ -268,12 +268,13 @@ class Prompts(Contexts, PromptExchange):
         load = self._load_included(private=saved.private if saved else private)
         if declarations and saved is None:
             needs_of(template, options.get("system", ""), declarations, load)  # refuses a misspelt name
-        check_parameters(parameters)  # before the prompt is saved with what can't be decoded with
+        # Before the prompt is saved with what can't be decoded with.
+        check_parameters(parameters, ALLOWED | ENDPOINT_ALLOWED)
         return PromptDraft(
             template=template,
             system=options.get("system", ""),
             variables=options.get("variables", {}),
-            model=options.get("model") or settings.model,
+            model=self._placed(options),
             parameters=parameters,
             quantization=options.get("quantization") or settings.quantization,
             saved=saved,
@@ -288,6 +289,17 @@ class Prompts(Contexts, PromptExchange):
             site=options.get("site", ""),
             backend=options.get("backend", ""),
         )
+
+    def _placed(self, options: PromptOptions) -> str:
+        """Return the name of the model that answers, or the pool of endpoints."""
+        model = options.get("model") or self.settings.model
+        backend, site = options.get("backend", ""), options.get("site", "")
+        if not backend and not site:
+            return model
+        from jupyter_llmops.inference.sites import placed_model
+
+        here = self.settings.site
+        return placed_model(model, backend=backend, site=site, registered=self.catalog_models(), here=here)
 
 
 def _output_schema(options: PromptOptions) -> str:

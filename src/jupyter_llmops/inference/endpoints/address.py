@@ -81,6 +81,16 @@ def address_of(model: Model, allowed_hosts: Collection[str] = ()) -> Address:
     return Address(base.rstrip("/"), served)
 
 
+def host_of(model: Model) -> str:
+    """Return the host of an endpoint, lower case; empty for other models and where it can't be read."""
+    if not model.source.startswith(PREFIX):
+        return ""
+    try:
+        return urlsplit(model.source.removeprefix(PREFIX).partition("#")[0]).hostname or ""
+    except ValueError:
+        return ""
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host's name or address is this machine; no name is looked up."""
     try:

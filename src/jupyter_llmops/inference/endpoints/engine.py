@@ -28,7 +28,7 @@ from jupyter_llmops.inference.endpoints.dispatch import (
 from jupyter_llmops.inference.endpoints.event_loop import LoopThread
 from jupyter_llmops.inference.endpoints.gate import Gate
 from jupyter_llmops.inference.endpoints.policy import EndpointOptions
-from jupyter_llmops.inference.endpoints.protocol import KNOWN_PARAMETERS, PROTOCOL, Answer, body_of
+from jupyter_llmops.inference.endpoints.protocol import PROTOCOL, Answer, body_of
 from jupyter_llmops.inference.engine import EngineIdentity, LoadedModel, OnDone, Progress
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.model import Model, PoolMember
@@ -272,13 +272,13 @@ def check_parameters(request: InferenceRequest, model: Model) -> None:
     UsageError
         The message names it.
     """
-    decoding.check_parameters(request.parameters)
     for name, _ in request.parameters.extra:
-        if name not in KNOWN_PARAMETERS:
+        if name in decoding.ALLOWED and name not in decoding.ENDPOINT_ALLOWED:
             raise UsageError(
                 f"The endpoint {model.name!r} does not know the parameter {name!r}.",
-                f"Valid are {', '.join(KNOWN_PARAMETERS)}.",
+                f"Valid are {', '.join(decoding.ENDPOINT_ALLOWED)}.",
             )
+    decoding.check_parameters(request.parameters, decoding.ENDPOINT_ALLOWED)
 
 
 def estimated_tokens(messages: Sequence[Message]) -> int:

@@ -12,8 +12,6 @@ from jupyter_llmops.records.request import InferenceRequest
 
 # What this program sends for a request; a change of it that changes answers gets a new number.
 PROTOCOL = "chat completions 1"
-# Parameters of ours that endpoints know: OpenAI's own, and those of vLLM, SGLang and llama.cpp.
-KNOWN_PARAMETERS = ("top_p", "frequency_penalty", "presence_penalty", "top_k", "min_p", "repetition_penalty")
 _FINISH: dict[Any, FinishReason] = {"length": "length", "max_tokens": "length"}
 
 

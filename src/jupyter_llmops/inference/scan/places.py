@@ -16,6 +16,7 @@ from jupyter_llmops.inference.scan.lineage import Lineage
 from jupyter_llmops.inference.scan.packages import find_in_packages
 from jupyter_llmops.inference.scan.reading import NotAModelError, Reading, one_line, reason, slug
 from jupyter_llmops.inference.signing import verify_signature
+from jupyter_llmops.inference.sites import site_of
 from jupyter_llmops.inference.sources import files_in
 from jupyter_llmops.records.model import Model
 
@@ -70,7 +71,7 @@ def scan(
     lineage = Lineage(known, models_folder / "digests")
     waiting = []
     for model in _described(places or _DEFAULT_PLACES, models_folder, credential, progress, report):
-        named = replace(model, name=names.unique(model.name), site=site)
+        named = replace(model, name=names.unique(model.name), site=site_of(model, site))
         lineage.learn(named)
         if named.base and not lineage.digest_of(named.base):
             waiting.append(named)
