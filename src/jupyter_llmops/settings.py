@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
+import re
 import socket
 from pathlib import Path
+from typing import Any
 
 from traitlets import Bool, Dict, Enum, Float, Int, List, TraitError, Unicode, validate
 from traitlets.config import Config, Configurable
@@ -25,6 +28,7 @@ USER_FOLDER_VARIABLE = "LLMOPS_HOME"
 MARKER_FOLDER = ".llmops"
 CONFIG_NAME = "jupyter_llmops_config"
 DEFAULT_MODEL = "smollm2-135m-instruct"
+ENDPOINT_LIMITS = ("concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "patience")
 DEFAULT_ENCODER = "all-minilm-l6-v2"
 
 
@@ -64,6 +68,12 @@ class LLMOps(Configurable):
         config=True
     )
     cache = Bool(True, help="Reuse answers of identical requests.").tag(config=True)
+    cache_limit = Unicode(
+        "5GB", help="Most bytes of stored answers, e.g. '500 MB' or 'off'; a folder's own limit comes first."
+    ).tag(config=True)
+    cache_age = Unicode(
+        "off", help="Longest age of a stored answer, e.g. '30d' or 'off'; a folder's own limit comes first."
+    ).tag(config=True)
     audit = Bool(True, help="Stamp every cell run into the audit trail.").tag(config=True)
     agent = Enum(
         ["auto", "off"],
@@ -83,6 +93,17 @@ class LLMOps(Configurable):
         key_trait=Unicode(),
         help="Prices of a million tokens in and out by model, for endpoints that no public price list "
         "knows, e.g. {'team-llama': (0.2, 0.6)}.",
+    ).tag(config=True)
+    endpoint_limits = Dict(
+        value_trait=Dict(),
+        key_trait=Unicode(),
+        help="Limits by name or host of an endpoint: concurrency (8), requests_per_minute, tokens_per_minute, "
+        "timeout (120 seconds of silence) and patience (180 seconds of trying again in a map), e.g. "
+        "{'gpt': {'concurrency': 4, 'requests_per_minute': 60}}.",
+    ).tag(config=True)
+    http_endpoints = List(
+        Unicode(),
+        help="Hosts whose endpoints are asked without encryption (http); this machine's always are.",
     ).tag(config=True)
     currency = Unicode("USD", help="Currency of the prices.").tag(config=True)
 
@@ -111,9 +132,83 @@ class LLMOps(Configurable):
                     )
         return prices
 
+    @validate("endpoint_limits")
+    def _known_limits(self, proposal: dict[str, Any]) -> object:
+        for name, limits in proposal["value"].items():
+            for limit, value in limits.items():
+                if limit not in ENDPOINT_LIMITS:
+                    raise TraitError(f"{limit!r} is no limit; valid are {', '.join(ENDPOINT_LIMITS)}.")
+                number = isinstance(value, (int, float)) and not isinstance(value, bool)
+                if not number or not 0 < value < 1e9 or (limit == "concurrency" and int(value) != value):
+                    raise TraitError(f"The {limit} of {name!r} can't be {value!r}.")
+        return proposal["value"]
+
+    @validate("cache_limit", "cache_age")
+    def _readable_limits(self, proposal: dict[str, Any]) -> object:
+        read = parse_size if proposal["trait"].name == "cache_limit" else parse_age
+        try:
+            read(proposal["value"])
+        except SettingsError as error:
+            raise TraitError(str(error)) from None
+        return proposal["value"]
+
     def stay_offline(self) -> bool:
         """Return whether the hub must not be asked."""
         return self.offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+
+
+def parse_size(text: str) -> int | None:
+    """Return the bytes that a text such as "5GB", "500 MB" or "2 GiB" means; None for "off".
+
+    Raises
+    ------
+    SettingsError
+        It is no size.
+    """
+    number, unit = _quantity(text, "size", "5GB, 500MB or off")
+    if unit == "off":
+        return None
+    binary = unit.endswith("ib")
+    prefix = unit.removesuffix("ib").removesuffix("b")
+    # A bare number is refused: 5 bytes for a slip of 5 GB would throw everything away.
+    if unit in {"", "ib"} or prefix not in {"", *"kmgt"}:
+        raise SettingsError(f"{text!r} is no size.", "Type for example 5GB, 500MB or off.")
+    return int(number * (1024 if binary else 1000) ** ("", *"kmgt").index(prefix))
+
+
+def parse_age(text: str) -> float | None:
+    """Return the seconds that a text such as "30d", "12 h" or "2 weeks" means; None for "off".
+
+    Raises
+    ------
+    SettingsError
+        It is no age.
+    """
+    number, unit = _quantity(text, "age", "30d, 12h or off")
+    if unit == "off":
+        return None
+    seconds = next((length for names, length in _AGES if unit in names), None)
+    if seconds is None:
+        raise SettingsError(f"{text!r} is no age.", "Type for example 30d, 12h or off.")
+    return number * seconds
+
+
+def _quantity(text: str, noun: str, examples: str) -> tuple[float, str]:
+    found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([a-z]*)\s*", text.lower())
+    if found is not None:
+        return float(found[1]), found[2]
+    if text.strip().lower() in {"off", "none", ""}:
+        return 0.0, "off"
+    raise SettingsError(f"{text!r} is no {noun}.", f"Type for example {examples}.")
+
+
+_AGES = (
+    (("s", "second", "seconds"), 1.0),
+    (("min", "minute", "minutes"), 60.0),
+    (("h", "hour", "hours"), 3600.0),
+    (("d", "day", "days"), 86_400.0),
+    (("w", "week", "weeks"), 604_800.0),
+)
 
 
 def load_settings(parent: Configurable | None = None) -> LLMOps:
@@ -227,6 +322,14 @@ def find_catalog(settings: LLMOps, start: Path | None = None) -> Location:
 def find_snapshot(settings: LLMOps) -> str:
     """Return the name of the snapshot to open: ``LLMOPS_SNAPSHOT``, else the setting; empty for none."""
     return (os.environ.get(SNAPSHOT_VARIABLE) or settings.snapshot).strip()
+
+
+def cache_folder(location: Location) -> Path:
+    """Return where a catalog's answers are kept: in its folder for all, of a bucket's for this user alone."""
+    if location.folder is not None:
+        return location.folder / "cache"
+    digest = hashlib.sha256(location.uri.encode()).hexdigest()[:16]
+    return user_folder() / "cache" / digest
 
 
 def private_catalog() -> Location:

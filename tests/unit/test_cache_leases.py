@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from jupyter_llmops.cache import leases as module
+from jupyter_llmops.cache import watch as watching
 from jupyter_llmops.cache.flight import Flight
-from jupyter_llmops.cache.leases import HOLDERS, LEASES, Claim, Leases, Watch
+from jupyter_llmops.cache.leases import HOLDERS, LEASES, Claim, Leases
+from jupyter_llmops.cache.watch import Watch
 
 ITEM = "ab" * 32
 
@@ -141,7 +143,7 @@ def test_whoever_slept_itself_does_not_think_others_dead(
     watch = Watch(bob, ITEM)
     assert watch.claim() is None
     now = time.monotonic
-    monkeypatch.setattr(module.time, "monotonic", lambda: now() + 3600)  # suspended for an hour
+    monkeypatch.setattr(watching.time, "monotonic", lambda: now() + 3600)  # suspended for an hour
     assert watch.claim() is None
     assert holds(claim)
 

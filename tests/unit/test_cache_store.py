@@ -25,6 +25,7 @@ from cache_answers import REQUEST, Engine, asking, item_path
 from jupyter_llmops.cache.exact import CacheWarning, ExactCache
 from jupyter_llmops.cache.item_folder import SUFFIX
 from jupyter_llmops.cache.joblib_backend import BACKEND, JoblibStore, register
+from jupyter_llmops.cache.leases import HOLDERS
 from jupyter_llmops.cache.request_key import canonical_json, request_key
 
 
@@ -130,8 +131,9 @@ def test_joblib_itself_would_have_run_it(tmp_path: Path):
 def test_items_hold_neither_the_request_nor_a_pickle(tmp_path: Path):
     request = asking("my very private question, Perú")
     ExactCache(tmp_path).fetch(request, Engine())
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != HOLDERS]
     assert files == [item_path(tmp_path, request)]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"private" in path.read_bytes()]
     data = files[0].read_bytes()
     assert b"private" not in data
     assert b"Lima" in data
@@ -153,9 +155,10 @@ def test_nothing_is_created_before_the_first_answer(tmp_path: Path):
     assert not cache.peek(REQUEST)
     assert cache.stats().entries == 0
     assert cache.clear() == 0
+    assert not (tmp_path / "later").exists()
     with pytest.raises(RuntimeError):
         cache.fetch(REQUEST, _failing)
-    assert not (tmp_path / "later").exists()
+    assert not list(tmp_path.rglob("*.item"))
 
 
 def _failing() -> Any:

@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--retention", type=float, default=600.0, help="seconds that old versions stay for their readers"
     )
+    parser.add_argument("--cache-limit", default="5GB", help="most bytes of the cache, or off")
+    parser.add_argument("--cache-age", default="off", help="longest age of a stored answer, or off")
     parser.add_argument("--detach", action="store_true", help="return at once and go on in the background")
     chosen = parser.parse_args(arguments)
     # Forked before anything that has threads is imported.
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         site=chosen.site,
         idle_seconds=chosen.idle_seconds,
         retention=chosen.retention,
+        cache_limits=(chosen.cache_limit, chosen.cache_age),
     )
     return 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jupyter_llmops.agent.election import Election
 from jupyter_llmops.agent.flush import Flusher
+from jupyter_llmops.cache.upkeep import CacheUpkeep
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import LLMOpsError
 
@@ -34,6 +35,8 @@ class AgentLoop:
         Where to.
     maintains : sequence of Catalog
         What it keeps small besides, e.g. the user's own.
+    caches : sequence of CacheUpkeep
+        What it keeps within its limits.
     on_flush : callable, optional
         Told how many runs were added, whenever there were any.
     on_problem : callable, optional
@@ -46,12 +49,14 @@ class AgentLoop:
         catalog: Catalog,
         *,
         maintains: Sequence[Catalog] = (),
+        caches: Sequence[CacheUpkeep] = (),
         on_flush: Callable[[int], None] | None = None,
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
         self.election = Election(folder, catalog.location)
         self._flusher = Flusher(folder, catalog)
         self._maintained = (catalog, *maintains)
+        self._caches = tuple(caches)
         self._on_flush = on_flush
         self._on_problem = on_problem
         self._wake = threading.Event()
@@ -124,6 +129,8 @@ class AgentLoop:
                 catalog.upkeep.look(catalog.marks())
             except LLMOpsError as error:  # the team's may be read only, the user's own never is
                 failure = error
+        for cache in self._caches:
+            cache.look()
         if failure is not None:
             raise failure
 

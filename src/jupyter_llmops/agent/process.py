@@ -15,10 +15,12 @@ from pathlib import Path
 
 from jupyter_llmops.agent.election import Election
 from jupyter_llmops.location import Location
-from jupyter_llmops.settings import private_catalog, user_name
+from jupyter_llmops.settings import cache_folder, private_catalog, user_name
 
 IDLE_SECONDS = 120.0
 RETENTION_SECONDS = 600.0
+# As `%config LLMOps.cache_limit` and `cache_age` have them.
+CACHE_LIMITS = ("5GB", "off")
 # Shorter than the idle time: an agent that was here at the last check has not left since.
 SECONDS_BETWEEN_CHECKS = 30.0
 _START_SECONDS = 30.0
@@ -33,6 +35,7 @@ def run_agent(
     site: str = "",
     idle_seconds: float = IDLE_SECONDS,
     retention: float = RETENTION_SECONDS,
+    cache_limits: tuple[str, str] = CACHE_LIMITS,
 ) -> None:
     """Be the agent until idle, until another one is, or until SIGTERM.
 
@@ -48,8 +51,12 @@ def run_agent(
         Leave when no journal changed for so long.
     retention : float
         Seconds that old versions of a table stay for those that still read them.
+    cache_limits : tuple of two str
+        Size and age of the catalog's cache, where its folder has no limits of its own.
     """
     from jupyter_llmops.agent.loop import AgentLoop
+    from jupyter_llmops.cache.limits import limits_of
+    from jupyter_llmops.cache.upkeep import CacheUpkeep
     from jupyter_llmops.catalog import Catalog
 
     def open_catalog(place: Location) -> Catalog:
@@ -65,6 +72,7 @@ def run_agent(
         journals,
         open_catalog(location),
         maintains=[open_catalog(private)] if private != location else [],
+        caches=[CacheUpkeep(cache_folder(location), limits_of(*cache_limits))],
         on_problem=log.warning,
     )
     if threading.current_thread() is threading.main_thread():
@@ -79,6 +87,7 @@ def start_if_absent(
     site: str = "",
     idle_seconds: float = IDLE_SECONDS,
     retention: float = RETENTION_SECONDS,
+    cache_limits: tuple[str, str] = CACHE_LIMITS,
 ) -> bool:
     """Start an agent process, detached, unless this host has an agent for the catalog; return whether it did.
 
@@ -87,7 +96,7 @@ def start_if_absent(
 
     Parameters
     ----------
-    catalog, journals, site, idle_seconds, retention
+    catalog, journals, site, idle_seconds, retention, cache_limits
         As for `run_agent`.
 
     Raises
@@ -109,6 +118,8 @@ def start_if_absent(
         f"--site={site}",
         f"--idle-seconds={idle_seconds}",
         f"--retention={retention}",
+        f"--cache-limit={cache_limits[0]}",
+        f"--cache-age={cache_limits[1]}",
     ]
     descriptor = os.open(election.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -135,7 +146,7 @@ class AgentStarter:
 
     Parameters
     ----------
-    catalog, journals, site, retention
+    catalog, journals, site, retention, cache_limits
         As for `run_agent`.
     """
 
@@ -146,11 +157,13 @@ class AgentStarter:
         *,
         site: str = "",
         retention: float = RETENTION_SECONDS,
+        cache_limits: tuple[str, str] = CACHE_LIMITS,
     ) -> None:
         self._catalog = catalog
         self._journals = journals
         self._site = site
         self._retention = retention
+        self._cache_limits = cache_limits
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -175,7 +188,13 @@ class AgentStarter:
 
     def _check(self) -> None:
         try:
-            start_if_absent(self._catalog, self._journals, site=self._site, retention=self._retention)
+            start_if_absent(
+                self._catalog,
+                self._journals,
+                site=self._site,
+                retention=self._retention,
+                cache_limits=self._cache_limits,
+            )
             self.problem = ""
         except OSError as error:
             self.problem = f"No agent carries the journal into the catalog: {error}."

@@ -10,11 +10,13 @@ from typing import Final
 
 from jupyter_llmops.cache.answer import StoredAnswer, answer_of, decode_answer, encode_answer
 from jupyter_llmops.cache.explanation import describe_mark, explain_hit, provenance
+from jupyter_llmops.cache.flight import Flight, Progress
 from jupyter_llmops.cache.item_folder import SUFFIX, FileMark
 from jupyter_llmops.cache.item_format import ItemRejectedError
 from jupyter_llmops.cache.recall import Recall, Recalled
 from jupyter_llmops.cache.request_key import KnownKeys, why_not_reusable
 from jupyter_llmops.cache.session import Session, not_looked_up
+from jupyter_llmops.cache.shared_answers import SharedAnswers
 from jupyter_llmops.cache.store import ItemStore
 from jupyter_llmops.cache.warning import CacheWarning
 from jupyter_llmops.cache.wrong_marks import WrongMarks
@@ -37,7 +39,7 @@ def _always(_: Generation) -> bool:
     return True
 
 
-class ExactCache:
+class ExactCache(SharedAnswers):
     """Answers by the whole request.
 
     Parameters
@@ -64,6 +66,7 @@ class ExactCache:
         self._recall = recall if recall is not None else Recall()
         self._keys = KnownKeys()
         self._session = Session()
+        self._flight = Flight(lambda: self.store.leases)
 
     def fetch(
         self,
@@ -72,8 +75,11 @@ class ExactCache:
         *,
         store: MayStore = _always,
         reuse: bool = False,
+        progress: Progress | None = None,
     ) -> CacheResult:
         """Return the stored answer to this very request, else compute it and store it.
+
+        Of all processes that ask the same at once, one computes; the others wait for its answer.
 
         Parameters
         ----------
@@ -85,15 +91,23 @@ class ExactCache:
             Gets the computed answer; False keeps it out of the store. An interrupted answer never enters.
         reuse : bool
             Whether an answer that was sampled without a seed is stored and reused, too.
+        progress : callable, optional
+            Gets a sentence that says who is waited for.
         """
         began = time.perf_counter()
         key, reason = self._identify(request, reuse=reuse)
         if reason:
             return self.bypass(request, compute, reason)
-        found, why = self._look(key, request, began)
+        found, rejection = self._look(key, request, began)
         if found is not None:
             return found
-        return self._keep(key, request, compute(), store, why)
+        with self._flight.turn(key, lambda: self.store.items.has(key + SUFFIX), progress):
+            if not rejection:  # it may have come meanwhile
+                found, rejection = self._look(key, request, began)
+            if found is not None:
+                return found
+            why = self._session.miss(key, request, rejection)
+            return self._keep(key, request, compute(), store, why)
 
     def find(self, request: InferenceRequest, *, reuse: bool = False) -> CacheResult | None:
         """Return the verified stored answer, None when there is none; never computes.
@@ -108,7 +122,10 @@ class ExactCache:
         if reason:
             self._session.passed_by(reason)
             return None
-        return self._look(key, request, began)[0]
+        found, rejection = self._look(key, request, began)
+        if found is None:
+            self._session.miss(key, request, rejection)
+        return found
 
     def keep(
         self,
@@ -269,13 +286,14 @@ class ExactCache:
         return key, reason
 
     def _look(self, key: str, request: InferenceRequest, began: float) -> tuple[CacheResult | None, str]:
-        """Return the verified answer from memory or disk, or why there is none; counts it."""
+        """Return the verified answer from memory or disk and count the hit, or what was there that did not verify."""
         rejection, recalled = "", self._recalled(key)
         if recalled is None:
             recalled, rejection = self._read(key)
         if recalled is None:
-            return None, self._session.miss(key, request, rejection)
+            return None, rejection
         self._session.hit(request, recalled.answer, began)
+        self.store.usage.note(key)
         return recalled.result, ""
 
     def _stored(self, request: InferenceRequest) -> StoredAnswer | None:

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from jupyter_llmops.cache.leases import Claim, Leases, Watch
+from jupyter_llmops.cache.leases import Claim, Leases
+from jupyter_llmops.cache.watch import Watch
 from jupyter_llmops.display.elements import duration
 
 Progress = Callable[[str, float | None], None]

@@ -25,11 +25,11 @@ import secrets
 import threading
 import time
 import weakref
-from dataclasses import dataclass
-from functools import cache as once
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
+
+from jupyter_llmops.cache.holders import Holder, self_description
 
 LEASES: Final = "leases"
 HOLDERS: Final = "holders"
@@ -41,48 +41,6 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _TAKEN: Final = {errno.ENOTEMPTY, errno.EEXIST}
 _LARGEST_BEAT: Final = 1024
-_LONGEST_NAME: Final = 80
-_BIRTH_TOLERANCE: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who has a lease, as far as one can see.
-
-    Parameters
-    ----------
-    name : str
-        Name of this very taking, which no other has.
-    beat : bytes
-        What its process last wrote of itself; anything at all where somebody else wrote it.
-    """
-
-    name: str
-    beat: bytes
-
-    @property
-    def who(self) -> str:
-        """``user@host`` as the holder says it, fit to be shown."""
-        said = str(self._said().get("who", ""))[:_LONGEST_NAME]
-        return said if said.isprintable() and said.strip() else "Somebody"
-
-    @property
-    def dead(self) -> bool:
-        """Whether it is a process of this machine that has ended."""
-        said = self._said()
-        pid, born = said.get("pid"), said.get("born")
-        if said.get("machine") != machine() or type(pid) is not int or type(born) is not float:
-            return False
-        return not _lives(pid, born)
-
-    def _said(self) -> dict[str, Any]:
-        import json
-
-        try:
-            said = json.loads(self.beat)
-        except (ValueError, RecursionError):
-            return {}
-        return said if isinstance(said, dict) else {}
 
 
 class Claim:
@@ -292,13 +250,7 @@ class Leases:
         import json
 
         self._beats += 1
-        said = {
-            "beat": self._beats,
-            "who": self._who,
-            "machine": machine(),
-            "pid": self._pid,
-            "born": _born(),
-        }
+        said = {"beat": self._beats, **self_description(self._who)}
         with contextlib.suppress(OSError), _opened(self._made(HOLDERS)) as folder:
             # Closed each time, as NFS sends what was written only then.
             file = os.open(self._holder, _WRITE, 0o666, dir_fd=folder)
@@ -328,65 +280,6 @@ class Leases:
                 return self._beat_seconds
             self._wake.clear()
             return None
-
-
-class Watch:
-    """Looks at who has an item's lease, and takes it when nobody alive has it.
-
-    Parameters
-    ----------
-    leases : Leases
-        Where.
-    item : str
-        What.
-    """
-
-    def __init__(self, leases: Leases, item: str) -> None:
-        self._leases = leases
-        self.item = item
-        self.seen: Holder | None = None
-        self.holders = 0
-        self._looked_at = time.monotonic()
-        self._unmoved = 0.0
-        self._began = self._looked_at
-
-    @property
-    def seconds(self) -> float:
-        """How long the present holder has been watched, at least."""
-        return time.monotonic() - self._began
-
-    def look(self) -> Holder | None:
-        """Look once more; None where the lease is free."""
-        found = self._leases.holder(self.item)
-        now = time.monotonic()
-        # At most a part of the patience for one look: who slept itself, stopped or suspended, saw nothing meanwhile.
-        passed = min(now - self._looked_at, self._leases.stale_seconds / 4)
-        self._looked_at = now
-        self._unmoved = self._unmoved + passed if found == self.seen else 0.0
-        if found is not None and (self.seen is None or found.name != self.seen.name):
-            self.holders += 1
-            self._began = now
-        self.seen = found
-        return found
-
-    def claim(self) -> Claim | None:
-        """Look, and take the lease if it is free, or its holder dead or stale; None while one lives."""
-        found = self.look()
-        if found is None:
-            claim = self._leases.take(self.item)
-            # Held by somebody whose folder we may not even look into: no patience without end.
-            return Claim() if claim is None and self._unmoved >= self._leases.stale_seconds else claim
-        if self._leases.has(found):
-            return Claim()  # the very thread that computes it asks for it again
-        return self._leases.steal(self.item, found) if self._has_lost(found) else None
-
-    def is_abandoned(self) -> bool:
-        """Look, and return whether there is nobody whom it makes sense to wait for."""
-        found = self.look()
-        return found is None or self._leases.has(found) or self._has_lost(found)
-
-    def _has_lost(self, holder: Holder) -> bool:
-        return self._unmoved >= self._leases.stale_seconds or holder.dead
 
 
 class _opened:  # noqa: N801 - reads as a verb
@@ -423,40 +316,3 @@ def _remove_at_end(path: str, pid: int, wake: threading.Event) -> None:
     if pid == os.getpid():
         with contextlib.suppress(OSError):
             os.unlink(path)  # noqa: PTH108
-
-
-@once
-def machine() -> str:
-    """Return what tells this machine, boot and set of process numbers from others."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 - no path
-    except OSError:
-        import platform
-
-        return platform.node()
-
-
-@once
-def _born_as(pid: int) -> float:
-    import psutil
-
-    return float(psutil.Process(pid).create_time())
-
-
-def _born() -> float:
-    return _born_as(os.getpid())
-
-
-def _lives(pid: int, born: float) -> bool:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        if abs(process.create_time() - born) > _BIRTH_TOLERANCE:
-            return False
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:
-        return True

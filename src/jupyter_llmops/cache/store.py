@@ -11,8 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from jupyter_llmops.cache.answer import user_at_host
 from jupyter_llmops.cache.item_folder import SUFFIX, FileMark, ItemFolder, count_others
 from jupyter_llmops.cache.item_format import ItemRejectedError, Kind, decode_item, encode_item
+from jupyter_llmops.cache.leases import Leases
+from jupyter_llmops.cache.usage import UsageLog
 from jupyter_llmops.cache.warning import warn
 from jupyter_llmops.errors import TeamKeyError
 from jupyter_llmops.keys.team import TeamKey, team_key
@@ -44,6 +47,8 @@ class ItemStore:
         self._largest = largest
         self._key: TeamKey | None = None
         self._items = ItemFolder("", largest)
+        self.leases = Leases("")
+        self.usage = UsageLog("")
         self._lock = threading.Lock()
         self._rejection = threading.local()
 
@@ -82,6 +87,8 @@ class ItemStore:
 
     def _use(self, key: TeamKey) -> None:
         self._items = ItemFolder(f"{self.folder}/{_VERSION}-{key.id[:8]}", self._largest)
+        self.leases = Leases(self._items.location, who=user_at_host())
+        self.usage = UsageLog(self._items.location)
         self._key = key
 
     def lookup(

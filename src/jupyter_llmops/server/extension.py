@@ -13,6 +13,8 @@ from pathlib import Path
 from jupyter_server.extension.application import ExtensionApp
 
 from jupyter_llmops.agent.loop import AgentLoop
+from jupyter_llmops.cache.limits import limits_of
+from jupyter_llmops.cache.upkeep import CacheUpkeep
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import SettingsError
 from jupyter_llmops.location import Location
@@ -22,6 +24,7 @@ from jupyter_llmops.server.routes import HANDLERS
 from jupyter_llmops.settings import (
     CATALOG_VARIABLE,
     LLMOps,
+    cache_folder,
     find_catalog,
     find_snapshot,
     load_settings,
@@ -113,6 +116,9 @@ class LLMOpsExtension(ExtensionApp):
                 audit_folder,
                 live,
                 maintains=catalogs[1:],
+                caches=[
+                    CacheUpkeep(cache_folder(location), limits_of(settings.cache_limit, settings.cache_age))
+                ],
                 on_flush=on_flush,
                 on_problem=self.log.warning,
             )

@@ -1,0 +1,149 @@
+"""How often items were reused, for whoever decides what may go: noted in memory, appended to a file by a thread.
+
+Each process appends to a file of its own in ``usage/``, so nobody waits and nobody needs the right to touch
+another's item. The times in which an item was reused follow from when its line is read; no clock is written.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import re
+import secrets
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+USAGE: Final = "usage"
+_SECONDS_BETWEEN_LINES: Final = 10.0
+_MOST_NOTED: Final = 100_000
+_LARGEST_FILE: Final = 16 * 2**20
+_LINE: Final = re.compile(rb"([0-9a-f]{64}) ([0-9]{1,9})\n")
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class UsageLog:
+    """The hits of this process on the items of one folder.
+
+    Parameters
+    ----------
+    location : str
+        The folder of the items.
+    """
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        self._hits: Counter[str] = Counter()
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._pid = 0
+        self._name = ""
+
+    def note(self, item: str) -> None:
+        """Count one hit; takes a microsecond."""
+        with self._lock:
+            if self._pid != os.getpid():
+                self._begin()
+            if len(self._hits) < _MOST_NOTED:
+                self._hits[item] += 1
+
+    def flush(self) -> None:
+        """Append what was noted; where that fails it is forgotten, as it only decides what may go first."""
+        with self._lock:
+            hits, self._hits = self._hits, Counter()
+        if not hits:
+            return
+        lines = "".join(f"{item} {count}\n" for item, count in hits.items()).encode("ascii")
+        with contextlib.suppress(OSError):
+            folder = Path(self.location, USAGE)
+            folder.mkdir(parents=True, exist_ok=True)
+            file = os.open(folder / self._name, _APPEND, 0o666)
+            try:
+                os.write(file, lines)
+            finally:
+                os.close(file)
+
+    def _begin(self) -> None:
+        self._pid, self._name = os.getpid(), secrets.token_hex(16)
+        self._hits = Counter()
+        self._wake = threading.Event()
+        weakref.finalize(self, self._wake.set)
+        atexit.register(_flush_at_end, weakref.ref(self))
+        threading.Thread(
+            target=_keep_flushing, args=(weakref.ref(self), self._wake), name="llmops-usage", daemon=True
+        ).start()
+
+
+def _flush_at_end(reference: weakref.ref[UsageLog]) -> None:
+    log = reference()
+    if log is not None and log._pid == os.getpid():
+        log.flush()
+
+
+def _keep_flushing(reference: weakref.ref[UsageLog], ended: threading.Event) -> None:
+    while not ended.wait(_SECONDS_BETWEEN_LINES):
+        log = reference()
+        if log is None:
+            return
+        log.flush()
+
+
+def read_usage(location: str, read: dict[str, int]) -> Counter[str]:
+    """Return the hits that were logged since the last time, by item.
+
+    Parameters
+    ----------
+    location : str
+        The folder of the items.
+    read : dict
+        Bytes that were read of each file before; brought up to date.
+    """
+    hits: Counter[str] = Counter()
+    folder = f"{location}/{USAGE}"
+    names = {name for name in _names(folder) if re.fullmatch(r"[0-9a-f]{32}", name)}
+    for name in sorted(names):
+        data = _from(f"{folder}/{name}", read.get(name, 0))
+        whole = data.rfind(b"\n") + 1
+        for item, count in _LINE.findall(data[:whole]):
+            hits[item.decode("ascii")] += int(count)
+        read[name] = read.get(name, 0) + whole
+    for name in set(read) - names:
+        del read[name]
+    return hits
+
+
+def drop_read(location: str, read: dict[str, int], before: float) -> None:
+    """Remove the files that were read to their ends and did not grow since a time of the file server."""
+    folder = f"{location}/{USAGE}"
+    for name, position in list(read.items()):
+        with contextlib.suppress(OSError):
+            status = os.stat(f"{folder}/{name}", follow_symlinks=False)  # noqa: PTH116
+            if status.st_size <= position and status.st_mtime < before:
+                os.unlink(f"{folder}/{name}")  # noqa: PTH108
+                del read[name]
+
+
+def _names(folder: str) -> Iterable[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def _from(path: str, position: int) -> bytes:
+    try:
+        file = os.open(path, _READ)
+    except OSError:
+        return b""
+    try:
+        size = os.fstat(file).st_size
+        return os.pread(file, min(max(0, size - position), _LARGEST_FILE), position)
+    except OSError:
+        return b""
+    finally:
+        os.close(file)
