@@ -158,7 +158,7 @@ class MapRun:
         if ask.stored and self._is_stored(ask, first):
             return
         if ask.stored:
-            ask.claim = self._cache.claim(prepared.request)
+            ask.claim = self._cache.claim(prepared.request, reuse=prepared.draft.reuse)
         self._open[index] = ask
         self._tally.pending += 1
 
@@ -267,24 +267,35 @@ class MapRun:
     def _await(self, asks: list[Ask]) -> list[Ask]:
         """Wait for rows that somebody else computes; claim those that nobody does any more.
 
-        A holder on another host that is silent can't be told from one that was just replaced by a
-        second look, so it gets two; after that its rows are computed here, whoever else does.
+        Whoever holds a claim waits for nobody, or two could wait for each other. A holder on another host
+        that is silent can't be told by one look from one that was just replaced, so it gets two; after
+        that its rows are computed here, whoever else does.
         """
-        silent = False
+        held = silent = False
         for number, ask in enumerate(asks):
-            self._progress.tell(f"{len(asks) - number:,} are being computed by somebody else")
+            note = f"{len(asks) - number:,} rows are computed by somebody else"
+            self._progress.tell(note)
             for _ in range(2):
-                clock = time.monotonic()
-                found = self._cache.wait(ask.prepared.request, seconds=0.0 if silent else PATIENCE_SECONDS)
+                began = time.monotonic()
+                patience = 0.0 if held or silent else PATIENCE_SECONDS
+                found = self._wait(ask, patience, note)
                 if found is not None:
                     self._take(ask, found)
                     break
-                ask.claim = self._cache.claim(ask.prepared.request)
-                if ask.claim is not None or time.monotonic() - clock >= PATIENCE_SECONDS:
+                ask.claim = self._cache.claim(ask.prepared.request, reuse=ask.prepared.draft.reuse)
+                held = held or ask.claim is not None
+                if ask.claim is not None or (not silent and (held or time.monotonic() - began >= patience)):
                     break
             else:
                 silent = ask.unclaimed = True
         return [ask for ask in asks if ask.index in self._open]
+
+    def _wait(self, ask: Ask, seconds: float, note: str) -> CacheResult | None:
+        def on_progress(sentence: str, _fraction: float | None) -> None:
+            self._progress.tell(f"{note}: {sentence}")
+
+        request, reuse = ask.prepared.request, ask.prepared.draft.reuse
+        return self._cache.wait(request, seconds=seconds, reuse=reuse, progress=on_progress)
 
     # Taking what came
 
