@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import time
+import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -88,12 +89,12 @@ class Batches:
 
         with quiet(), torch.inference_mode():
             while self._queue or self._rows:
-                try:
-                    self._admit()
-                    self._advance()
-                except Exception as error:  # noqa: BLE001 - one batch's failure is not the others'
-                    self._failed(error)
-                self._hand_over()
+                for step in (self._admit, self._advance):
+                    try:
+                        step()
+                    except Exception as error:  # noqa: BLE001 - one batch's failure is not the others'
+                        self._failed(error)
+                    self._hand_over()
 
     def _admit(self) -> None:
         """Read prompts into the places that are free, where enough are to be worth it."""
@@ -106,7 +107,9 @@ class Batches:
             self._queue += [row for group in reversed(groups[1:]) for row in reversed(group)]
             groups, self._next = groups[:1], groups[0]
         if places < 1:
-            need_memory(self._bytes_of(self._next[0]), self._device, self._model, "Answering with")
+            need_memory(
+                self._bytes_of(self._next[0].most_tokens), self._device, self._model, "Answering with"
+            )
         caches, masks = ([self._cache], [self._mask]) if self._rows else ([], [])
         joined = list(self._rows)
         for group in groups:
@@ -128,13 +131,14 @@ class Batches:
         if free is None or not self._queue:
             return places
         waiting = self._queue[-max(places, 1) :]
-        longest = max([*waiting, *self._rows], key=lambda row: row.most_tokens)
-        return min(places, int(_PART_OF_MEMORY * free / self._bytes_of(longest)))
+        longest = max(row.most_tokens for row in [*waiting, *self._rows])
+        still_to_come = sum(self._bytes_of(row.most_tokens - len(row.tokens)) for row in self._rows)
+        return min(places, int((_PART_OF_MEMORY * free - still_to_come) / self._bytes_of(longest)))
 
-    def _bytes_of(self, row: Row) -> int:
-        # Its cache is copied once to join; its scores are copied in float32 to choose from.
+    def _bytes_of(self, tokens: int) -> int:
+        # A row's cache is copied once to join; its scores are copied in float32 to choose from.
         vocabulary = self._weights.net.config.get_text_config().vocab_size
-        return 2 * self._weights.cache_bytes(row.most_tokens) + 3 * 4 * int(vocabulary)
+        return 2 * self._weights.cache_bytes(tokens) + 3 * 4 * int(vocabulary)
 
     def _groups(self, rows: Sequence[Row]) -> list[list[Row]]:
         groups: list[list[Row]] = []
@@ -220,9 +224,11 @@ class Batches:
             (done if row.is_done(self._weights.stop_ids) else rows).append(row)
         if not rows:
             raise error  # not about a row: it would come again and again
+        together = len(done) + len(rows)
         self._forget()
-        if is_out_of_memory(error) and len(rows) > 1:
-            self._most = max(1, len(rows) // 2)
+        traceback.clear_frames(error.__traceback__)  # the failed pass, kept by it, is what memory is short of
+        if is_out_of_memory(error) and together > 1:
+            self._most = (together + 1) // 2
             # Their tokens so far and their samplers' states stay: they go on where they were.
             self._queue = sorted([*self._queue, *rows], key=lambda row: len(row.tokens))
         else:

@@ -56,8 +56,10 @@ class LoadedWeights:
     adapter_digest: str = ""
 
     def cache_bytes(self, tokens: int) -> int:
-        """Return what attention keeps for that many tokens, bytes, roughly."""
+        """Return what attention keeps for that many tokens, bytes, roughly; 0 for recurrent models."""
         config = self.net.config.get_text_config()
+        if getattr(config, "num_attention_heads", None) is None:
+            return 0
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return int(2 * config.num_hidden_layers * heads * size * self.net.dtype.itemsize * tokens)
