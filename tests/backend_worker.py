@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jupyter_llmops.errors import ContextError, LLMOpsError, ModelNotAvailableError
 from jupyter_llmops.inference.backends import worker
+from jupyter_llmops.inference.backends.ray_cluster import _Actor
 from jupyter_llmops.inference.engine import EngineIdentity, OnDone
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.model import Model
@@ -92,3 +93,11 @@ def install(*_: object) -> None:
 def dask_setup(_: object) -> None:
     """Called by Dask in each worker."""
     install()
+
+
+class EchoActor(_Actor):
+    """Ray's worker with the echo engine."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        super().__init__(name, threads)
+        install()

@@ -23,7 +23,7 @@ import backend_worker
 from backend_worker import MODEL, asking
 from dask_processes import DaskProcesses
 from jupyter_llmops.errors import BackendError
-from jupyter_llmops.inference.backends import open_backend, processes, worker
+from jupyter_llmops.inference.backends import open_backend, processes, ray_cluster, worker
 from jupyter_llmops.inference.backends.backend import Backend
 from jupyter_llmops.inference.engines import Engines
 from jupyter_llmops.records.completion import Generation
@@ -188,9 +188,10 @@ def test_ray_nodes_killed_at_random(tmp_path: Path, soak_scale: SoakScale, monke
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
-    monkeypatch.setattr(worker, "ignore_interrupts", backend_worker.install)
+    monkeypatch.setattr(ray_cluster, "_Actor", backend_worker.EchoActor)
     # The node that this process belongs to computes nothing.
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    backend: Backend | None = None
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=1)
@@ -207,6 +208,7 @@ def test_ray_nodes_killed_at_random(tmp_path: Path, soak_scale: SoakScale, monke
             wanted = [f"text {case} {number}" for number in range(ROWS)]
             assert texts_of(run(backend, wanted, kill)) == [text.upper() for text in wanted]
             cluster.add_node(num_cpus=1)
-        backend.close()
     finally:
+        if backend is not None:
+            backend.close()
         cluster.shutdown()
