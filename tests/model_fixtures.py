@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from jupyter_llmops.inference import sources
+from jupyter_llmops.inference.engine import Engine
 from jupyter_llmops.inference.transformers_engine import TransformersEngine
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.request import GenerationParameters, InferenceRequest, Message
@@ -47,7 +48,7 @@ def default_model(engine: TransformersEngine) -> Model:
 
 
 def make_request(
-    engine: TransformersEngine, model: Model, text: str, quantization: str = "auto", **parameters: Any
+    engine: Engine, model: Model, text: str, quantization: str = "auto", **parameters: Any
 ) -> InferenceRequest:
     """Return the request that asks a model one thing."""
     identity = engine.identify(model, quantization)
@@ -60,6 +61,7 @@ def make_request(
         engine_version=identity.engine_version,
         quantization=identity.quantization,
         device=identity.device,
+        engine_options=identity.options,
     )
 
 
