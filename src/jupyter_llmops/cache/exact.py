@@ -336,14 +336,15 @@ class ExactCache(SharedAnswers):
             ) from None
 
     def _remember(self, answer: StoredAnswer, mark: FileMark) -> Recalled:
+        said = provenance(answer)
         result = CacheResult(
             generation=answer.generation,
             hit=True,
             key=answer.key,
             stored_at=answer.stored_at,
             stored_by=answer.stored_by,
-            why=explain_hit(answer),
-            provenance=provenance(answer),
+            why=explain_hit(answer, said),
+            provenance=said,
         )
         recalled = Recalled(answer, mark, result)
         self._recall.put(recalled)
