@@ -47,9 +47,9 @@ def provenance(answer: StoredAnswer, when: str = "") -> str:
     )
 
 
-def explain_hit(answer: StoredAnswer, when: str = "") -> str:
-    """Return a sentence about a hit."""
-    return f"Hit: {provenance(answer, when)[:-1]}; key {answer.key[:12]})."
+def explain_hit(answer: StoredAnswer, said: str) -> str:
+    """Return a sentence about a hit; `said` is its `provenance`."""
+    return f"Hit: {said[:-1]}; key {answer.key[:12]})."
 
 
 def explain_miss(key: str, request: InferenceRequest, recent: RecentRequests, rejection: str = "") -> str:

@@ -68,22 +68,19 @@ class ItemFolder:
             Something lies there that can't be an item, or can't be read.
         """
         try:
-            with _opened(f"{self.location}/{name[:2]}", _FOLDER) as folder:
-                return self._read_in(folder, name)
-        except FileNotFoundError:
-            return None
+            with _opened(self.path(name), _READ) as file:
+                status = os.fstat(file)
+                if not stat.S_ISREG(status.st_mode):
+                    raise ItemRejectedError("is not a regular file")
+                if status.st_size > self.largest:
+                    raise ItemRejectedError(f"is too large ({status.st_size} bytes, at most {self.largest})")
+                # One byte more than promised, so that a file that grows meanwhile doesn't pass for whole.
+                return _read_all(file, status.st_size + 1), _mark(status)
         except OSError as error:
+            # ESTALE: removed on another host of a network's folder between opening and reading.
+            if error.errno in {errno.ENOENT, errno.ESTALE}:
+                return None
             raise ItemRejectedError(_why_unreadable(error)) from error
-
-    def _read_in(self, folder: int, name: str) -> tuple[bytes, FileMark]:
-        with _opened(name, _READ, folder) as file:
-            status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):
-                raise ItemRejectedError("is not a regular file")
-            if status.st_size > self.largest:
-                raise ItemRejectedError(f"is too large ({status.st_size} bytes, at most {self.largest})")
-            # One byte more than promised, so that a file that grows meanwhile doesn't pass for whole.
-            return _read_all(file, status.st_size + 1), _mark(status)
 
     def mark(self, name: str) -> FileMark | None:
         """Return the mark of a file without reading it, None when there is none."""

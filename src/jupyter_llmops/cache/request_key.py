@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
 from json.encoder import encode_basestring  # JSON string escapes exactly as RFC 8785 3.2.2.2 has them, in C
 from operator import attrgetter
@@ -61,7 +61,7 @@ def request_key(request: InferenceRequest) -> str:
 
 
 class KnownKeys:
-    """The keys of the requests that were asked last, so that a repeated request is not written out again.
+    """Keys of requests, fast: what was asked before is not written out again, nor is what it shares with others.
 
     Requests are compared whole, and the types of their values too: 1, 1.0 and True are equal in Python,
     and not the same in a request.
@@ -69,9 +69,9 @@ class KnownKeys:
     Parameters
     ----------
     most : int
-        Number of requests.
+        Number of requests that are remembered.
     characters : int
-        Characters of message content, all together.
+        Characters of their messages, all together.
     """
 
     def __init__(self, most: int = 1024, characters: int = 8_000_000) -> None:
@@ -79,6 +79,8 @@ class KnownKeys:
         self._characters = characters
         self._held = 0
         self._keys: OrderedDict[Any, tuple[str, int]] = OrderedDict()
+        # All but the messages is the same in a thousand requests: their canonical form around the messages.
+        self._frames: OrderedDict[Any, tuple[str, str]] = OrderedDict()
         self._lock = threading.Lock()
 
     def key(self, request: InferenceRequest) -> str:
@@ -89,14 +91,23 @@ class KnownKeys:
         ValueError
             The request has no canonical form.
         """
-        identity = (request, *map(type, _SCALARS(request)), *_types(request))
+        values = _VALUES(request)
+        types = [*map(type, values)]
+        for pairs in (request.parameters.extra, request.engine_options):
+            for _, value in pairs:
+                types.append(type(value))
+        frame = (*values, *types)
+        identity = (request.messages, frame)
         try:
             known = self._keys.get(identity)
         except TypeError:  # a value that is not hashable
             return request_key(request)
-        if known is not None:
-            return known[0]
-        key, size = request_key(request), sum(len(message.content) for message in request.messages)
+        return known[0] if known is not None else self._new(request, identity, frame)
+
+    def _new(self, request: InferenceRequest, identity: Any, frame: Any) -> str:
+        before, after = self._frames.get(frame) or self._framed(request, frame)
+        key = key_of(f"{before}{canonical_json(request.canonical_messages())}{after}")
+        size = sum(len(message.content) for message in request.messages)
         with self._lock:
             if identity not in self._keys and size <= self._characters:
                 self._keys[identity] = (key, size)
@@ -105,13 +116,22 @@ class KnownKeys:
                 self._held -= self._keys.popitem(last=False)[1][1]
         return key
 
+    def _framed(self, request: InferenceRequest, frame: Any) -> tuple[str, str]:
+        # Inside a text quotes are escaped, and no other value is an empty list, so this stands there once.
+        before, _, after = canonical_json(replace(request, messages=()).canonical()).partition(
+            '"messages":[]'
+        )
+        parts = f'{before}"messages":', after
+        with self._lock:
+            self._frames[frame] = parts
+            while len(self._frames) > _MOST_FRAMES:
+                self._frames.popitem(last=False)
+        return parts
 
-def _types(request: InferenceRequest) -> list[type]:
-    return [type(value) for _, value in (*request.parameters.extra, *request.engine_options)]
 
-
-_SCALARS: Final = attrgetter(
-    *(field.name for field in fields(InferenceRequest)),
+_MOST_FRAMES: Final = 64
+_VALUES: Final = attrgetter(
+    *(field.name for field in fields(InferenceRequest) if field.name not in {"messages", "parameters"}),
     *(f"parameters.{field.name}" for field in fields(GenerationParameters)),
 )
 

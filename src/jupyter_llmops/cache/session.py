@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from jupyter_llmops.cache.answer import StoredAnswer
 from jupyter_llmops.cache.difference import RecentRequests
-from jupyter_llmops.cache.explanation import explain_hit, explain_miss
+from jupyter_llmops.cache.explanation import explain_hit, explain_miss, provenance
 from jupyter_llmops.display.elements import ago
 from jupyter_llmops.records.cost import Cost
 from jupyter_llmops.records.request import InferenceRequest
@@ -82,7 +82,7 @@ class Session:
     def why(self) -> str:
         """Explain the last look-up."""
         last = self._last
-        return last if isinstance(last, str) else explain_hit(last, ago(last.stored_at))
+        return last if isinstance(last, str) else explain_hit(last, provenance(last, ago(last.stored_at)))
 
     def forget(self) -> None:
         """Forget requests and answers; the counts stay."""

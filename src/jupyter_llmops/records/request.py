@@ -99,7 +99,7 @@ class InferenceRequest:
         """
         values: dict[str, Any] = {name: getattr(self, name) for name in _COUNTING}
         values["schema"] = REQUEST_SCHEMA
-        values["messages"] = [{"role": m.role, "content": m.content} for m in self.messages]
+        values["messages"] = self.canonical_messages()
         values["engine_options"] = dict(self.engine_options)
         values["parameters"] = {
             "max_new_tokens": self.parameters.max_new_tokens,
@@ -108,6 +108,10 @@ class InferenceRequest:
             "extra": dict(self.parameters.extra),
         }
         return values
+
+    def canonical_messages(self) -> list[dict[str, str]]:
+        """Return the messages as they stand in `canonical`."""
+        return [{"role": m.role, "content": m.content} for m in self.messages]
 
     @classmethod
     def from_canonical(cls, values: dict[str, Any]) -> InferenceRequest:
