@@ -1,6 +1,6 @@
 """An OpenAI-compatible server on the loopback that behaves, or misbehaves as it is told; a real uvicorn.
 
-Its counterpart with a real model is in tests/unit/test_inference_endpoints_real.py.
+Its counterpart with a real model is in tests/unit/test_inference_scan_endpoint.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
+
+from jupyter_llmops.inference.endpoints.engine import EndpointEngine
+from jupyter_llmops.records.model import Model
+from jupyter_llmops.records.request import GenerationParameters, InferenceRequest, Message
 
 # From the body of a request to (status, headers, body): what it does instead of answering.
 Trouble = Callable[[dict[str, Any]], "Reply | None"]
@@ -71,7 +75,7 @@ class OpenAIServer:
         listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
-        config = uvicorn.Config(self._app, interface="asgi3", log_level="critical", lifespan="off")
+        config = uvicorn.Config(self._app, interface="asgi3", log_level="critical", lifespan="off", date_header=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
         self._thread.start()
@@ -173,3 +177,28 @@ def serving(*names: str) -> Iterator[list[OpenAIServer]]:
     finally:
         for server in servers:
             server.stop()
+
+
+def endpoint_model(server: OpenAIServer, name: str = "gpt", credential: str = "") -> Model:
+    """Return the model "big" of a server as the catalog would have it."""
+    source = f"endpoint:{server.address}#big"
+    return Model(name=name, kind="llm", source=source, format="endpoint", credential=credential)
+
+
+def endpoint_request(
+    engine: EndpointEngine, model: Model, text: str, output_schema: str = "", **parameters: Any
+) -> InferenceRequest:
+    """Return the request that asks an endpoint one thing."""
+    identity = engine.identify(model, "auto")
+    return InferenceRequest(
+        model=model.name,
+        model_digest="",
+        messages=(Message("user", text),),
+        parameters=GenerationParameters(**parameters),
+        engine=identity.engine,
+        engine_version=identity.engine_version,
+        quantization=identity.quantization,
+        device=identity.device,
+        output_schema=output_schema,
+        engine_options=identity.options,
+    )

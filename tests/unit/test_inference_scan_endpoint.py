@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,11 +17,13 @@ from typing import Any
 import pytest
 
 from jupyter_llmops.errors import InferenceError, UsageError
+from jupyter_llmops.inference.endpoints.engine import EndpointEngine
 from jupyter_llmops.inference.preparation import prepare
 from jupyter_llmops.inference.scan import scan
 from jupyter_llmops.inference.scan.endpoint import models_of_endpoint
 from jupyter_llmops.inference.sources import locate
 from jupyter_llmops.records.model import Model
+from openai_server import endpoint_request
 
 LISTED = {
     "object": "list",
@@ -169,7 +170,7 @@ def test_a_key_is_never_sent_unencrypted_to_a_public_address(monkeypatch: pytest
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_transformers_serve_lists_the_default_model(
+def test_transformers_serve_lists_the_default_model_and_answers_through_the_engine(
     default_model: Model, models_folder: Path, tmp_path: Path
 ) -> None:
     prepared = prepare(default_model, locate(default_model), models_folder, "bf16", "cpu")
@@ -202,7 +203,7 @@ def test_transformers_serve_lists_the_default_model(
         assert (model.name, model.kind) == ("smollm2-135m-instruct", "llm")
         served = model.source.partition("#")[2]
         assert served == "HuggingFaceTB/SmolLM2-135M-Instruct"
-        assert _answer(base, served)
+        _ask_through_the_engine(model)
     finally:
         server.terminate()
         server.wait(30)
@@ -218,15 +219,18 @@ def _first_model(base: str, server: subprocess.Popen[bytes], deadline: float) ->
             time.sleep(0.2)
 
 
-def _answer(base: str, served: str) -> str:
-    body = {
-        "model": served,
-        "messages": [{"role": "user", "content": "Say hello."}],
-        "max_tokens": 4,
-        "stream": False,
-    }
-    request = urllib.request.Request(
-        f"{base}/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+def _ask_through_the_engine(model: Model) -> None:
+    engine, pieces = EndpointEngine(), list[str]()
+    one, two = (
+        endpoint_request(engine, model, f"Say {word}.", max_new_tokens=4) for word in ("hello", "bye")
     )
-    with urllib.request.urlopen(request, timeout=120) as response:
-        return str(json.load(response)["choices"][0]["message"]["content"])
+    streamed = engine.generate(one, model, pieces.append)
+    assert streamed.text
+    assert "".join(pieces) == streamed.text
+    assert (streamed.finish_reason, streamed.tokens_out) == ("length", 4)
+    assert streamed.tokens_in > 4
+    done: dict[int, Any] = {}
+    engine.generate_many([one, two], model, done.__setitem__)
+    assert done[0].text == streamed.text  # greedy, whole or streamed
+    assert done[1].tokens_out == 4
+    engine.close()

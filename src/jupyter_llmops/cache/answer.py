@@ -110,6 +110,7 @@ def answer_to_json(answer: StoredAnswer) -> dict[str, Any]:
             "finish_reason": generation.finish_reason,
             "batch_size": int(generation.batch_size),
             "served_by": generation.served_by,
+            "served_version": generation.served_version,
             "determinism": generation.determinism,
             "cost": [None if cost.amount is None else float(cost.amount), cost.currency, cost.basis],
         },
@@ -176,6 +177,7 @@ def _read_generation(made: Mapping[str, Any]) -> Generation:
         cost=_read_cost(made["cost"]),
         batch_size=_number(made, "batch_size"),
         served_by=_text(made, "served_by"),
+        served_version=_text(made, "served_version"),
         determinism=made["determinism"],
     )
 

@@ -137,6 +137,8 @@ def completion_fields(completion: Completion, result: CacheResult) -> dict[str, 
         fields["batch_size"] = generation.batch_size
     if generation.served_by:
         fields["served_by"] = generation.served_by
+    if generation.served_version:
+        fields["served_version"] = generation.served_version
     return fields
 
 

@@ -35,6 +35,7 @@ from jupyter_llmops.records.model import Model, PoolMember
 from jupyter_llmops.records.request import InferenceRequest, Message
 
 _DONE = object()
+_WAKE_SECONDS = 0.2
 # An English token has about four bytes of UTF-8, and each message a few tokens around it.
 _BYTES_PER_TOKEN = 4
 _TOKENS_PER_MESSAGE = 4
@@ -133,7 +134,7 @@ class EndpointEngine:
 
         with self._running(run()) as future:
             try:
-                for piece in iter(events.get, _DONE):
+                for piece in _arriving(events):
                     if on_text is not None:
                         on_text(piece)
                 served = future.result()
@@ -172,7 +173,7 @@ class EndpointEngine:
 
         with self._running(run_all()) as future:
             try:
-                for position, outcome in iter(done.get, _DONE):
+                for position, outcome in _arriving(done):
                     on_done(position, outcome)
                 future.result()
             except KeyboardInterrupt:
@@ -287,6 +288,16 @@ def estimated_tokens(messages: Sequence[Message]) -> int:
         _TOKENS_PER_MESSAGE + math.ceil(len(message.content.encode("utf-8", "replace")) / _BYTES_PER_TOKEN)
         for message in messages
     )
+
+
+def _arriving(items: queue.SimpleQueue[Any]) -> Iterator[Any]:
+    """Yield what arrives until the end; wakes up now and then, as a lock does not let every Ctrl-C through."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            item = items.get(timeout=_WAKE_SECONDS)
+            if item is _DONE:
+                return
+            yield item
 
 
 def _members(model: Model) -> tuple[PoolMember, ...]:
