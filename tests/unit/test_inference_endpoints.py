@@ -253,7 +253,7 @@ def test_a_rest_that_was_asked_for_holds_for_the_next_cell_too(
     server.trouble = lambda _: error(429, **{"Retry-After": "60"})
     model = endpoint_model(server)
     for _ in range(2):
-        with pytest.raises(EndpointLimitError, match=rr"come back in (5\d|60) s"):
+        with pytest.raises(EndpointLimitError, match=r"come back in (5\d|60) s"):
             engine.generate(endpoint_request(engine, model, "hi"), model)
     assert len(server.asked) == 1
 

@@ -61,12 +61,13 @@ def placed_model(model: str, *, backend: str, site: str, registered: Sequence[Mo
         what there is.
     """
     rows = {alias: row for row in registered for alias in row.aliases} | {row.name: row for row in registered}
-    asked = backend.strip() if backend.strip() and not is_backend(backend) else model
-    if asked is not model:
+    by_backend = bool(backend.strip()) and not is_backend(backend)
+    asked = backend.strip() if by_backend else model
+    if by_backend:
         _check_endpoints(asked, rows)
     if not site:
         return asked
-    if asked is model and backend.strip().partition(":")[0].lower() in ("dask", "ray"):
+    if not by_backend and backend.strip().partition(":")[0].lower() in ("dask", "ray"):
         raise UsageError(
             f"Where the workers of {backend!r} are can't be chosen by site.", "Leave --site or --backend out."
         )
@@ -75,7 +76,9 @@ def placed_model(model: str, *, backend: str, site: str, registered: Sequence[Mo
     if len(there) == len(members):
         return asked
     if not there:
-        there = [(row.name, 1.0) for row in registered if _serves_same(row, asked, site, here)]
+        wanted = {called for name, _ in members for called in _called(name, rows.get(name))}
+        same = [row for row in registered if _is_at(row, site, here) and _serves(row, wanted)]
+        there = [(row.name, 1.0) for row in same]
     if not there:
         raise _nothing_there(asked, site, registered, here)
     return ",".join(name if weight == 1 else f"{name}={weight:g}" for name, weight in there)
@@ -97,13 +100,17 @@ def _is_at(model: Model | None, site: str, here: str) -> bool:
     return site.casefold() in {name.casefold() for name in names}
 
 
-def _serves_same(row: Model, name: str, site: str, here: str) -> bool:
-    """Return whether an endpoint at a site serves what another name means, by its own or its base's name."""
-    if row.retired or not is_endpoint(row) or row.kind != "llm" or not _is_at(row, site, here):
+def _called(name: str, row: Model | None) -> set[str]:
+    """Return what a model is called in any place: by its own, its served and its base's name."""
+    names = [name] if row is None else [name, row.source.partition("#")[2], row.base]
+    return {one.rpartition("/")[2].casefold() for one in names if one}
+
+
+def _serves(row: Model, wanted: set[str]) -> bool:
+    """Return whether an endpoint serves a model of one of these names."""
+    if row.retired or not is_endpoint(row) or row.kind != "llm":
         return False
-    served = row.source.partition("#")[2]
-    wanted = name.rpartition("/")[2].casefold()
-    return wanted in {one.rpartition("/")[2].casefold() for one in (served, row.base) if one}
+    return bool(wanted & _called("", row))
 
 
 def _nothing_there(asked: str, site: str, registered: Iterable[Model], here: str) -> UsageError:
