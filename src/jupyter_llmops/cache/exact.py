@@ -65,7 +65,7 @@ class ExactCache(SharedAnswers):
         self._marks = WrongMarks(self.store)
         self._recall = recall if recall is not None else Recall()
         self._keys = KnownKeys()
-        self._session = Session()
+        self.session = Session()
         self._flight = Flight(lambda: self.store.leases)
 
     def fetch(
@@ -106,7 +106,7 @@ class ExactCache(SharedAnswers):
                 found, rejection = self._look(key, request, began)
             if found is not None:
                 return found
-            why = self._session.miss(key, request, rejection)
+            why = self.session.miss(key, request, rejection)
             return self._keep(key, request, compute(), store, why)
 
     def find(self, request: InferenceRequest, *, reuse: bool = False) -> CacheResult | None:
@@ -120,11 +120,11 @@ class ExactCache(SharedAnswers):
         began = time.perf_counter()
         key, reason = self._identify(request, reuse=reuse)
         if reason:
-            self._session.passed_by(reason)
+            self.session.passed_by(reason)
             return None
         found, rejection = self._look(key, request, began)
         if found is None:
-            self._session.miss(key, request, rejection)
+            self.session.miss(key, request, rejection)
         return found
 
     def keep(
@@ -161,7 +161,7 @@ class ExactCache(SharedAnswers):
         reason : str
             Why, without a full stop: "the prompt seems to hold a secret".
         """
-        why = self._session.passed_by(reason)
+        why = self.session.passed_by(reason)
         return CacheResult(compute(), False, self._identify(request, reuse=True)[0], None, "", why)
 
     def peek(self, request: InferenceRequest, *, reuse: bool = False) -> bool:
@@ -179,7 +179,7 @@ class ExactCache(SharedAnswers):
             Whether the folder is walked; without it entries and bytes are 0.
         """
         entries, size_bytes, others = self.store.measure() if disk else (0, 0, 0)
-        counts = self._session.counts
+        counts = self.session.counts
         return CacheStats(
             hits=counts.hits,
             misses=counts.misses,
@@ -197,11 +197,11 @@ class ExactCache(SharedAnswers):
 
     def saved(self, currency: str) -> float:
         """Return what this session's hits would have cost in a currency, as far as that is known."""
-        return self._session.counts.saved.get(currency, 0.0)
+        return self.session.counts.saved.get(currency, 0.0)
 
     def why(self) -> str:
         """Explain the last look-up in plain words."""
-        return self._session.why()
+        return self.session.why()
 
     def mark_wrong(self, why: str = "", request: InferenceRequest | None = None) -> WrongMark:
         """Mark an answer as wrong for everyone: it is never served again.
@@ -218,7 +218,7 @@ class ExactCache(SharedAnswers):
         UsageError
             There is no such answer, or the folder can't be written.
         """
-        answer = self._session.last_answer if request is None else self._stored(request)
+        answer = self.session.last_answer if request is None else self._stored(request)
         if answer is None:
             raise UsageError(
                 "There is no stored answer that could be marked.", "Type it after the answer came."
@@ -231,7 +231,7 @@ class ExactCache(SharedAnswers):
                 "Make the folder writable; until then the answer is served.",
             ) from None
         self._recall.drop(answer.key)
-        self._session.say(f"Not stored any more: {describe_mark(mark)}.")
+        self.session.say(f"Not stored any more: {describe_mark(mark)}.")
         return mark
 
     def mark_right(self, request: InferenceRequest | None = None) -> WrongMark:
@@ -247,7 +247,7 @@ class ExactCache(SharedAnswers):
         UsageError
             None of them is marked.
         """
-        last = self._session.last_answer
+        last = self.session.last_answer
         key = self._identify(request, reuse=True)[0] if request is not None else last.key if last else ""
         undone, planted = self._marks.undo(key) if key else ([], 0)
         if planted and not undone:
@@ -265,7 +265,7 @@ class ExactCache(SharedAnswers):
     def clear(self) -> int:
         """Remove every stored answer in the folder, everybody's, and return how many; other files stay."""
         self._recall.clear()
-        self._session.forget()
+        self.session.forget()
         return self.store.clear()
 
     def _identify(self, request: InferenceRequest, *, reuse: bool) -> tuple[str, str]:
@@ -292,7 +292,7 @@ class ExactCache(SharedAnswers):
             recalled, rejection = self._read(key)
         if recalled is None:
             return None, rejection
-        self._session.hit(request, recalled.answer, began)
+        self.session.hit(request, recalled.answer, began)
         self.store.usage.note(key)
         return recalled.result, ""
 
@@ -357,9 +357,9 @@ class ExactCache(SharedAnswers):
         unstored = self._why_unstored(answer, may_store)
         mark = None if unstored else self._put(answer)
         if mark is None:
-            self._session.unstored(key, request, unstored or self.store.problem)
+            self.session.unstored(key, request, unstored or self.store.problem)
             return CacheResult(generation, False, key, None, "", why)
-        self._session.stored(request, answer)
+        self.session.stored(request, answer)
         return replace(self._remember(answer, mark).result, hit=False, why=why, provenance="")
 
     def _why_unstored(self, answer: StoredAnswer, may_store: MayStore) -> str:
