@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.errors import CatalogError, ModelNotAvailableError
+from jupyter_llmops.errors import CatalogError, ModelNotAvailableError, UnknownNameError
 from jupyter_llmops.location import Location
-from jupyter_llmops.settings import LLMOps, private_catalog, user_folder, user_name
+from jupyter_llmops.settings import LLMOps, cache_folder, private_catalog, user_folder, user_name
 
 if TYPE_CHECKING:
     from jupyter_llmops.agent.doorbell import Doorbell
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from jupyter_llmops.catalog import Catalog
     from jupyter_llmops.guard.redaction import Redactor
     from jupyter_llmops.inference.encoder import Encoder
+    from jupyter_llmops.inference.endpoints.policy import EndpointOptions
     from jupyter_llmops.inference.engines import Engines
     from jupyter_llmops.inference.remembered import RememberedModels
     from jupyter_llmops.prompting.budget import Budget
@@ -126,6 +126,7 @@ class Parts:
             self.audit_folder,
             site=self.settings.site,
             retention=self.settings.retention,
+            cache_limits=(self.settings.cache_limit, self.settings.cache_age),
         )
 
     @cached_property
@@ -133,11 +134,20 @@ class Parts:
         """Computes answers, here or where the model is."""
         from jupyter_llmops.inference.engines import Engines
 
-        engine = Engines(self.models_folder, offline=self.settings.stay_offline())
+        engine = Engines(
+            self.models_folder,
+            offline=self.settings.stay_offline(),
+            endpoint_options=self._endpoint_options,
+        )
         self.settings.observe(
             lambda _: setattr(engine, "offline", self.settings.stay_offline()), "offline"
         )  # %config LLMOps.offline = True
         return engine
+
+    def _endpoint_options(self) -> EndpointOptions:
+        from jupyter_llmops.inference.endpoints.policy import EndpointOptions
+
+        return EndpointOptions(self.settings.endpoint_limits, tuple(self.settings.http_endpoints))
 
     @cached_property
     def cache(self) -> ExactCache:
@@ -213,10 +223,7 @@ class Parts:
     @property
     def cache_folder(self) -> Path:
         """Where answers are kept: in the catalog's folder for all, of a bucket's for this user alone."""
-        if self.location.folder is not None:
-            return self.location.folder / "cache"
-        digest = hashlib.sha256(self.location.uri.encode()).hexdigest()[:16]
-        return user_folder() / "cache" / digest
+        return cache_folder(self.location)
 
     @property
     def audit_folder(self) -> Path:
@@ -298,7 +305,14 @@ class Parts:
     def _find_model(self, name: str) -> Model:
         from jupyter_llmops.inference.sources import resolve
 
-        found = resolve(name, self.catalog_models)
+        try:
+            found = resolve(name, self.catalog_models)
+        except UnknownNameError:
+            from jupyter_llmops.inference.endpoints.pool import is_pool, pool_of
+
+            if not is_pool(name):
+                raise
+            return pool_of(name, self.model)
         try:
             return self._at_hand(found)
         except ModelNotAvailableError:
