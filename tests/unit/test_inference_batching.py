@@ -19,6 +19,7 @@ import pytest
 
 from jupyter_llmops.errors import InferenceError, LLMOpsError, ModelMemoryError, UsageError
 from jupyter_llmops.inference import attention_cache, batching, memory, sources
+from jupyter_llmops.inference.rows import new_row
 from jupyter_llmops.inference.transformers_engine import TransformersEngine
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.model import Model
@@ -292,6 +293,23 @@ def test_a_batch_is_as_large_as_memory(
     assert all(isinstance(answer, ModelMemoryError) for answer in many(tiny, [request] * 3))
 
 
+def test_room_is_kept_for_what_is_still_to_come(
+    tiny: tuple[TransformersEngine, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What rows in the batch may yet grow by is not given to others, though it is free still."""
+    engine, model = tiny
+    request = make_request(engine, model, "a", "fp32", max_new_tokens=90)
+    (weights,) = engine._weights.values()
+    prompt = weights.chat.encode(request.messages)
+    a_row = 2 * weights.cache_bytes(len(prompt) + 90) + 3 * 4 * 260
+    monkeypatch.setattr(batching, "free_bytes", lambda _device: int(2.5 * a_row / 0.6))
+    waiting = [new_row(weights, position, request, prompt) for position in range(6)]
+    batches = batching.Batches(weights, model, waiting, lambda *_: None)
+    batches._admit()
+    assert len(batches._rows) == 2
+    assert batches._places() == 0
+
+
 def test_each_has_its_share_of_the_time(tiny: tuple[TransformersEngine, Model]) -> None:
     import time
 
@@ -385,15 +403,10 @@ def test_other_architectures(kind: str, batches: str, tiny_folder: Path, tmp_pat
 
 
 def test_the_real_model_in_float32(engine: TransformersEngine, default_model: Model) -> None:
-    questions = [
-        "What is the capital of France?",
-        "Name a colour.",
-        "Write one line about rain and sea.",
-        "2+2?",
-    ]
+    questions = ["What is the capital of France?", "Write one line about rain and sea."]
     requests = [
         make_request(
-            engine, default_model, text, "fp32", max_new_tokens=9, temperature=t, seed=7 if t else None
+            engine, default_model, text, "fp32", max_new_tokens=7, temperature=t, seed=7 if t else None
         )
         for text in questions
         for t in (0, 0.8)
