@@ -220,6 +220,26 @@ def test_ctrl_c_while_a_row_is_kept_loses_nothing(
     assert [run.leaf["row"] for run in prompts_of(notebook, result)] == [0, 2]
 
 
+def test_no_cache_neither_reads_nor_writes(notebook: Notebook, rows: RowEngine) -> None:
+    for options in ("--no-cache", "--no-cache", ""):
+        assert notebook.run(f"%%prompt --map df {options}\nSay {{{{ review }}}}").computed == 3
+    assert notebook.run("%%prompt --map df --no-cache\nSay {{ review }}").computed == 3
+    assert notebook.run("%%prompt --map df\nSay {{ review }}").reused == 3
+
+
+def test_a_backend_that_tells_a_row_twice_is_heard_once(
+    notebook: Notebook, rows: RowEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(requests: Sequence[InferenceRequest], model: Model, on_done: OnDone) -> None:
+        for position in (0, 0, 2, 1, 2):
+            on_done(position, Generation(f"answer {position}", (1,), 1, 0.1, "stop"))
+
+    monkeypatch.setattr(rows, "generate_many", twice)
+    result = notebook.run("%%prompt --map df\nSay {{ review }}")
+    assert result.values == ["answer 0", "answer 1", "answer 0", "answer 2"]
+    assert [run.leaf["row"] for run in prompts_of(notebook, result)] == [0, 1, 2, 3]
+
+
 def test_samples_without_a_seed_are_drawn_for_every_row(notebook: Notebook, rows: RowEngine) -> None:
     assert notebook.run("%%prompt --map df -t 1\nSay {{ review }}").computed == 4
     assert notebook.run("%%prompt --map df -t 1\nSay {{ review }}").computed == 4
@@ -318,6 +338,8 @@ def test_a_secret_in_one_row_concerns_that_row_only(notebook: Notebook, rows: Ro
         assert result.computed == computed
         assert secret in result[1].value
         assert result[3].same_as == 1
+        # Also an answer that does not repeat it.
+        assert notebook.run("%%prompt --map df -n 1\n{{ review }}").computed == computed
     notebook.workspace.runs()
     for path in notebook.workspace.folder.parent.rglob("*"):
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
