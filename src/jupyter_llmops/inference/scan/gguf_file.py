@@ -76,6 +76,18 @@ def describe_gguf(path: Path, reading: Reading) -> Model:
     )
 
 
+def quantization_of(path: Path) -> str:
+    """Return the precision of a GGUF file's weights, e.g. ``Q4_1``; empty where it does not say.
+
+    Raises
+    ------
+    InferenceError
+        It is not a GGUF file, or damaged.
+    """
+    header = read_header(path)
+    return _quantization(header.fields, header.weights)
+
+
 def read_header(path: Path) -> Header:
     """Return the header of a GGUF file.
 

@@ -1,0 +1,1 @@
+"""Answers of GGUF files through llama.cpp."""
