@@ -30,12 +30,12 @@ def infer(order: dict[str, Any]) -> dict[str, Any]:
     ReproduceError
         The model's files are not those of the record.
     """
+    from jupyter_llmops.inference.engines import Engines
     from jupyter_llmops.inference.sources import digest_of
-    from jupyter_llmops.inference.transformers_engine import TransformersEngine
 
     request = InferenceRequest.from_canonical(order["request"])
     folder = Path(order["models_folder"])
-    engine = TransformersEngine(folder, offline=order["offline"])
+    engine = Engines(folder, offline=order["offline"])
     recorded = Model(name=request.model, kind="llm", source=order["model_source"])
     model = digest_of(recorded, folder, offline=order["offline"])
     if model.digest != request.model_digest:
@@ -45,7 +45,7 @@ def infer(order: dict[str, Any]) -> dict[str, Any]:
             "Bring the recorded files back, or run the prompt again.",
         )
     engine.load(model, request.quantization)
-    identity = engine.identify(model, request.quantization)
+    identity = engine.identify(model, request.quantization, exact=request.exact)
     generation = engine.generate(request, model)
     return {
         "text": generation.text,

@@ -80,7 +80,7 @@ class Cascades(Parts):
     def _load_stage(self, stage: Stage, progress: Progress | None) -> dict[str, Any]:
         """Load a language stage's model and return what belongs in the record about it."""
         model = self.model(stage.name)
-        identity = self.engine.identify(model, self.settings.quantization)
+        identity = self.engine.identify_scorer(model, self.settings.quantization)
         self.engine.load(model, identity.quantization, progress)
         return {
             "model_digest": model.digest,

@@ -29,7 +29,7 @@ _SILENT = logging.CRITICAL + 1
 
 def is_installed() -> bool:
     """Return whether llama-cpp-python is installed, without importing it."""
-    return importlib.util.find_spec("llama_cpp") is not None
+    return "llama_cpp" in sys.modules or importlib.util.find_spec("llama_cpp") is not None
 
 
 @functools.cache
