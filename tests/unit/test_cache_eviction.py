@@ -13,10 +13,11 @@ from traitlets import TraitError
 from jupyter_llmops.cache.eviction import Evictor
 from jupyter_llmops.cache.item_format import encode_item
 from jupyter_llmops.cache.leases import Leases
-from jupyter_llmops.cache.limits import LIMITS, Limits, limits_of, read_limits, write_limits
+from jupyter_llmops.cache.limits import LIMITS, limits_of, read_limits, write_limits
 from jupyter_llmops.cache.upkeep import SECONDS_BETWEEN_LOOKS, UPKEEP, CacheUpkeep
 from jupyter_llmops.cache.usage import USAGE, UsageLog
 from jupyter_llmops.errors import SettingsError
+from jupyter_llmops.records.cache import CacheLimits
 from jupyter_llmops.settings import LLMOps, parse_age, parse_size
 
 PLACE = "v2-0123abcd"
@@ -44,20 +45,20 @@ def left(paths: list[Path]) -> list[int]:
 
 def test_within_its_limits_nothing_goes(tmp_path: Path):
     paths = [put(tmp_path, number) for number in range(10)]
-    assert Evictor(tmp_path).evict(Limits(10_000, 2 * HOUR)).items == 0
+    assert Evictor(tmp_path).evict(CacheLimits(10_000, 2 * HOUR)).items == 0
     assert left(paths) == list(range(10))
 
 
 def test_what_is_cheap_to_compute_again_goes_first(tmp_path: Path):
     paths = [put(tmp_path, number, seconds=0.1 if number % 2 else 5.0) for number in range(10)]
-    evicted = Evictor(tmp_path).evict(Limits(7_000))
+    evicted = Evictor(tmp_path).evict(CacheLimits(7_000))
     assert (evicted.items, evicted.size_bytes) == (4, 4_000)  # to 90 % of the limit
     assert all(number % 2 for number in set(range(10)) - set(left(paths)))
 
 
 def test_what_is_large_goes_before_what_is_small(tmp_path: Path):
     paths = [put(tmp_path, number, size=5000 if number == 3 else 1000) for number in range(10)]
-    Evictor(tmp_path).evict(Limits(10_000))
+    Evictor(tmp_path).evict(CacheLimits(10_000))
     assert 3 not in left(paths)
     assert len(left(paths)) == 9
 
@@ -68,7 +69,7 @@ def test_what_is_used_stays(tmp_path: Path):
     for number in (2, 5):
         log.note(item_id(number))
     log.flush()
-    Evictor(tmp_path).evict(Limits(2_300))
+    Evictor(tmp_path).evict(CacheLimits(2_300))
     assert left(paths) == [2, 5]
 
 
@@ -78,7 +79,7 @@ def test_what_was_dear_but_is_not_asked_for_any_more_goes_in_the_end(tmp_path: P
         evictor._now = lambda day=day: time.time() + day * 24 * HOUR  # type: ignore[method-assign]
         for number in range(5):
             put(tmp_path, 100 * day + number, age=HOUR - day * 24 * HOUR)
-        evictor.evict(Limits(4_000))
+        evictor.evict(CacheLimits(4_000))
         if not dear.exists():
             break
     assert 1 < day < 39
@@ -87,7 +88,7 @@ def test_what_was_dear_but_is_not_asked_for_any_more_goes_in_the_end(tmp_path: P
 def test_ages_are_those_of_the_file_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     paths = [put(tmp_path, number, age=HOUR * number) for number in range(6)]
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    evicted = Evictor(tmp_path).evict(Limits(None, 2.5 * HOUR))
+    evicted = Evictor(tmp_path).evict(CacheLimits(None, 2.5 * HOUR))
     assert evicted.items == 3
     assert left(paths) == [0, 1, 2]
     assert Evictor(tmp_path).clear_older(0.5 * HOUR).items == 2
@@ -97,7 +98,7 @@ def test_what_is_claimed_or_just_came_stays(tmp_path: Path):
     paths = [put(tmp_path, number, age=0.0 if number == 4 else HOUR) for number in range(6)]
     claim = Leases(str(tmp_path / PLACE)).take(item_id(1))
     assert claim is not None
-    assert Evictor(tmp_path).evict(Limits(0)).items == 4
+    assert Evictor(tmp_path).evict(CacheLimits(0)).items == 4
     assert left(paths) == [1, 4]
     claim.release()
 
@@ -105,7 +106,7 @@ def test_what_is_claimed_or_just_came_stays(tmp_path: Path):
 def test_a_reader_keeps_what_it_opened(tmp_path: Path):
     path = put(tmp_path, 1)
     with path.open("rb") as file:
-        Evictor(tmp_path).evict(Limits(0))
+        Evictor(tmp_path).evict(CacheLimits(0))
         assert not path.exists()
         assert len(file.read()) == 1000
 
@@ -120,7 +121,7 @@ def test_what_was_replaced_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.M
         return remove(items)  # type: ignore[arg-type]
 
     monkeypatch.setattr(evictor, "_remove", late)
-    assert evictor.evict(Limits(0)).items == 0
+    assert evictor.evict(CacheLimits(0)).items == 0
     assert path.exists()
 
 
@@ -132,7 +133,7 @@ def test_other_files_and_links_stay(tmp_path: Path):
     (tmp_path / PLACE / "ff").symlink_to(tmp_path / "elsewhere")
     elsewhere = put(tmp_path / "elsewhere" / "x", 2)
     (tmp_path / "elsewhere" / elsewhere.name).write_text("x")
-    Evictor(tmp_path).evict(Limits(0, 0.0))
+    Evictor(tmp_path).evict(CacheLimits(0, 0.0))
     assert not path.exists()
     assert all(other.exists() for other in [*kept, elsewhere, tmp_path / "elsewhere" / elsewhere.name])
 
@@ -148,7 +149,7 @@ def test_planted_worth_and_usage_are_ignored(planted: str, tmp_path: Path):
     (folder / ("ab" * 16)).write_bytes(b"nonsense\n" + b"\xff" * 100)
     (folder / ("cd" * 16)).symlink_to("/dev/zero")
     os.mkfifo(folder / ("ef" * 16))
-    Evictor(tmp_path).evict(Limits(2_300))
+    Evictor(tmp_path).evict(CacheLimits(2_300))
     assert left(paths) == [2, 3]
 
 
@@ -158,10 +159,10 @@ def test_hits_are_counted_once_and_by_all_processes(tmp_path: Path):
         log = UsageLog(str(tmp_path / PLACE))
         log.note(item_id(number))
         log.flush()
-    Evictor(tmp_path).evict(Limits(3_000))
+    Evictor(tmp_path).evict(CacheLimits(3_000))
     before = (tmp_path / PLACE / USAGE / "worth.json").read_text()
     put(tmp_path, 9)
-    Evictor(tmp_path).evict(Limits(2_300))
+    Evictor(tmp_path).evict(CacheLimits(2_300))
     assert left(paths) == [1, 3]
     assert f'"{item_id(1)}": [2, ' in before
 
@@ -171,7 +172,7 @@ def test_one_of_all_hosts_does_it(tmp_path: Path):
     claim = Leases(str(tmp_path)).take(UPKEEP)
     assert claim is not None
     clock = [0.0]
-    upkeep = CacheUpkeep(tmp_path, Limits(1_200))
+    upkeep = CacheUpkeep(tmp_path, CacheLimits(1_200))
     assert upkeep.look(lambda: clock[0]).items == 0
     assert len(left(paths)) == 4
     claim.release()
@@ -185,10 +186,10 @@ def test_upkeep_looks_again_only_when_something_came_or_the_limits_changed(
 ):
     put(tmp_path, 1)
     clock, scans = [0.0], 0
-    upkeep = CacheUpkeep(tmp_path, Limits(10_000))
+    upkeep = CacheUpkeep(tmp_path, CacheLimits(10_000))
     evict = Evictor.evict
 
-    def counted(self: Evictor, limits: Limits) -> object:
+    def counted(self: Evictor, limits: CacheLimits) -> object:
         nonlocal scans
         scans += 1
         return evict(self, limits)
@@ -203,14 +204,14 @@ def test_upkeep_looks_again_only_when_something_came_or_the_limits_changed(
     assert [look(), look(), look()] == [1, 1, 1]
     put(tmp_path, 2)
     assert [look(), look()] == [2, 2]
-    write_limits(tmp_path, Limits(1_200))
+    write_limits(tmp_path, CacheLimits(1_200))
     assert look() == 3
 
 
 def test_no_folder_and_no_right_to_write_are_no_problem(tmp_path: Path):
-    assert CacheUpkeep(tmp_path / "absent", Limits(0)).look().items == 0
+    assert CacheUpkeep(tmp_path / "absent", CacheLimits(0)).look().items == 0
     (tmp_path / "file").write_text("x")
-    assert Evictor(tmp_path / "file").evict(Limits(0)).items == 0
+    assert Evictor(tmp_path / "file").evict(CacheLimits(0)).items == 0
 
 
 def test_killed_processes_leftovers_go_after_a_day(tmp_path: Path):
@@ -227,9 +228,9 @@ def test_killed_processes_leftovers_go_after_a_day(tmp_path: Path):
 
 def test_limits_of_a_folder_hold_for_everyone(tmp_path: Path):
     default = limits_of("5GB", "off")
-    assert read_limits(tmp_path, default) == Limits(5_000_000_000, None)
+    assert read_limits(tmp_path, default) == CacheLimits(5_000_000_000, None)
     write_limits(tmp_path, limits_of("1.5 MiB", "30d"))
-    assert read_limits(tmp_path, default) == Limits(1_572_864, 30 * 86_400.0)
+    assert read_limits(tmp_path, default) == CacheLimits(1_572_864, 30 * 86_400.0)
     for nonsense in (
         "",
         "[]",

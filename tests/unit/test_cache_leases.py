@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -181,10 +182,14 @@ def test_a_killed_process_of_this_machine_is_known_at_once(tmp_path: Path, repos
 
 def test_a_forked_child_is_another_holder_and_takes_nothing_along(ada: Leases):
     claim = ada.take(ITEM)
-    child = os.fork()
-    if child == 0:
-        other = ada.take("cd" * 32)
-        os._exit(0 if ada.take(ITEM) is None and other is not None and holds(other) else 1)
+    with ada._lock:  # as a thread may have it at that moment, which the child has not
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            assert claim is not None
+            claim.release()  # its copy gives nothing back
+            other = ada.take("cd" * 32)
+            os._exit(0 if ada.take(ITEM) is None and other is not None and holds(other) else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert holds(claim)
     holder = ada.holder(ITEM)
@@ -247,6 +252,26 @@ def test_waiting_ends_with_the_answer_or_with_the_last_who_computes_it(ada: Leas
     assert claim is not None
     threading.Timer(0.1, claim.release).start()
     assert not flight.wait(ITEM, there.is_set, seconds=60)
+
+
+def test_whom_a_wait_found_stale_can_be_followed_at_once(ada: Leases, bob: Leases):
+    claim, flight = ada.take(ITEM), Flight(lambda: bob)
+    foreign(ada)
+    assert flight.claim(ITEM) is None
+    assert not flight.wait(ITEM, lambda: False, seconds=60)
+    assert holds(flight.claim(ITEM))
+    assert holds(claim)
+
+
+def test_waiting_for_oneself_gives_nothing_away(ada: Leases):
+    claim, flight = ada.take(ITEM), Flight(lambda: ada)
+    assert not flight.wait(ITEM, lambda: False, seconds=60)
+    again = flight.claim(ITEM)
+    assert not holds(again)
+    holder = ada.holder(ITEM)
+    assert claim is not None
+    assert holder is not None
+    assert holder.name == claim.name
 
 
 def test_nobody_waits_for_ever_for_answers_that_are_never_kept(tmp_path: Path):

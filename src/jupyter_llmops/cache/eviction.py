@@ -28,8 +28,8 @@ from typing import Any, Final, NamedTuple
 from jupyter_llmops.cache.item_folder import ITEM_NAME
 from jupyter_llmops.cache.item_format import HEADER_BYTES, seconds_of
 from jupyter_llmops.cache.leases import Leases
-from jupyter_llmops.cache.limits import Limits
 from jupyter_llmops.cache.usage import USAGE, drop_read, read_usage
+from jupyter_llmops.records.cache import CacheLimits
 
 # So much goes beyond what has to, that the next answer does not begin it anew.
 _DOWN_TO: Final = 0.9
@@ -99,15 +99,18 @@ class Evictor:
         The cache's folder, all keys' items in it.
     rest : float
         Seconds of rest for each second of work.
+    only : str
+        Name of the one key's folder in it that is looked at; by default all are.
     """
 
-    def __init__(self, folder: Path, rest: float = _REST) -> None:
+    def __init__(self, folder: Path, rest: float = _REST, only: str = "") -> None:
         self._folder = str(folder)
+        self._only = only
         self._rest = rest
         self._done = 0
         self._since = time.perf_counter()
 
-    def evict(self, limits: Limits) -> Evicted:
+    def evict(self, limits: CacheLimits) -> Evicted:
         """Take away what is too old, then, if the rest is too large, what is worth least."""
         now = self._now()
         if now is None:
@@ -195,6 +198,8 @@ class Evictor:
 
     def _places(self) -> list[str]:
         """Return the folder itself, for items of older versions, and each key's."""
+        if self._only:
+            return [f"{self._folder}/{self._only}"]
         keys = sorted(name for name in _names(self._folder) if _KEY_FOLDER.fullmatch(name))
         return [self._folder, *(f"{self._folder}/{key}" for key in keys)]
 

@@ -262,8 +262,19 @@ class ExactCache(SharedAnswers):
         self._recall.clear()
         self.store.reopen_key()
 
-    def clear(self) -> int:
-        """Remove every stored answer in the folder, everybody's, and return how many; other files stay."""
+    def clear(self, older: float | None = None) -> int:
+        """Remove stored answers from the folder, everybody's, and return how many; other files stay.
+
+        Parameters
+        ----------
+        older : float, optional
+            Only those that were stored more than so many seconds ago.
+        """
+        if older is not None:
+            from jupyter_llmops.cache.eviction import Evictor
+
+            only = Path(self.store.items.location).name
+            return Evictor(self.folder, only=only).clear_older(older).items
         self._recall.clear()
         self.session.forget()
         return self.store.clear()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from jupyter_llmops.cache.holders import Holder
 from jupyter_llmops.cache.leases import Claim, Leases
 from jupyter_llmops.cache.watch import Watch
 from jupyter_llmops.display.elements import duration
@@ -37,6 +38,7 @@ class Flight:
 
     def __init__(self, leases: Callable[[], Leases]) -> None:
         self._leases = leases
+        self._lost: dict[str, Holder] = {}
 
     def turn(self, item: str, there: Callable[[], bool], progress: Progress | None = None) -> Claim:
         """Return at once where the answer is there, else when it is, or when it is ours to compute.
@@ -72,8 +74,14 @@ class Flight:
             patience.sleep(watch)
 
     def claim(self, item: str) -> Claim | None:
-        """Return the right to compute an item, None where somebody else computes it; never waits."""
-        return Watch(self._leases(), item).claim()
+        """Return the right to compute an item, None where somebody else computes it; never waits.
+
+        Whom a `wait` has found to be stale has lost it.
+        """
+        leases, lost = self._leases(), self._lost.pop(item, None)
+        if lost is not None and leases.holder(item) == lost:
+            return leases.steal(item, lost)
+        return Watch(leases, item).claim()
 
     def wait(
         self, item: str, there: Callable[[], bool], *, seconds: float, progress: Progress | None = None
@@ -89,8 +97,12 @@ class Flight:
         """
         watch, patience = Watch(self._leases(), item), _Patience(progress)
         while not there():
-            if watch.is_abandoned() or patience.seconds >= seconds:
+            if watch.is_abandoned():
+                if watch.seen is not None and not self._leases().has(watch.seen):
+                    self._lost[item] = watch.seen
                 return there()  # it may have come between the two looks
+            if patience.seconds >= seconds:
+                return there()
             patience.sleep(watch, seconds)
         return True
 

@@ -108,11 +108,11 @@ class Leases:
         self.stale_seconds = stale_seconds
         self._who = who
         self._beat_seconds = beat_seconds
-        # A forgotten claim is released by the garbage collector, in whatever this thread is doing.
-        self._lock = threading.RLock()
         self._begin()
 
     def _begin(self) -> None:
+        # A forgotten claim is released by the garbage collector, in whatever this thread is doing.
+        self._lock = threading.RLock()
         self._pid = os.getpid()
         self._holder = secrets.token_hex(16)
         self._taken = 0
@@ -164,6 +164,8 @@ class Leases:
 
     def has(self, holder: Holder) -> bool:
         """Return whether this very thread took it."""
+        if self._pid != os.getpid():
+            return False
         with self._lock:
             return self._held.get(holder.name) == threading.get_ident()
 
@@ -178,6 +180,8 @@ class Leases:
 
     def release(self, item: str, name: str) -> None:
         """Give back what was taken under this name; nothing happens where another took it since."""
+        if self._pid != os.getpid() or not name.startswith(self._holder):
+            return  # a forked child's copy of its parent's claim
         self._forget(name)
         with contextlib.suppress(OSError), _opened(f"{self.location}/{LEASES}") as leases:
             with _opened(item, leases) as folder:
@@ -193,9 +197,11 @@ class Leases:
 
     def _next_name(self) -> str:
         """Return a name that was never used, and see to it that this process is seen to live."""
+        if (
+            self._pid != os.getpid()
+        ):  # a forked child is another holder, and no thread of it can have the lock
+            self._begin()
         with self._lock:
-            if self._pid != os.getpid():  # a forked child is another holder
-                self._begin()
             self._taken += 1
             name = f"{self._holder}-{self._taken}"
             self._held[name] = threading.get_ident()
@@ -216,8 +222,9 @@ class Leases:
             return name
 
     def _forget(self, name: str) -> None:
-        with self._lock:
-            self._held.pop(name, None)
+        if self._pid == os.getpid():
+            with self._lock:
+                self._held.pop(name, None)
 
     def _put(self, leases: int, item: str, name: str) -> Claim | None:
         unfinished = f".{name}"

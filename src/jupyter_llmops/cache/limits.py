@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from jupyter_llmops.errors import SettingsError
+from jupyter_llmops.records.cache import CacheLimits
 from jupyter_llmops.settings import parse_age, parse_size
 
 LIMITS: Final = "limits.json"
@@ -17,23 +17,7 @@ _FORMAT: Final = "llmops-cache-limits/1"
 _LARGEST_FILE: Final = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a cache may hold.
-
-    Parameters
-    ----------
-    size_bytes : int or None
-        Bytes of all items together; None for no limit.
-    age_seconds : float or None
-        Seconds since an item was stored; None for no limit.
-    """
-
-    size_bytes: int | None = None
-    age_seconds: float | None = None
-
-
-def limits_of(size: str, age: str) -> Limits:
+def limits_of(size: str, age: str) -> CacheLimits:
     """Return the limits that two texts mean, such as "5GB" and "30d"; "off" is no limit.
 
     Raises
@@ -41,22 +25,22 @@ def limits_of(size: str, age: str) -> Limits:
     SettingsError
         One of them can't be read.
     """
-    return Limits(parse_size(size), parse_age(age))
+    return CacheLimits(parse_size(size), parse_age(age))
 
 
-def read_limits(folder: Path, default: Limits) -> Limits:
+def read_limits(folder: Path, default: CacheLimits) -> CacheLimits:
     """Return the limits that hold in a cache's folder; `default` where nobody has set any there."""
     try:
         with (folder / LIMITS).open("rb") as file:
             said: Any = json.loads(file.read(_LARGEST_FILE))
         if said["format"] != _FORMAT:
             return default
-        return Limits(_positive(said["size_bytes"], int), _positive(said["age_seconds"], float))
+        return CacheLimits(_positive(said["size_bytes"], int), _positive(said["age_seconds"], float))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return default
 
 
-def write_limits(folder: Path, limits: Limits) -> None:
+def write_limits(folder: Path, limits: CacheLimits) -> None:
     """Set the limits of a cache's folder, for everyone who uses it.
 
     Raises

@@ -12,8 +12,9 @@ from typing import Final
 
 from jupyter_llmops.cache.eviction import Evicted, Evictor
 from jupyter_llmops.cache.leases import Leases
-from jupyter_llmops.cache.limits import LIMITS, Limits, read_limits
+from jupyter_llmops.cache.limits import LIMITS, read_limits
 from jupyter_llmops.cache.watch import Watch
+from jupyter_llmops.records.cache import CacheLimits
 
 UPKEEP: Final = "upkeep"
 SECONDS_BETWEEN_LOOKS: Final = 60.0
@@ -31,11 +32,11 @@ class CacheUpkeep:
     ----------
     folder : Path
         The cache's folder.
-    default : Limits
+    default : CacheLimits
         The limits where the folder has none of its own.
     """
 
-    def __init__(self, folder: Path, default: Limits) -> None:
+    def __init__(self, folder: Path, default: CacheLimits) -> None:
         self._folder = folder
         self._default = default
         self._evictor = Evictor(folder)

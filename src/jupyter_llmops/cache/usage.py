@@ -46,9 +46,9 @@ class UsageLog:
 
     def note(self, item: str) -> None:
         """Count one hit; takes a microsecond."""
+        if self._pid != os.getpid():  # a forked child, too: no thread of it can have the lock
+            self._begin()
         with self._lock:
-            if self._pid != os.getpid():
-                self._begin()
             if len(self._hits) < _MOST_NOTED:
                 self._hits[item] += 1
 
@@ -69,6 +69,7 @@ class UsageLog:
                 os.close(file)
 
     def _begin(self) -> None:
+        self._lock = threading.RLock()
         self._pid, self._name = os.getpid(), secrets.token_hex(16)
         self._hits = Counter()
         self._wake = threading.Event()

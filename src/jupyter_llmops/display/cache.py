@@ -73,7 +73,28 @@ def _saved(stats: CacheStats) -> str:
 
 
 def _on_disk(stats: CacheStats) -> str:
-    return f"{_count(stats.entries, 'answer')}, {size(stats.size_bytes)}" if stats.entries else "nothing yet"
+    held = f"{_count(stats.entries, 'answer')}, {size(stats.size_bytes)}" if stats.entries else "nothing yet"
+    if stats.limits is None:
+        return held
+    most = "" if stats.limits.size_bytes is None else f" of at most {limit(stats.limits.size_bytes)}"
+    oldest = stats.limits.age_seconds
+    return f"{held}{most}" + ("" if oldest is None else f", kept for {age(oldest)}")
+
+
+def limit(size_bytes: int) -> str:
+    """Return a size as it is typed, in powers of 1000: 5 GB, 1.5 MB."""
+    for unit, length in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 1000)):
+        if size_bytes >= length:
+            return f"{size_bytes / length:.3g} {unit}"
+    return f"{size_bytes} B"
+
+
+def age(seconds: float) -> str:
+    """Return an age as it is typed: 30 days, 12 hours."""
+    for name, length in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return _count(round(seconds / length), name)
+    return _count(round(seconds), "second")
 
 
 def _notices(stats: CacheStats) -> list[str]:

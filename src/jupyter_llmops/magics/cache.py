@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -13,8 +13,12 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from jupyter_llmops.errors import UsageError
 from jupyter_llmops.magics.arguments import choose, parse, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
+from jupyter_llmops.settings import parse_age
 
-TAKING_A_RUN = ("wrong", "right")
+if TYPE_CHECKING:
+    from jupyter_llmops.records.cache import CacheLimits
+
+TAKING_A_WORD = ("wrong", "right", "limit")
 
 
 def _shortened(text: str) -> str:
@@ -29,40 +33,45 @@ class CacheMagics(WorkspaceMagics):
     @magic_arguments()
     @argument("--yes", action="store_true", help="clear: don't ask.")
     @argument("--why", metavar="TEXT", help="wrong: why, for the others.")
+    @argument("--age", metavar="AGE", help="limit: how old answers may become, e.g. 30d, or off.")
+    @argument("--older", metavar="AGE", help="clear: only what was stored longer ago, e.g. 30d.")
     @argument(
         "words",
         nargs="*",
         metavar="COMMAND",
-        help="why, wrong [RUN], right [RUN], clear, off or on; nothing shows hits and misses.",
+        help="why, wrong [RUN], right [RUN], limit [SIZE], clear, off or on; nothing shows hits and misses.",
     )
     @line_magic
     def cache(self, line: str) -> Any:
         """Show hits, misses and seconds saved; explain the last look-up; clear; switch off and on.
 
         ``wrong`` marks the last answer, or that of a run, as wrong for everyone: it is never served again.
-        ``right`` takes that back.
+        ``right`` takes that back. ``limit`` says how much may be kept and how long, for everyone who uses
+        the folder: beyond it what is cheap to compute again and not asked for goes first.
 
         ::
 
             %cache
             %cache why
             %cache wrong --why "that was before the price change"
-            %cache clear
+            %cache limit 5GB --age 30d
+            %cache clear --older 30d
             %cache off
         """
         arguments = parse(self.cache, line, self.shell)
         if not arguments.words:
-            return self.workspace.cache.stats()
+            return self.workspace.cache_stats()
         commands: dict[str, Callable[..., None]] = {
             "why": self._why,
             "wrong": partial(self._wrong, why=arguments.why or ""),
             "right": self._right,
-            "clear": lambda: self._clear(confirmed=arguments.yes),
+            "limit": partial(self._limit, age=arguments.age),
+            "clear": lambda: self._clear(confirmed=arguments.yes, older=arguments.older),
             "off": lambda: self._switch(on=False),
             "on": lambda: self._switch(on=True),
         }
         command, rest = choose("%cache", arguments.words, commands, "%cache why")
-        if len(rest) > (arguments.words[0] in TAKING_A_RUN):
+        if len(rest) > (arguments.words[0] in TAKING_A_WORD):
             raise UsageError(f"{' '.join(rest)!r} is too much.", usage(self.cache))
         return command(*rest)
 
@@ -80,8 +89,32 @@ class CacheMagics(WorkspaceMagics):
         mark = self.workspace.mark_right(run)
         print(f"No longer marked as wrong: {_shortened(mark.text)} The answer is served again.")
 
-    def _clear(self, *, confirmed: bool) -> None:
+    def _limit(self, size: str | None = None, *, age: str | None = None) -> None:
+        if size is None and age is None:
+            print(f"{self._limits(self.workspace.cache_limits())} %cache limit 5GB --age 30d changes that.")
+            return
+        limits = self.workspace.limit_cache(size, age)
+        print(f"{self._limits(limits)} That holds for everyone who uses {self.workspace.cache_folder}.")
+
+    def _limits(self, limits: CacheLimits) -> str:
+        from jupyter_llmops.display.cache import age, limit
+
+        most = (
+            "of any size" if limits.size_bytes is None else f"of at most {limit(limits.size_bytes)} together"
+        )
+        long = "for ever" if limits.age_seconds is None else f"for {age(limits.age_seconds)}"
+        return f"Answers {most} are kept {long}."
+
+    def _clear(self, *, confirmed: bool, older: str | None = None) -> None:
         cache = self.workspace.cache
+        if older is not None:
+            seconds = parse_age(older)
+            if seconds is None:
+                raise UsageError(
+                    f"--older {older} names no age.", "Type for example %cache clear --older 30d."
+                )
+            print(f"Deleted {cache.clear(seconds)} answers that are older than {older}.")
+            return
         entries = cache.stats().entries
         if not confirmed:
             whose = (

@@ -13,7 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from jupyter_llmops.workspace import Workspace
 
 MODEL_COMMANDS = (
-    "add", "alias", "aliases", "describe", "find", "history", "load", "publish", "pull", "push", "restore",
+    "add", "alias", "aliases", "describe", "find", "grade", "history", "load", "publish", "pull", "push", "restore",
     "retire", "scan", "show", "unload",
 )  # fmt: skip
 COLLECTION_COMMANDS = (
@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "collections": COLLECTION_COMMANDS,
     "prompts": PROMPT_COMMANDS,
     "models": MODEL_COMMANDS,
-    "cache": ("why", "wrong", "right", "clear", "off", "on"),
+    "cache": ("why", "wrong", "right", "limit", "clear", "off", "on"),
     "runs": ("show",),
     "audit": ("verify",),
     "llmops": ("doctor", "autoload", "invite", "join", "snapshot", "snapshots"),
@@ -91,7 +91,7 @@ def _after_option(workspace: Workspace, option: str) -> Iterable[str] | None:
     if option in ("-s", "--save"):
         return _names(workspace.prompts)
     if option == "--quant":
-        return ("auto", "nf4", "bf16", "fp32")
+        return ("auto", "nf4", "int8", "bf16", "fp32", "gguf")
     return None
 
 
@@ -178,7 +178,7 @@ def _after_models(workspace: Workspace, line: str, words: list[str], previous: s
         return _aliases(workspace)
     if previous == "restore":
         return _names(lambda: [model for model in workspace.catalog_models() if model.retired])
-    if previous in ("history", "load", "pull", "show"):
+    if previous in ("grade", "history", "load", "pull", "show"):
         return _model_words(workspace)
     if previous == "scan":
         return ["hf", "packages", *_paths(line)]

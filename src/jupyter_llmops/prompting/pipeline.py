@@ -229,7 +229,7 @@ class PromptPipeline:
             return self.priced(prepared, self._engine.generate(prepared.request, prepared.model, on_text))
 
         try:
-            result = self._answer(prepared, compute, use_cache)
+            result = self._answer(prepared, compute, use_cache, progress)
         except BaseException as error:
             seconds = time.perf_counter() - clock
             self.record_failure(prepared, error, started_at=started_at, seconds=seconds, parent=parent)
@@ -277,12 +277,18 @@ class PromptPipeline:
         return generation.finish_reason != "interrupted" and not self._find_secrets(generation.text)
 
     def _answer(
-        self, prepared: PreparedPrompt, compute: Callable[[], Generation], use_cache: bool
+        self,
+        prepared: PreparedPrompt,
+        compute: Callable[[], Generation],
+        use_cache: bool,
+        progress: Progress | None,
     ) -> CacheResult:
         reason = self.why_not_stored(prepared, use_cache=use_cache)
         if reason:
             return self._cache.bypass(prepared.request, compute, reason)
-        return self._cache.fetch(prepared.request, compute, store=self.may_store, reuse=prepared.draft.reuse)
+        return self._cache.fetch(
+            prepared.request, compute, store=self.may_store, reuse=prepared.draft.reuse, progress=progress
+        )
 
     def record(
         self,

@@ -66,6 +66,22 @@ class WrongMark:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheLimits:
+    """What a cache may hold.
+
+    Parameters
+    ----------
+    size_bytes : int or None
+        Bytes of all items together; None for no limit.
+    age_seconds : float or None
+        Seconds since an item was stored; None for no limit.
+    """
+
+    size_bytes: int | None = None
+    age_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CacheStats:
     """How the cache does: counts of this session, and what lies on disk.
 
@@ -93,6 +109,8 @@ class CacheStats:
         Items in the folder that were sealed with another key or by an older version; they are not used.
     saved : tuple of Cost
         What this session's hits would have cost, by currency, where a price is known.
+    limits : CacheLimits or None
+        What the folder may hold; None where nobody asked.
     """
 
     hits: int
@@ -107,6 +125,7 @@ class CacheStats:
     problem: str = ""
     others: int = 0
     saved: tuple[Cost, ...] = ()
+    limits: CacheLimits | None = None
 
     @property
     def hit_rate(self) -> float | None:

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from jupyter_llmops.prompting.budget import Budget
     from jupyter_llmops.prompting.pipeline import PromptPipeline
     from jupyter_llmops.prompting.pricing import Pricing
-    from jupyter_llmops.records.determinism import Grade
     from jupyter_llmops.records.model import Model
-    from jupyter_llmops.records.request import InferenceRequest
 
 Progress = Callable[[str, float | None], None]
 
@@ -163,6 +161,7 @@ class Parts:
     @cached_property
     def pipeline(self) -> PromptPipeline:
         """The way every prompt takes."""
+        from jupyter_llmops.inference.grades import Grades
         from jupyter_llmops.prompting.pipeline import PromptPipeline
 
         return PromptPipeline(
@@ -173,7 +172,7 @@ class Parts:
             learn_secret=self.redactor.learn,
             stamp=self.stamp,
             price=self.pricing.cost,
-            grade=self.grade_of,
+            grade=Grades(user_folder()).grade_of,
             budget=self.spending,
         )
 
@@ -196,10 +195,6 @@ class Parts:
         from jupyter_llmops.prompting.budget import Budget
 
         return Budget(user_folder() / "spending", self.pricing.estimate, self.settings.currency)
-
-    def grade_of(self, request: InferenceRequest) -> Grade:  # noqa: ARG002
-        """Return the measured determinism of what answers a request; empty where nobody measured it."""
-        return ""
 
     def _device_names(self, device: str) -> tuple[str, ...]:
         """Return the names under which a device may have a price, best first."""
@@ -293,11 +288,13 @@ class Parts:
         UnknownNameError
             There is none; the error names the nearest.
         """
+        from jupyter_llmops.inference.adapters import with_base
+
         catalogs = self._model_marks()
         remembered = self._remembered.get(name, catalogs)
         if remembered is not None:
             return remembered
-        model = self._find_model(name)
+        model = with_base(self._find_model(name), self._find_model, self.catalog_models)
         if catalogs is not None:
             self._remembered.put(name, model, catalogs)
         return model

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from jupyter_llmops.errors import UsageError
 from jupyter_llmops.workspace.trail import Trail
 
 if TYPE_CHECKING:
-    from jupyter_llmops.records.cache import WrongMark
+    from jupyter_llmops.cache.functions import FunctionCache
+    from jupyter_llmops.records.cache import CacheLimits, CacheStats, WrongMark
     from jupyter_llmops.records.request import InferenceRequest
 
 
@@ -101,6 +105,92 @@ class Reuse(Trail):
             No answer to it is marked.
         """
         return self.cache.mark_right(self._request_of(run))
+
+    def cache_stats(self) -> CacheStats:
+        """Return this session's hits and misses, what lies on disk, and what may lie there."""
+        from dataclasses import replace
+
+        return replace(self.cache.stats(), limits=self.cache_limits())
+
+    def cache_limits(self) -> CacheLimits:
+        """Return what the cache may hold: what was set for its folder, else the settings."""
+        from jupyter_llmops.cache.limits import limits_of, read_limits
+
+        return read_limits(self.cache_folder, limits_of(self.settings.cache_limit, self.settings.cache_age))
+
+    def limit_cache(self, size: str | None = None, age: str | None = None) -> CacheLimits:
+        """Limit the cache for everyone who uses its folder; the agent keeps to it within a minute or two.
+
+        Parameters
+        ----------
+        size : str, optional
+            Most bytes of all answers, e.g. "5GB"; "off" for no limit; as it was by default.
+        age : str, optional
+            Longest time since an answer was stored, e.g. "30d"; "off" for no limit; as it was by default.
+
+        Raises
+        ------
+        SettingsError
+            One of them can't be read, or the folder can't be written.
+        """
+        from jupyter_llmops.cache.limits import write_limits
+        from jupyter_llmops.records.cache import CacheLimits
+        from jupyter_llmops.settings import parse_age, parse_size
+
+        now = self.cache_limits()
+        limits = CacheLimits(
+            now.size_bytes if size is None else parse_size(size),
+            now.age_seconds if age is None else parse_age(age),
+        )
+        write_limits(self.cache_folder, limits)
+        if self.settings.agent == "off":  # nobody else would
+            from jupyter_llmops.cache.upkeep import CacheUpkeep
+
+            CacheUpkeep(self.cache_folder, limits).look()
+        return limits
+
+    @cached_property
+    def kept_values(self) -> FunctionCache:
+        """Values of functions and cells, in the folder of the answers."""
+        from jupyter_llmops.cache.functions import FunctionCache
+
+        cache = self.cache
+        return FunctionCache(cache.store, cache.session, lambda: cache.enabled)
+
+    def cached(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        version: str | None = None,
+        ignore: Iterable[str] = (),
+    ) -> Any:
+        """Let a function compute each value once, for everyone who has the team's key.
+
+        The value is given again for the same arguments, the same code of the function, of what it calls of yours, of
+        what else it reads, and the same versions of the packages behind these; what it does beside
+        returning a value (printing, writing files) is not done again. Kept are None, numbers, texts, bytes,
+        NumPy arrays, pandas data frames and series, and lists, tuples and dicts of these: as closed JSON, npy and
+        Arrow, never as a pickle. With another value or argument the function runs as always, and says so once.
+
+        Parameters
+        ----------
+        function : callable, optional
+            The function; without it a decorator is returned.
+        version : str, optional
+            Stands for the code: the same version is the same function, however its source was changed.
+        ignore : iterable of str
+            Arguments that don't change the value, e.g. ``verbose``.
+
+        Raises
+        ------
+        UsageError
+            It is no function that returns a value, or has no such arguments.
+        """
+        if function is None:
+            return lambda function: self.cached(function, version=version, ignore=ignore)
+        if not hasattr(function, "__name__"):
+            raise UsageError(f"{function!r} is no function.", "Write @ws.cached above a def.")
+        return self.kept_values.decorate(function, version=version, ignore=ignore)
 
     def _request_of(self, run: object) -> InferenceRequest | None:
         if run == "":
