@@ -59,6 +59,19 @@ class Session:
             self._last = why
         return why
 
+    def reused(self, why: str, seconds: float, began: float) -> None:
+        """Count a hit of a function that took so many seconds when it was computed."""
+        with self._lock:
+            self.counts.hits += 1
+            self.counts.seconds_saved += max(0.0, seconds - (time.perf_counter() - began))
+            self._last = why
+
+    def computed(self, why: str) -> None:
+        """Count a miss of a function."""
+        with self._lock:
+            self.counts.misses += 1
+            self._last = why
+
     def passed_by(self, reason: str) -> str:
         """Count a request that is not looked up and return the sentence about it."""
         with self._lock:

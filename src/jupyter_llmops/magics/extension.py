@@ -12,6 +12,7 @@ from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.budget import BudgetMagics
 from jupyter_llmops.magics.cache import CacheMagics
 from jupyter_llmops.magics.cascade import CascadeMagics
+from jupyter_llmops.magics.cell import CellMagics
 from jupyter_llmops.magics.collections import CollectionsMagics
 from jupyter_llmops.magics.completer import register_completers
 from jupyter_llmops.magics.gpus import GpusMagics
@@ -30,6 +31,7 @@ MAGICS: tuple[type[WorkspaceMagics], ...] = (
     CollectionsMagics,
     GpusMagics,
     CacheMagics,
+    CellMagics,
     BudgetMagics,
     CascadeMagics,
     TrailMagics,
