@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from jupyter_llmops.errors import LLMOpsError
 from jupyter_llmops.inference.transformers_engine import TransformersEngine
+from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.model import Model
 from model_fixtures import make_request
 
@@ -60,3 +62,32 @@ def test_unloading_gives_the_memory_back(engine: TransformersEngine, default_mod
     before = torch.cuda.memory_allocated()
     engine.unload(default_model.name)
     assert torch.cuda.memory_allocated() < before - (200 << 20)
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "fp32"])
+def test_a_batch_repeats_itself(engine: TransformersEngine, default_model: Model, quantization: str) -> None:
+    """Each once, greedy and sampled side by side, and the same again in a batch of the same company."""
+    requests = [
+        make_request(
+            engine, default_model, text, quantization, max_new_tokens=12, temperature=t, seed=3 if t else None
+        )
+        for text in ("Capital of France?", "Write one line about rain.", "Name a colour.")
+        for t in (0, 0.8)
+    ]
+
+    def ask() -> dict[int, Generation]:
+        done: dict[int, Generation] = {}
+
+        def on_done(position: int, answer: Generation | LLMOpsError) -> None:
+            assert position not in done
+            assert isinstance(answer, Generation), answer
+            done[position] = answer
+
+        engine.generate_many(requests, default_model, on_done)
+        return done
+
+    first, second = ask(), ask()
+    assert sorted(first) == list(range(len(requests)))
+    assert [first[n].token_ids for n in range(6)] == [second[n].token_ids for n in range(6)]
+    assert {answer.batch_size for answer in first.values()} == {6}
+    engine.unload(default_model.name)
