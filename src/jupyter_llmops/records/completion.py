@@ -26,7 +26,7 @@ class Generation:
     tokens_in : int
         Number of prompt tokens.
     seconds : float
-        Time the engine took, without loading the model.
+        Time the engine took, without loading the model; of a batch its share, so that shares add up.
     finish_reason : {"stop", "length", "interrupted"}
         Why it ended.
     tokens_out : int
