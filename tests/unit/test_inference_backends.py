@@ -72,12 +72,24 @@ def test_chunks_hold_everything_once_longest_first(lengths: list[int], workers: 
         taken.append(chunks.take(workers).positions)
     assert sorted(sum(taken, ())) == list(range(len(requests)))
     sizes = [len(positions) for positions in taken]
-    assert all(1 <= size <= LARGEST for size in sizes)
+    assert all(1 <= size <= LARGEST["cpu"] for size in sizes)
     assert sizes == sorted(sizes, reverse=True)
     # No worker gets more than its share.
     assert not sizes or sizes[0] <= max(1, -(-len(requests) // workers))
     order = [lengths[position] // 4 for positions in taken for position in positions]
     assert order == sorted(order, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "workers", "sizes"),
+    [(64, 2, [32, 32]), (10, 2, [5, 5]), (1, 4, [1]), (64, 1, [64]), (200, 2, [50, 37, 32, 32, 32, 17])],
+)
+def test_chunks_are_fair_and_large(rows: int, workers: int, sizes: list[int]):
+    chunks = Chunks([asking("a")] * rows)
+    found = []
+    while chunks:
+        found.append(len(chunks.take(workers).positions))
+    assert found == sizes
 
 
 def test_models_and_requests_arrive_as_they_left(tmp_path: Path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -132,7 +134,9 @@ def _check_identity(here: EngineIdentity, request: InferenceRequest) -> None:
 
 
 def _set_threads(threads: int, engine: str) -> None:
-    if engine != "transformers":
+    # This process is the cluster's worker and nothing else, so its environment may be set.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if engine != "transformers" and "torch" not in sys.modules:
         return
     from jupyter_llmops.inference.threads import import_torch
 
