@@ -45,6 +45,7 @@ def test_the_doctor_looks_at_every_part(notebook: Notebook) -> None:
         "bitsandbytes",
         "GPU",
         "cache",
+        "team key",
         "audit",
         "disk",
         "server",
