@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,7 +75,9 @@ class LlamaChat:
         """The vocabulary in llguidance's form."""
         from llguidance.llamacpp import lltokenizer_from_vocab
 
-        return lltokenizer_from_vocab(self._native.vocabulary, eos_token=self.stop_ids)
+        with warnings.catch_warnings():  # it asks llama.cpp by a name that is going away
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return lltokenizer_from_vocab(self._native.vocabulary, eos_token=self.stop_ids)
 
     @functools.cached_property
     def _formatter(self) -> Any:
