@@ -72,7 +72,8 @@ class OpenAIServer:
 
     def start(self) -> OpenAIServer:
         """Listen on a free port."""
-        listening = socket.socket()
+        # Named, so that asyncio turns Nagle's algorithm off as it does for sockets of its own.
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.bind(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
         config = uvicorn.Config(self._app, interface="asgi3", log_level="critical", lifespan="off", date_header=False)

@@ -55,6 +55,11 @@ def recorded_prompt(run: Run, content: Mapping[str, Any] | None) -> RecordedProm
             f"The record of run {run.id} was redacted ({', '.join(leaf['redacted'])}), so the request is not whole.",
             "Take the secret out of the prompt and run it again.",
         )
+    if leaf.get("engine") == "endpoint":
+        raise ReproduceError(
+            f"Run {run.id} was answered by an endpoint, whose model is not here to infer it again.",
+            "Ask it once more with %%prompt --no-cache and compare the texts.",
+        )
     if "response" not in content or run.status == "error":
         raise ReproduceError(
             f"Run {run.id} ended without an answer ({run.error_type or run.status}), so there is nothing to compare.",
