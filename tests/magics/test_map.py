@@ -93,6 +93,7 @@ def test_a_column_is_added_in_order_and_equal_rows_are_computed_once(
     assert result.values == list(frame["answer"])
     assert (result.computed, result.repeated, rows.asked) == (3, 1, 3)
     assert [row.same_as for row in result] == [None, None, 0, None]
+    assert result.df["same_as"].dtype == "Int64"
     again = notebook.run(MAP)
     assert (again.reused, again.repeated, again.computed, rows.asked) == (3, 1, 0, 3)
     shown = notebook.shown(again)
@@ -285,6 +286,7 @@ def test_any_iterable(notebook: Notebook, rows: RowEngine) -> None:
     assert notebook.run("%%prompt --map df.head(1)\nSay {{ row['review'] }}").values == ["Say good book"]
     empty = notebook.run("%%prompt --map df.head(0)\nSay {{ review }}")
     assert (len(empty), empty.values) == (0, [])
+    assert empty.df.columns[0] == "value"
     assert "no rows" in notebook.shown(empty)
     assert "No rows" in notebook.shown(empty, "text/html")
 

@@ -131,7 +131,9 @@ class MapResult(Sequence[MapRow]):
         """One line per row: value, source, tokens, cost, failure."""
         import pandas as pd
 
-        return pd.DataFrame([_line(row) for row in self.rows]).set_index("row")
+        lines = pd.DataFrame([_line(row) for row in self.rows], columns=list(_line(MapRow(0))))
+        whole = dict.fromkeys(("same_as", "tokens_in", "tokens_out"), "Int64")  # also where a row has none
+        return lines.astype(whole).set_index("row")
 
 
 def _line(row: MapRow) -> dict[str, Any]:
