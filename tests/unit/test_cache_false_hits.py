@@ -166,7 +166,7 @@ def test_a_changed_request_never_hits(tmp_path: Path, change: Change):
     assert len(CHANGES) >= 40
     found = []
 
-    @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(requests, st.data())
     def asked(request: InferenceRequest, data: st.DataObject) -> None:
         changed = change(request, data.draw)
