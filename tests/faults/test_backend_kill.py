@@ -96,7 +96,7 @@ def test_the_scheduler_is_killed(tmp_path: Path):
             if done == 5:
                 cluster.scheduler.kill()
 
-        outcomes = run(backend, [f"text {number}" for number in range(60)], kill)
+        outcomes = run(backend, [f"text {number}" for number in range(160)], kill)
         kept = [outcome for outcome in outcomes if isinstance(outcome, Generation)]
         failed = [outcome for outcome in outcomes if not isinstance(outcome, Generation)]
         assert len(kept) >= 5

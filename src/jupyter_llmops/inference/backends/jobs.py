@@ -6,12 +6,12 @@ the fields of one version as those of another.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from jupyter_llmops import errors
 from jupyter_llmops.errors import InferenceError, LLMOpsError
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.cost import Cost
@@ -87,7 +87,7 @@ def write_error(error: LLMOpsError) -> dict[str, Any]:
 
 def read_error(values: dict[str, Any]) -> LLMOpsError:
     """Return an error that a worker wrote; one of a type that is not known here is an `InferenceError`."""
-    kind = getattr(errors, str(values["error"]), None)
+    kind = vars(sys.modules[LLMOpsError.__module__]).get(str(values["error"]))
     if not (isinstance(kind, type) and issubclass(kind, LLMOpsError) and _takes_sentences(kind)):
         kind = InferenceError
     return kind(str(values["message"]), str(values["hint"]))
