@@ -20,6 +20,7 @@ VIEWS: dict[tuple[str, str], tuple[str, str]] = {
     ("collection", "Collection"): ("collection", "collection"),
     ("collection", "SearchResult"): ("collection", "search"),
     ("completion", "Completion"): ("completion", "completion"),
+    ("determinism", "Determinism"): ("determinism", "determinism"),
     ("gpu", "DeviceInventory"): ("device", "device"),
     ("listing", "Listing"): ("registry", "listing"),
     ("map", "MapResult"): ("map", "map"),

@@ -30,12 +30,12 @@ _METHODS = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "OFT", "BOFT", "VERA", "HR
 
 
 def with_base(adapter: Model, named: Callable[[str], Model], listed: Callable[[], Iterable[Model]]) -> Model:
-    """Return the base of an adapter, with the adapter set.
+    """Return the base of an adapter, with the adapter set; a model that is no adapter as it is.
 
     Parameters
     ----------
     adapter : Model
-        Of the kind "adapter", with the digest of its files.
+        With the digest of its files.
     named : callable
         From a model's name to the model that is at hand, with its digest.
     listed : callable
@@ -48,6 +48,8 @@ def with_base(adapter: Model, named: Callable[[str], Model], listed: Callable[[]
     ModelNotAvailableError
         Its base is not known, or not here.
     """
+    if adapter.kind != "adapter":
+        return adapter
     wanted = adapter.base_digest
     names = [row.name for row in listed() if wanted and row.digest == wanted and row.kind == "llm"]
     names += [adapter.base] if adapter.base and adapter.base not in names else []
@@ -63,7 +65,7 @@ def with_base(adapter: Model, named: Callable[[str], Model], listed: Callable[[]
         except LLMOpsError as error:
             first = first or error
             continue
-        if not wanted or base.digest == wanted:
+        if base.kind == "llm" and (not wanted or base.digest == wanted):
             return replace(base, adapter=adapter)
         first = InferenceError(
             f"The adapter {adapter.name!r} was trained on other files of {name!r} than the ones that are here.",

@@ -1,24 +1,26 @@
 """Answers in which batches, padding and threads don't change a token.
 
 What changes an answer with its company is not the sum but its order: a matrix product of one row
-and of sixteen add up in different orders, padding shifts the blocks of attention, and bfloat16
-makes another token of the last bit (He et al. 2025, "Defeating nondeterminism in LLM inference").
-Here the rows of a batch are laid one behind the other without padding; each attends alone, in the
-shape it has alone; all else is computed row by row in kernels whose result does not depend on the
-number of rows: bitsandbytes' nf4 on a CPU with AVX512-BF16, and float32 elsewhere.
+and of sixteen add up in different orders, padding shifts the blocks of attention, and where numbers
+are rounded to bfloat16 on the way the last bit makes another token (He et al. 2025, "Defeating
+nondeterminism in LLM inference"). Here the rows of a batch are laid one behind the other without
+padding, and each attends alone, in the shape that it has alone.
+
+Weights in nf4 on a CPU with AVX512-BF16 stay as they are: the rows of bitsandbytes' product don't
+depend on each other. What is not quantized is multiplied in blocks of a fixed number of rows, and
+each token attends by itself, in a prompt as in an answer, so that every logit is bitwise the same.
+All other weights are unpacked to float32, where the last bit is too small to change a token.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.errors import LLMOpsError
 from jupyter_llmops.inference.boundary import boundary
+from jupyter_llmops.inference.exact_attention import ExactRow, exact_attention, reading
 from jupyter_llmops.inference.memory import free_bytes, is_out_of_memory
 from jupyter_llmops.inference.quiet import quiet
 from jupyter_llmops.inference.rows import Row, choose_tokens, new_row
@@ -30,54 +32,7 @@ from jupyter_llmops.records.request import InferenceRequest
 if TYPE_CHECKING:
     from jupyter_llmops.inference.loading import LoadedWeights
 
-ATTENTION = "llmops_exact"
 MOST_ROWS = 16
-# Rows of one product of a layer that is not quantized; a fixed number, filled up with zeros.
-_BLOCK = 4
-_STEP = 64  # by how many tokens a row's keys and values grow
-_now = threading.local()
-
-
-@dataclass(slots=True, eq=False)
-class ExactRow:
-    """A row with keys and values of its own.
-
-    Parameters
-    ----------
-    row : Row
-        The request and its tokens so far.
-    length : int
-        Tokens that were read.
-    fresh : int
-        Tokens that are being read.
-    states : dict
-        Keys and values of each layer.
-    """
-
-    row: Row
-    length: int = 0
-    fresh: int = 0
-    states: dict[int, tuple[Any, Any]] = field(default_factory=dict)
-
-    def extended(self, layer: int, keys: Any, values: Any) -> tuple[Any, Any]:
-        """Keep the keys and values of the fresh tokens and return those of all."""
-        import torch
-
-        end = self.length + self.fresh
-        kept = self.states.get(layer)
-        if kept is None or kept[0].shape[2] < end:
-            room = -(-end // _STEP) * _STEP
-            grown = []
-            for index, new in enumerate((keys, values)):
-                whole = torch.empty((1, new.shape[1], room, new.shape[3]), dtype=new.dtype, device=new.device)
-                if kept is not None:
-                    whole[:, :, : self.length] = kept[index][:, :, : self.length]
-                grown.append(whole)
-            kept = (grown[0], grown[1])
-            self.states[layer] = kept
-        kept[0][:, :, self.length : end] = keys
-        kept[1][:, :, self.length : end] = values
-        return kept[0][:, :, :end], kept[1][:, :, :end]
 
 
 def takes_rows(net: Any) -> bool:
@@ -133,7 +88,12 @@ def answer_rows(
 
     waiting, active = list(rows)[::-1], list[ExactRow]()
     device = weights.entry.device
-    with quiet(), torch.inference_mode(), _exact(weights), boundary("Answering with", model, device):
+    with (
+        quiet(),
+        torch.inference_mode(),
+        exact_attention(weights.net, token_by_token=_is_bitwise(weights)),
+        boundary("Answering with", model, device),
+    ):
         while waiting or active:
             while waiting and len(active) < most_rows and (not active or _fits(weights, waiting[-1])):
                 active.append(ExactRow(waiting.pop()))
@@ -161,6 +121,21 @@ def answer_rows(
                 else:
                     going.append(one)
             active = going
+
+
+def answer_without_cache(weights: LoadedWeights, model: Model, row: Row) -> None:
+    """Answer one row, each token from the whole text before it; to see whether the cache matters."""
+    import torch
+
+    device = weights.entry.device
+    with (
+        quiet(),
+        torch.inference_mode(),
+        exact_attention(weights.net, token_by_token=_is_bitwise(weights)),
+        boundary("Answering with", model, device),
+    ):
+        while not row.is_done(weights.stop_ids):
+            choose_tokens([row], _read(weights, [ExactRow(row)]))
 
 
 def _fits(weights: LoadedWeights, row: Row) -> bool:
@@ -228,124 +203,43 @@ def _read(weights: LoadedWeights, active: Sequence[ExactRow]) -> Any:
         positions += range(one.length, one.length + len(fresh))
         last.append(len(ids) - 1)
     device = weights.entry.device
-    _now.rows = active
-    try:
+    with reading(active):
         logits = weights.net(
             input_ids=torch.tensor([ids], device=device),
             position_ids=torch.tensor([positions], device=device),
             use_cache=False,
             logits_to_keep=torch.tensor(last, device=device),
         ).logits[0]
-    finally:
-        _now.rows = ()
     for one in active:
         one.length += one.fresh
     return logits
 
 
-def _attend(
-    module: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    attention_mask: Any,  # noqa: ARG001 - rows are apart
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    **_: Any,
-) -> tuple[Any, None]:
-    """Let each row of a pass attend to its own tokens; an attention function of transformers."""
-    import torch
-    from torch.nn.functional import scaled_dot_product_attention
-
-    out = torch.empty(
-        (1, query.shape[2], query.shape[1], value.shape[3]), dtype=query.dtype, device=query.device
-    )
-    begin = 0
-    for one in _now.rows:
-        part = slice(begin, begin + one.fresh)
-        begin += one.fresh
-        keys, values = one.extended(module.layer_idx, key[:, :, part], value[:, :, part])
-        mask, causal = None, one.fresh > 1
-        if sliding_window is not None and keys.shape[2] > sliding_window:
-            if one.fresh == 1:
-                keys, values = keys[:, :, -sliding_window:], values[:, :, -sliding_window:]
-            else:
-                at = torch.arange(keys.shape[2], device=query.device)
-                distance = at[one.length :, None] - at[None, :]
-                mask, causal = (distance >= 0) & (distance < sliding_window), False
-        elif causal and one.length:
-            at = torch.arange(keys.shape[2], device=query.device)
-            mask, causal = at[one.length :, None] >= at[None, :], False
-        attended = scaled_dot_product_attention(
-            query[:, :, part], keys, values, attn_mask=mask, is_causal=causal, scale=scaling, enable_gqa=True
-        )
-        out[:, part] = attended.transpose(1, 2)
-    return out, None
-
-
-@contextlib.contextmanager
-def _exact(weights: LoadedWeights) -> Iterator[None]:
-    """Switch a model to exact attention and fixed shapes; on leaving all is as it was."""
-    from transformers import AttentionInterface
-    from transformers.masking_utils import AttentionMaskInterface
-
-    AttentionInterface.register(ATTENTION, _attend)
-    AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
-    config = weights.net.config
-    configs = {id(one): one for one in (config, config.get_text_config())}.values()
-    before = [one._attn_implementation for one in configs]
-    plain = _unpacked_layers(weights) if weights.entry.quantization == "nf4" else []
-    try:
-        for one in configs:
-            one._attn_implementation = ATTENTION
-        for layer in plain:
-            layer.forward = _in_blocks(layer)
-        yield
-    finally:
-        for one, name in zip(configs, before, strict=True):
-            one._attn_implementation = name
-        for layer in plain:
-            layer.__dict__.pop("forward", None)
-
-
-def _unpacked_layers(weights: LoadedWeights) -> list[Any]:
-    import torch
-
-    return [layer for layer in weights.net.modules() if type(layer) is torch.nn.Linear]
-
-
-def _in_blocks(layer: Any) -> Callable[[Any], Any]:
-    """Return the layer's product in blocks of a fixed number of rows: each row's sum then has one order."""
-    import torch
-    from torch.nn.functional import linear, pad
-
-    def forward(states: Any) -> Any:
-        flat = states.reshape(-1, states.shape[-1])
-        rows = flat.shape[0]
-        filled = pad(flat, (0, 0, 0, -rows % _BLOCK))
-        blocks = [linear(block, layer.weight, layer.bias) for block in filled.split(_BLOCK)]
-        return torch.cat(blocks)[:rows].reshape(*states.shape[:-1], -1)
-
-    return forward
+def _is_bitwise(weights: LoadedWeights) -> bool:
+    return weights.entry.quantization == "nf4" and not needs_float32("nf4", weights.entry.device)
 
 
 def needs_float32(quantization: str, device: str) -> bool:
     """Return whether the exact mode computes with other weights in memory than the default one.
 
-    nf4 on a CPU with AVX512-BF16 has a kernel whose rows don't depend on each other, and float32
-    is exact enough; anything else is unpacked to float32 once.
+    Parameters
+    ----------
+    quantization : {"nf4", "int8", "bf16", "fp32"}
+        Precision of the weights.
+    device : {"cpu", "cuda"}
+        Where.
     """
-    if quantization == "fp32":
-        return False
-    if quantization == "nf4" and device == "cpu":
-        from jupyter_llmops.inference.threads import import_torch
+    return quantization != "fp32" and not (quantization == "nf4" and device == "cpu" and _has_kernel())
 
-        import_torch()
-        with quiet():
-            from bitsandbytes.functional import has_avx512bf16
 
-        return not has_avx512bf16()
-    return True
+def _has_kernel() -> bool:
+    from jupyter_llmops.inference.threads import import_torch
+
+    import_torch()
+    with quiet():
+        from bitsandbytes.functional import has_avx512bf16
+
+    return bool(has_avx512bf16())
 
 
 def to_float32(net: Any) -> Any:

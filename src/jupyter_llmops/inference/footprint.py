@@ -86,7 +86,7 @@ def footprint_of(
         tied = text.get("tie_word_embeddings", config.get("tie_word_embeddings", True))
         unpacked = int(text["vocab_size"]) * hidden * (1 if tied else 2)
         window = int(text.get("max_position_embeddings") or DEFAULT_CONTEXT)
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
         return None
     if text.get("quantization_config") or config.get("quantization_config"):
         return None  # its files are packed already: their size says nothing of the number of weights

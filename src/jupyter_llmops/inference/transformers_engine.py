@@ -67,7 +67,9 @@ class TransformersEngine(ChoiceScoring):
         device = choose_device()
         chosen, reason = self._chosen(model, quantization, device)
         if exact:
-            reason += " Exact: in float32 and in shapes that don't depend on other answers."
+            reason += (
+                " Exact: nothing is padded, and each answer is computed in the shapes that it has alone."
+            )
         # What the hub gives is safetensors; only a file that is here already can be a GGUF.
         converted = not model.source.startswith("hub:") and sources.locate(model).kind == "gguf"
         version = engine_version(chosen, converted=converted)
@@ -251,7 +253,7 @@ class TransformersEngine(ChoiceScoring):
         if exact:
             from jupyter_llmops.inference.exact import needs_float32
 
-            exact = needs_float32(quantization)
+            exact = needs_float32(quantization, device)
         key = (model.digest, quantization, device, exact)
         if key in self._weights:
             return self._weights[key]

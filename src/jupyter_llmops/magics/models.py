@@ -17,6 +17,7 @@ from jupyter_llmops.records.listing import Listing
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.change import Change
+    from jupyter_llmops.records.determinism import Determinism
     from jupyter_llmops.records.model import Model
     from jupyter_llmops.records.scan import ModelScan
 
@@ -30,7 +31,13 @@ class ModelsMagics(WorkspaceMagics):
     @no_var_expand
     @magic_arguments()
     @argument("--all", action="store_true", help="List retired models too.")
-    @argument("--quant", choices=("auto", "nf4", "bf16", "fp32"), default="", help="Precision for load.")
+    @argument(
+        "--quant",
+        choices=("auto", "nf4", "int8", "bf16", "fp32", "gguf"),
+        default="",
+        help="load, grade: the precision.",
+    )
+    @argument("--exact", action="store_true", help="grade: the exact mode.")
     @argument("--private", action="store_true", help="add, scan: into your own catalog, not the team's.")
     @argument("--dry-run", action="store_true", help="scan: show what is found, register nothing.")
     @argument("--check", action="store_true", help="push: read what is there, replace what is damaged.")
@@ -59,7 +66,7 @@ class ModelsMagics(WorkspaceMagics):
         metavar="COMMAND",
         help="find TEXT, scan [PLACE …], add NAME SOURCE, show NAME, alias ALIAS NAME, aliases, history NAME, "
         "describe NAME TEXT, push NAME, pull NAME, retire NAME, restore NAME, publish NAME, load [NAME], "
-        "unload [NAME]; nothing lists all.",
+        "unload [NAME], grade [NAME]; nothing lists all.",
     )
     @line_magic
     def models(self, line: str) -> Any:
@@ -80,6 +87,7 @@ class ModelsMagics(WorkspaceMagics):
             %models push tiny                          # files to the team's storage
             %models pull tiny                          # and from there to this machine
             %models load --quant fp32
+            %models grade --quant nf4                  # how repeatable are its answers on this machine?
         """
         arguments = parse(self.models, line, self.shell)
         if not arguments.words:
@@ -104,6 +112,7 @@ class ModelsMagics(WorkspaceMagics):
             "publish": self._publish,
             "load": self._load,
             "unload": lambda words, _: self._unload(words),
+            "grade": self._grade,
         }
 
     def _find(self, words: list[str], _: Namespace) -> Listing[Model]:
@@ -211,6 +220,13 @@ class ModelsMagics(WorkspaceMagics):
         name = one_name(words, "%models load NAME") if words else self.workspace.settings.model
         with LiveAnswer(self.shell) as live:
             return self.workspace.load_model(name, arguments.quant, live.progress)
+
+    def _grade(self, words: list[str], arguments: Namespace) -> Determinism:
+        name = one_name(words, "%models grade NAME") if words else self.workspace.settings.model
+        with LiveAnswer(self.shell) as live:
+            return self.workspace.grade_model(
+                name, quantization=arguments.quant, exact=arguments.exact, progress=live.progress
+            )
 
     def _unload(self, words: list[str]) -> str:
         names = self.workspace.unload_models(one_name(words, "%models unload NAME") if words else "")

@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jupyter_llmops.errors import InferenceError, ModelNotAvailableError, UsageError
+from jupyter_llmops.settings import user_folder
 from jupyter_llmops.workspace.models import Models
 from jupyter_llmops.workspace.parts import Progress
 
 if TYPE_CHECKING:
     from jupyter_llmops.catalog import Catalog
+    from jupyter_llmops.records.determinism import Determinism
     from jupyter_llmops.records.model import Model
 
 # Another process of this user may be fetching the same files.
@@ -138,6 +140,60 @@ class ModelFiles(Models):
         for loaded in names:
             self.engine.unload(loaded)
         return names
+
+    def grade_model(
+        self,
+        name: str = "",
+        *,
+        quantization: str = "",
+        exact: bool = False,
+        restart: bool = True,
+        progress: Progress | None = None,
+    ) -> Determinism:
+        """Measure how repeatable a model's answers are here, and keep the grade for every later record.
+
+        Parameters
+        ----------
+        name : str
+            A model; the setting ``LLMOps.model`` by default.
+        quantization : {"auto", "nf4", "int8", "bf16", "fp32", "gguf"}
+            Precision of the weights; the setting by default.
+        exact : bool
+            Whether to measure the exact mode.
+        restart : bool
+            Whether to ask in a fresh process too.
+        progress : callable, optional
+            Told what is being asked and how far it is, 0 to 1.
+
+        Raises
+        ------
+        UsageError
+            It is an endpoint.
+        InferenceError
+            It can't answer, or the grade can't be kept.
+        """
+        from jupyter_llmops.inference.determinism import in_fresh_process, measure
+        from jupyter_llmops.inference.grades import Grades
+
+        model = self.model(name or self.settings.model)
+        wanted = quantization or self.settings.quantization
+        offline = self.settings.stay_offline()
+        measured = measure(
+            self.engine.engine_for(model, wanted, exact=exact),
+            model,
+            wanted,
+            exact=exact,
+            restart=in_fresh_process(self.models_folder, model, offline=offline) if restart else None,
+            progress=progress,
+        )
+        try:
+            Grades(user_folder()).keep(measured)
+        except OSError as error:
+            raise InferenceError(
+                f"The grade ({measured.grade}) can't be kept: {error.strerror or error}.",
+                "Make the folder of LLMOPS_HOME writable, then measure again.",
+            ) from error
+        return measured
 
 
 def _why(error: OSError) -> str:
