@@ -155,9 +155,8 @@ def change_the_text_and_guess_the_seal(target: Target) -> None:
 
 def sealed_with_another_key(target: Target) -> None:
     body = target.body.replace(b"Lima", b"Cali") if target.chance.random() < 0.5 else target.body
-    secret = target.chance.choice(
-        [b"\0" * 32, target.chance.randbytes(32), target.secret[:31] + b"\0", target.secret[:16]]
-    )
+    almost = bytes([*target.secret[:31], target.secret[31] ^ 1 << target.chance.randrange(8)])
+    secret = target.chance.choice([b"\0" * 32, target.chance.randbytes(32), almost, target.secret[:16]])
     target.write(sealed(secret, target.key, body))
 
 
