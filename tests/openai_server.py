@@ -49,7 +49,7 @@ class OpenAIServer:
     Attributes
     ----------
     delay : float
-        Seconds before it answers.
+        Seconds before it answers; trouble comes at once.
     trouble : callable or None
         Sees each request first.
     asked : list of dict
@@ -107,10 +107,12 @@ class OpenAIServer:
         self.most_at_once = max(self.most_at_once, self.open)
         try:
             reply = self.trouble(asked) if self.trouble else None
-            await asyncio.sleep(self.delay)
-            await _send(send, reply or self._answer(asked))
+            if reply is None:
+                await asyncio.sleep(self.delay)
+                reply = self._answer(asked)
         finally:
-            self.open -= 1
+            self.open -= 1  # before the client knows: it may come again at once
+        await _send(send, reply)
 
     def _answer(self, asked: dict[str, Any]) -> Reply:
         words = f"echo: {asked['messages'][-1]['content']}".split(" ")

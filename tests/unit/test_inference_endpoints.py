@@ -271,17 +271,18 @@ def test_a_map_keeps_what_it_has_and_leaves_a_broken_endpoint_alone(server: Open
     engine.close()
 
 
-def test_slow_first_answers_are_waited_for_although_one_row_fails(server: OpenAIServer) -> None:
-    engine = EndpointEngine(lambda: EndpointOptions({"gpt": {"concurrency": 3, "patience": 0.2}}))
-    server.delay = 1.0
+def test_slow_first_answers_are_waited_for_although_other_rows_fail(server: OpenAIServer) -> None:
+    engine = EndpointEngine(lambda: EndpointOptions({"gpt": {"concurrency": 6, "patience": 0.4}}))
+    server.delay = 1.5
 
     def trouble(asked: dict[str, Any]) -> Reply | None:
-        return error(500) if asked["messages"][0]["content"] == "bad" else None
+        return error(500) if "bad" in asked["messages"][0]["content"] else None
 
     server.trouble = trouble
-    found = many(engine, endpoint_model(server), ["bad", *(f"row {index}" for index in range(5))])
-    assert isinstance(found[0], EndpointUnreachableError)
-    assert [getattr(one, "text", one) for one in found[1:]] == [f"echo: row {index}" for index in range(5)]
+    texts = ["bad 1", "bad 2", "bad 3", "bad 4", *(f"row {index}" for index in range(6))]
+    found = many(engine, endpoint_model(server), texts)
+    assert all(isinstance(one, EndpointUnreachableError) for one in found[:4])
+    assert [getattr(one, "text", one) for one in found[4:]] == [f"echo: row {index}" for index in range(6)]
     engine.close()
 
 
@@ -299,6 +300,22 @@ def test_a_pool_shares_by_weight(servers: list[OpenAIServer], engine: EndpointEn
     assert len({one.served_by for one in found}) == 2
     share = len(servers[0].asked) / 80
     assert 0.65 <= share <= 0.85
+
+
+def test_single_prompts_share_by_weight_too(servers: list[OpenAIServer], engine: EndpointEngine) -> None:
+    model = pool(*servers, spec="a=3,b")
+    for index in range(80):
+        engine.generate(endpoint_request(engine, model, f"row {index}"), model)
+    assert 0.5 <= len(servers[0].asked) / 80 <= 0.95  # 0.75 ± 0.05; outside once in a million runs
+
+
+def test_each_endpoint_of_a_pool_has_its_own_limit(servers: list[OpenAIServer]) -> None:
+    limited = EndpointEngine(lambda: EndpointOptions({"a": {"concurrency": 1}}))
+    for server in servers:
+        server.delay = 0.02
+    many(limited, pool(*servers), [f"row {index}" for index in range(40)])
+    assert (servers[0].most_at_once, servers[1].most_at_once) == (1, 8)
+    limited.close()
 
 
 def test_a_pool_goes_on_with_what_is_left(servers: list[OpenAIServer], engine: EndpointEngine) -> None:

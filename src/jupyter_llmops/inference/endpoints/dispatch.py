@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ _FIRST_PATIENCE = 3.0
 _FAILURES = 3
 _PROBE_SECONDS = 30.0
 _LONGEST_NAP = 1.0
+_RANDOM = random.SystemRandom()
 
 
 @dataclass(slots=True)
@@ -48,6 +50,8 @@ class Member:
     key: str = field(repr=False)
     weight: float = 1.0
     slots: int = CONCURRENCY
+    # The least of such numbers over weights is a draw by weight: also a run of one request keeps to them.
+    start: float = field(default_factory=lambda: _RANDOM.expovariate(1.0))
     sent: int = 0
     answered: int = 0
     failures: int = 0
@@ -213,10 +217,15 @@ class Dispatch:
             ]
             ready = self._probes(tried) or ready
             if ready:
-                return min(ready, key=lambda one: (one.sent + 1) / one.weight)
+                return min(ready, key=lambda one: (one.sent + one.start) / one.weight)
             soonest = min(delays.values())
             resting = [one for one in fresh if one.trouble is not None and delays[id(one)] > 0]
-            if len(resting) == len(fresh) and time.monotonic() + soonest - began > self._patience:
+            waited_for = any(one.gate.in_flight for one in fresh)  # an answer on its way may end a rest
+            if (
+                len(resting) == len(fresh)
+                and not waited_for
+                and time.monotonic() + soonest - began > self._patience
+            ):
                 raise _later(min(resting, key=lambda one: delays[id(one)]))
             await self._nap(soonest or _LONGEST_NAP)
 
