@@ -345,3 +345,16 @@ def test_the_real_model_answers_and_follows_a_schema(
     answers = _all(engine, model, [asked, _ask(engine, model, "Name the capital of Italy.")])
     assert set(json.loads(answers[0].text)) == {"capital"}  # type: ignore[union-attr]
     assert answers[1].token_ids == answer.token_ids  # type: ignore[union-attr]
+
+
+@pytest.mark.model
+def test_the_real_model_answers_side_by_side_as_alone(
+    both: tuple[LlamaEngine, TransformersEngine, Model],
+) -> None:
+    engine, _, model = both
+    requests = [
+        _ask(engine, model, "Tell me of " + "the sea and " * n, temperature=1.0, seed=n) for n in (1, 4, 6, 9)
+    ]
+    answers = _all(engine, model, requests)
+    alone = [engine.generate(request, model).token_ids for request in requests]
+    assert [answers[n].token_ids for n in range(4)] == alone  # type: ignore[union-attr]
