@@ -125,7 +125,7 @@ $(STAMPS)/bench: requirements-bench.lock $(STAMPS)/locked
 # UPGRADE=--upgrade takes newer versions; without it the locked ones stay where they fit.
 UPGRADE ?=
 # What the tests and the benchmarks read with the real libraries.
-READERS = --extra mlflow --extra onnx --extra signing --extra keyring
+READERS = --extra mlflow --extra onnx --extra signing --extra keyring --extra adapters --extra dask
 COMPILE = build/lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 $(UPGRADE) \
 	--excludes build/lock/without.txt --no-header --annotation-style line
 
@@ -134,7 +134,7 @@ lock: build/lock/bin/uv ## Write the lock files anew from pyproject.toml (UPGRAD
 	@echo torch > build/lock/without.txt
 	$(COMPILE) --extra lab $(READERS) --group torch --group dev --output-file requirements-dev.lock
 	$(COMPILE) --extra lab --group torch --group demo --constraint requirements-dev.lock --output-file requirements.lock
-	$(COMPILE) --extra lab $(READERS) --group torch --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
+	$(COMPILE) --extra lab $(READERS) --extra gguf --group torch --group bench --constraint requirements-dev.lock --output-file requirements-bench.lock
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 $(UPGRADE) --no-header --annotation-style line \
 	  --group pyproject.toml:build --constraint requirements-dev.lock --output-file requirements-build.lock
 	@for lock in requirements.lock requirements-dev.lock requirements-bench.lock requirements-build.lock; do \

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import genai_prices
 import pytest
 
 from cache_answers import REQUEST
@@ -50,7 +51,6 @@ def test_without_a_price_the_cost_stays_unknown():
 
 
 def test_a_remote_answer_costs_what_the_public_list_says():
-    genai_prices = pytest.importorskip("genai_prices")
     answer = replace(ANSWER, tokens_out=100, served_by="https://api.openai.com/v1")
     cost = pricing().cost(REMOTE, answer)
     listed = genai_prices.calc_price(
@@ -61,9 +61,28 @@ def test_a_remote_answer_costs_what_the_public_list_says():
 
 
 def test_a_host_that_no_list_knows_has_no_price_though_its_models_name_is_known():
-    pytest.importorskip("genai_prices")
     elsewhere = replace(REMOTE, engine_options=(("served_name", "gpt-5-mini"), ("url", "http://10.0.0.7/v1")))
     assert pricing().cost(elsewhere, replace(ANSWER, served_by="http://10.0.0.7/v1")).amount is None
+
+
+def test_of_a_pool_whoever_served_has_its_price_and_a_budget_counts_with_the_dearest():
+    options = (
+        ("served_name1", "gpt-5-mini"),
+        ("served_name2", "gpt-5"),
+        ("url1", "https://api.openai.com/v1"),
+        ("url2", "https://api.openai.com/v1/"),
+    )
+    pool = replace(REMOTE, engine_options=options)
+    answer = replace(ANSWER, tokens_out=100)
+    cheap = pricing().cost(pool, replace(answer, served_by="https://api.openai.com/v1")).amount
+    dear = pricing().cost(pool, replace(answer, served_by="https://api.openai.com/v1/")).amount
+    assert cheap
+    assert dear
+    assert cheap < dear
+    estimate, alone = pricing().estimate(pool), pricing().estimate(REMOTE)
+    assert estimate.amount
+    assert alone.amount
+    assert estimate.amount > alone.amount
 
 
 def test_prices_of_the_settings_come_first():

@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache as once
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.cost import Cost
@@ -120,34 +119,36 @@ def _speed_key(request: InferenceRequest) -> tuple[str, str, str]:
 
 
 def _public_price(request: InferenceRequest, served_by: str, tokens_in: int, tokens_out: int) -> Cost:
+    """Return the public price of tokens at the endpoint that served them, or the dearest that may."""
+    served = _endpoints(request)
+    chosen = {served_by: served.get(served_by, request.model)} if served_by else served
+    found = [_look_up(url, name, tokens_in, tokens_out) for url, name in chosen.items()]
+    known = [cost for cost in found if cost is not None]
+    if not known:
+        return Cost(
+            None, "USD", f"no public price is known for {', '.join(chosen.values()) or request.model}"
+        )
+    return max(known, key=lambda cost: cost.amount or 0.0)
+
+
+def _endpoints(request: InferenceRequest) -> dict[str, str]:
+    """Return the name under which each endpoint that may answer serves the model, by its address."""
     options = dict(request.engine_options)
-    served = str(options.get("served_name") or request.model)
-    urls = [served_by] if served_by else [str(url) for name, url in options.items() if name.startswith("url")]
-    for url in urls:
-        found = _look_up(url, served, tokens_in, tokens_out)
-        if found is not None:
-            return found
-    if _library() is None:
-        return Cost(None, "USD", "public prices need: %pip install 'jupyter-llmops[endpoints]'")
-    return Cost(None, "USD", f"no public price is known for {served}")
+    alone = options.get("served_name") or request.model
+    return {
+        str(url): str(options.get(f"served_name{name.removeprefix('url')}") or alone)
+        for name, url in options.items()
+        if name.startswith("url")
+    }
 
 
 def _look_up(url: str, served: str, tokens_in: int, tokens_out: int) -> Cost | None:
-    library = _library()
-    if library is None:
-        return None
-    usage = library.Usage(input_tokens=tokens_in, output_tokens=tokens_out)
+    from genai_prices import Usage, calc_price
+
     try:
-        price = library.calc_price(usage, served, provider_api_url=url)
+        price = calc_price(
+            Usage(input_tokens=tokens_in, output_tokens=tokens_out), served, provider_api_url=url
+        )
     except (LookupError, ValueError):
         return None
     return Cost(float(price.total_price), "USD", f"{served}: {tokens_in} in, {tokens_out} out (genai-prices)")
-
-
-@once
-def _library() -> Any:
-    try:
-        import genai_prices
-    except ImportError:
-        return None
-    return genai_prices
