@@ -48,7 +48,7 @@ def test_what_was_asked_for_is_not_second_guessed(wanted: str) -> None:
 
 
 def test_an_unknown_one_names_all() -> None:
-    with pytest.raises(UsageError, match="Did you mean int8.*auto, nf4, int8, bf16, fp32"):
+    with pytest.raises(UsageError, match=r"Did you mean int8\?.*auto, nf4, int8, bf16, fp32"):
         choose_quantization("int9")
 
 

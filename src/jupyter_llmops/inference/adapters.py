@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jupyter_llmops.inference.loading import LoadedWeights
 
 WEIGHTS_FILE = "adapter_model.safetensors"
+_PREFIX = "base_model.model."  # what PEFT's own class puts before the names of the base
 # Of PEFT's methods those that are layers beside the base's; the others are prompts in front of the text.
 _METHODS = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "OFT", "BOFT", "VERA", "HRA", "FOURIERFT")
 
@@ -146,6 +147,7 @@ def _load(weights: LoadedWeights, adapter: Model, folder: Path) -> LoadedModel:
             f"The adapter {adapter.name!r} has no {WEIGHTS_FILE}; a pickle is not loaded.",
             "Save it again with safe_serialization=True.",
         )
+    from peft import inject_adapter_in_model
     from safetensors.torch import load_file
 
     settings = _settings(adapter, folder)
@@ -154,23 +156,38 @@ def _load(weights: LoadedWeights, adapter: Model, folder: Path) -> LoadedModel:
     name = _inner_name(adapter.digest)
     before = _bytes(weights.net)
     try:
-        # The tensors go in, not a path: PEFT would fall back to a pickle, or to the hub.
-        found = weights.net.load_adapter(
-            peft_config=settings,
-            adapter_state_dict=load_file(folder / WEIGHTS_FILE, device=weights.entry.device),
-            adapter_name=name,
-        )
+        tensors = load_file(folder / WEIGHTS_FILE, device=weights.entry.device)
+        inject_adapter_in_model(settings, weights.net, name)
+        weights.net._hf_peft_config_loaded = True
+        odd = _fill(weights.net, name, {key.removeprefix(_PREFIX): value for key, value in tensors.items()})
     except Exception as error:
         _take_back(weights.net, name)
         raise _misfit(adapter, weights, str(error).strip().partition("\n")[0][:200]) from error
-    odd = [*found.missing_keys, *found.unexpected_keys, *(key[0] for key in found.mismatched_keys)]
     if odd:
         _take_back(weights.net, name)
         raise _misfit(adapter, weights, f"{len(odd)} tensors do not match, e.g. {odd[0]}")
-    weights.net.eval()
+    weights.net.eval().requires_grad_(False)
     return LoadedModel(
         adapter.name, weights.entry.quantization, weights.entry.device, max(0, _bytes(weights.net) - before)
     )
+
+
+def _fill(net: Any, name: str, tensors: dict[str, Any]) -> list[str]:
+    """Copy an adapter's tensors to their places and return the names that do not match.
+
+    Not by PEFT's or transformers' own loaders: they would fall back to a pickle, and both look at
+    the base's weights through `state_dict`, which unpacks those of nf4 and changes them.
+    """
+    places = {}
+    for place, parameter in net.named_parameters():
+        if f".{name}." in f"{place}.":
+            places[place.replace(f".{name}", "", 1).replace(".modules_to_save", "")] = parameter
+    odd = sorted(places.keys() ^ tensors.keys())
+    odd += [key for key in places.keys() & tensors.keys() if places[key].shape != tensors[key].shape]
+    if not odd:
+        for key, parameter in places.items():
+            parameter.data.copy_(tensors[key])
+    return odd
 
 
 def _misfit(adapter: Model, weights: LoadedWeights, why: str) -> InferenceError:
