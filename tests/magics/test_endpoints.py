@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from traitlets import TraitError
 
-from jupyter_llmops.errors import EndpointRefusedError, ReproduceError, UsageError
+from jupyter_llmops.errors import EndpointRefusedError, LLMOpsError, ReproduceError, UsageError
 from jupyter_llmops.inference.engines import Engines
+from jupyter_llmops.magics.completer import candidates
 from jupyter_llmops.settings import user_folder
 from magic_shell import Notebook
 from openai_server import OpenAIServer, error, serving
@@ -106,6 +107,15 @@ def test_only_engines_of_a_site(notebook: Notebook, servers: list[OpenAIServer])
     assert dict(shown.request.engine_options)["url"] == "https://far.example/v1"
 
 
+def test_tab_offers_endpoints_and_sites(notebook: Notebook, servers: list[OpenAIServer]) -> None:
+    notebook.run("%models add far https://far.example/v1#big")
+    offered = list(candidates(notebook.workspace, notebook.shell, "prompt", "%%prompt --backend "))
+    assert {"kernel", "dask", "one", "two", "far"} <= set(offered)
+    offered = list(candidates(notebook.workspace, notebook.shell, "prompt", "%%prompt --site "))
+    assert {"far.example", notebook.workspace.settings.site} == set(offered)
+    assert notebook.run("%models load one") == f"one needs no loading: one is served by {servers[0].address}."
+
+
 def test_what_can_not_be_is_said_in_one_sentence(notebook: Notebook, servers: list[OpenAIServer]) -> None:
     assert "no endpoint named 'three'" in str(notebook.fail("%%prompt -m one --backend one,three\nHi"))
     assert "decides its precision itself" in str(notebook.fail("%%prompt -m one --quant nf4\nHi"))
@@ -114,3 +124,5 @@ def test_what_can_not_be_is_said_in_one_sentence(notebook: Notebook, servers: li
     for limit, value in (("speed", 3), ("concurrency", 0), ("concurrency", 1.5), ("timeout", True)):
         with pytest.raises(TraitError, match=r"is no limit|can't be"):
             notebook.workspace.settings.endpoint_limits = {"one": {limit: value}}
+    for line in ("%models grade one", "%models load one --quant fp32"):
+        assert isinstance(notebook.fail(line), LLMOpsError)

@@ -67,7 +67,9 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
     if (values := _after_option(workspace, previous)) is not None:
         return values
     if previous == "--map":
-        return [name for name in shell.user_ns if not name.startswith("_") and name not in shell.user_ns_hidden]
+        return [
+            name for name in shell.user_ns if not name.startswith("_") and name not in shell.user_ns_hidden
+        ]
     if magic == "models" and (offered := _after_models(workspace, line, words, previous)) is not None:
         return offered
     if magic in ("collections", "search") and (
@@ -92,7 +94,25 @@ def _after_option(workspace: Workspace, option: str) -> Iterable[str] | None:
         return _names(workspace.prompts)
     if option == "--quant":
         return ("auto", "nf4", "int8", "bf16", "fp32", "gguf")
+    if option == "--backend":
+        return ("kernel", "loky", "dask", "ray", *_names(lambda: _endpoints(workspace)))
+    if option == "--site":
+        return _sites(workspace)
     return None
+
+
+def _endpoints(workspace: Workspace) -> list[Any]:
+    return [model for model in workspace.catalog_models() if model.format == "endpoint" and not model.retired]
+
+
+def _sites(workspace: Workspace) -> list[str]:
+    from jupyter_llmops.inference.sites import sites_of
+
+    here = workspace.settings.site
+    try:
+        return [here, *{site for model in _endpoints(workspace) for site in sites_of(model, here)}]
+    except Exception:  # noqa: BLE001 - Tab must never fail
+        return [here]
 
 
 def _after_collections(

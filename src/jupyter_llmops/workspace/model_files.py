@@ -129,6 +129,8 @@ class ModelFiles(Models):
         model = self.model(name)
         identity = self.engine.identify(model, quantization or self.settings.quantization)
         self.engine.load(model, identity.quantization, progress)
+        if not identity.device:
+            return f"{model.name} needs no loading: {identity.reason}."
         return f"{model.name} is loaded as {identity.quantization} on {identity.device}: {identity.reason}"
 
     def unload_models(self, name: str = "") -> list[str]:
