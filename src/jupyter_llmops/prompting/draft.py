@@ -87,6 +87,8 @@ class PreparedPrompt:
         Kinds of secrets that the messages seem to hold; such an answer is never cached.
     context : ShownContext or None
         The passages in them.
+    cut : str
+        What was cut to fit the context, one sentence.
     """
 
     draft: PromptDraft
@@ -95,3 +97,4 @@ class PreparedPrompt:
     model: Model
     secrets: tuple[str, ...]
     context: ShownContext | None = None
+    cut: str = ""

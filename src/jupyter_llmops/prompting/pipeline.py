@@ -22,6 +22,7 @@ from jupyter_llmops.prompting.recording import (
     response_content,
 )
 from jupyter_llmops.prompting.rendering import render
+from jupyter_llmops.prompting.truncation import cut_to_fit
 from jupyter_llmops.records.completion import Completion, Generation
 from jupyter_llmops.records.cost import UNKNOWN_COST, Cost
 from jupyter_llmops.records.prompting import DryRun
@@ -118,14 +119,17 @@ class PromptPipeline:
             model = like.model if like else self._resolve(draft.model)
             rendered, shown = self._with_context(draft, draft.context, model)
         messages = tuple(Message(part.role, part.rendered.text) for part in rendered)
+        whole, cut = messages, ""
+        if draft.truncate and model.context_length is not None:
+            messages, cut = cut_to_fit(messages, self._fits(draft, model))
         if like is None:
             request = self._request(draft, model, messages)
         else:
             request = replace(like.request, messages=messages)
         kinds: list[str] = []
-        for message in messages:
+        for message in {*whole, *messages}:  # a secret that was cut in two is none to be found any more
             kinds += [kind for kind in self._find_secrets(message.content) if kind not in kinds]
-        return PreparedPrompt(draft, rendered, request, model, tuple(kinds), shown)
+        return PreparedPrompt(draft, rendered, request, model, tuple(kinds), shown, cut)
 
     def _request(self, draft: PromptDraft, model: Model, messages: tuple[Message, ...]) -> InferenceRequest:
         identity = self._engine.identify(model, draft.quantization, exact=draft.exact)
@@ -158,18 +162,22 @@ class PromptPipeline:
     def _with_context(
         self, draft: PromptDraft, source: ContextSource, model: Model
     ) -> tuple[tuple[RenderedMessage, ...], ShownContext]:
-        window = model.context_length
-
-        def fits(messages: Sequence[Message]) -> bool:
-            if window is None:
-                return True
-            return self._engine.count_tokens(model, messages) + draft.parameters.max_new_tokens <= window
-
         def with_block(block: str) -> tuple[RenderedMessage, ...]:
             return self._rendered(replace(draft, variables=ChainMap({VARIABLE: block}, draft.variables)))  # type: ignore[arg-type] # never written to
 
         query = render(source.query, draft.variables, self._learn_secret, draft.load).text
-        return add_context(source, query=query, render=with_block, fits=fits, window=window)
+        return add_context(
+            source, query=query, render=with_block, fits=self._fits(draft, model), window=model.context_length
+        )
+
+    def _fits(self, draft: PromptDraft, model: Model) -> Callable[[Sequence[Message]], bool]:
+        def fits(messages: Sequence[Message]) -> bool:
+            if model.context_length is None:
+                return True
+            tokens = self._engine.count_tokens(model, messages)
+            return tokens + draft.parameters.max_new_tokens <= model.context_length
+
+        return fits
 
     def dry_run(self, prepared: PreparedPrompt, *, use_cache: bool = True) -> DryRun:
         """Return what would be sent, how long it is and whether it would come from the cache."""
@@ -184,9 +192,10 @@ class PromptPipeline:
 
     def _told(self, prepared: PreparedPrompt) -> dict[str, Any]:
         if prepared.context is None:
-            return {}
+            return {"note": prepared.cut} if prepared.cut else {}
         find = self._find_secrets if prepared.secrets else None
-        return {"passages": prepared.context.for_people(find), "note": prepared.context.note}
+        note = " ".join(filter(None, (prepared.context.note, prepared.cut)))
+        return {"passages": prepared.context.for_people(find), "note": note}
 
     def run(
         self,

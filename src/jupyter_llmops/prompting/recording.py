@@ -102,6 +102,8 @@ def request_fields(prepared: PreparedPrompt) -> dict[str, Any]:
     included = {(p.name, p.version): _named(p) for part in prepared.rendered for p in part.rendered.includes}
     if included:
         fields["includes"] = list(included.values())
+    if prepared.cut:
+        fields["truncated"] = prepared.cut
     if prepared.context is not None:
         fields["context"] = prepared.context.fields()
     return fields
