@@ -79,7 +79,8 @@ def main() -> None:
     parser.add_argument("--hits", type=int, default=300, help="hits of each a round")
     parser.add_argument("--row", type=int, default=30, help="hits of each in its turn")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    # What was asked for how often is still noted while the folder goes.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         looks = filled(Path(folder), options.entries)
         rounds = [
             one_round(looks, options.entries, options.hits, options.row, seed)
