@@ -228,6 +228,12 @@ def test_no_cache_neither_reads_nor_writes(notebook: Notebook, rows: RowEngine) 
     assert notebook.run("%%prompt --map df\nSay {{ review }}").reused == 3
 
 
+def test_samples_without_a_seed_are_kept_where_reuse_is_wanted(notebook: Notebook, rows: RowEngine) -> None:
+    line = "%%prompt --map df -t 0.7 --reuse\nSay {{ review }}"
+    assert notebook.run(line).computed == 3
+    assert (notebook.run(line).reused, rows.asked) == (3, 3)
+
+
 def test_a_backend_that_tells_a_row_twice_is_heard_once(
     notebook: Notebook, rows: RowEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -274,6 +274,16 @@ def test_waiting_for_oneself_gives_nothing_away(ada: Leases):
     assert holder.name == claim.name
 
 
+def test_whoever_computes_waits_for_nobody(ada: Leases, bob: Leases):
+    """Of two that each need what the other computes, both go on."""
+    other = "cd" * 32
+    taken = bob.take(other)
+    with Flight(lambda: ada).turn(ITEM, lambda: False) as outer:
+        assert holds(outer)
+        assert not holds(Flight(lambda: ada).turn(other, lambda: False))
+    assert holds(taken)
+
+
 def test_nobody_waits_for_ever_for_answers_that_are_never_kept(tmp_path: Path):
     """Of 12 that ask for what is not stored, some compute side by side."""
     lock, running, peak = threading.Lock(), 0, 0

@@ -109,6 +109,7 @@ class FunctionCache:
             self._store.items.remove(key + SUFFIX)
             return None
         self._session.reused(f"Hit: {name}: {said}.", seconds, began)
+        self._store.usage.note(key)
         return KeptValue(value, reused=True, said=said)
 
     def _compute(self, key: str, name: str, compute: Callable[[], Any]) -> KeptValue:

@@ -169,6 +169,13 @@ class Leases:
         with self._lock:
             return self._held.get(holder.name) == threading.get_ident()
 
+    def holds_one(self) -> bool:
+        """Return whether this very thread has any lease."""
+        if self._pid != os.getpid():
+            return False
+        with self._lock:
+            return threading.get_ident() in self._held.values()
+
     def held(self) -> set[str]:
         """Return the items that somebody may be computing now, the dead's among them."""
         try:

@@ -250,7 +250,12 @@ class MapRun:
             priced = self._pipeline.priced(ask.prepared, generation)
             result = CacheResult(priced, hit=False, key=ask.key, stored_at=None, stored_by="", why="")
             if ask.stored:
-                result = self._cache.keep(ask.prepared.request, priced, store=self._pipeline.may_store)
+                result = self._cache.keep(
+                    ask.prepared.request,
+                    priced,
+                    store=self._pipeline.may_store,
+                    reuse=ask.prepared.draft.reuse,
+                )
             self._progress.computed(priced.tokens_out)
             self._take(ask, result)
         self._progress.tell()
