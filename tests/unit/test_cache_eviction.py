@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from traitlets import TraitError
 
+from jupyter_llmops.agent.process import run_agent
 from jupyter_llmops.cache.eviction import Evictor
 from jupyter_llmops.cache.item_format import encode_item
 from jupyter_llmops.cache.leases import Leases
@@ -283,3 +284,14 @@ def test_counting_a_hit_keeps_nobody_waiting_for_the_disk(tmp_path: Path):
         thread.join()
     assert log._hits[item_id(5)] == 4
     assert not (tmp_path / "absent").exists()
+
+
+def test_the_agent_keeps_the_cache_of_its_catalog_within_the_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LLMOPS_HOME", str(tmp_path / "home"))
+    paths = [put(tmp_path / "catalog" / "cache", number) for number in range(4)]
+    run_agent(
+        tmp_path / "catalog", tmp_path / "audit", site="lab", idle_seconds=0.0, cache_limits=("1200b", "off")
+    )
+    assert len(left(paths)) == 1
