@@ -85,6 +85,10 @@ def test_of_a_pool_whoever_served_has_its_price_and_a_budget_counts_with_the_dea
     assert estimate.amount > alone.amount
 
 
+def test_an_endpoint_that_does_not_say_its_tokens_has_no_price():
+    assert pricing(None, theirs=(1.0, 2.0)).cost(REMOTE, replace(ANSWER, tokens_in=0)).amount is None
+
+
 def test_prices_of_the_settings_come_first():
     cost = pricing(None, theirs=(1.0, 2.0)).cost(REMOTE, replace(ANSWER, tokens_out=500_000))
     assert cost.amount == pytest.approx(0.001 + 1.0)

@@ -57,6 +57,8 @@ class Pricing:
         generation : Generation
             Its seconds price a local answer, its tokens a remote one.
         """
+        if request.engine == ENDPOINT and not generation.tokens_in:
+            return Cost(None, self._currency(), "the endpoint did not say how many tokens it took")
         listed = self._listed(request, generation.tokens_in, generation.tokens_out)
         if listed is not None:
             return listed
