@@ -30,6 +30,9 @@ class FastEngine:
             "fast", "fast 1", "nf4" if quantization == "auto" else quantization, "cpu", "it is fast"
         )
 
+    def identify_scorer(self, model: Model, quantization: str) -> EngineIdentity:
+        return self.identify(model, quantization)
+
     def load(
         self, model: Model, quantization: str, progress: Callable[[str, float | None], None] | None = None
     ) -> None:
