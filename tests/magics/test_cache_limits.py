@@ -61,7 +61,8 @@ def test_only_what_is_older_is_cleared(notebook: Notebook, capsys):
     notebook.run("%%prompt\ntwo")
     old, _ = items(notebook)
     age(old, 31)
-    notebook.run("%cache clear --older 30d")
+    assert "--older 30d --yes" in str(notebook.fail("%cache clear --older 30d"))
+    notebook.run("%cache clear --older 30d --yes")
     assert "Deleted 1 answers that are older than 30d." in capsys.readouterr().out
     assert len(items(notebook)) == 1
     assert old not in items(notebook)

@@ -55,7 +55,7 @@ class CacheMagics(WorkspaceMagics):
             %cache why
             %cache wrong --why "that was before the price change"
             %cache limit 5GB --age 30d
-            %cache clear --older 30d
+            %cache clear --older 30d --yes
             %cache off
         """
         arguments = parse(self.cache, line, self.shell)
@@ -107,26 +107,22 @@ class CacheMagics(WorkspaceMagics):
 
     def _clear(self, *, confirmed: bool, older: str | None = None) -> None:
         cache = self.workspace.cache
-        if older is not None:
-            seconds = parse_age(older)
-            if seconds is None:
-                raise UsageError(
-                    f"--older {older} names no age.", "Type for example %cache clear --older 30d."
-                )
-            print(f"Deleted {cache.clear(seconds)} answers that are older than {older}.")
-            return
-        entries = cache.stats().entries
-        if not confirmed:
-            whose = (
-                f"everyone who uses {self.workspace.location}"
-                if self.workspace.location.is_local
-                else "yours"
-            )
+        seconds = None if older is None else parse_age(older)
+        if older is not None and seconds is None:
             raise UsageError(
-                f"This would delete {entries} answers of {whose}.",
-                "Type %cache clear --yes to do it.",
+                f"--older {older} names no age.", "Type for example %cache clear --older 30d --yes."
             )
-        print(f"Deleted {cache.clear()} answers.")
+        which = "" if older is None else f" that are older than {older}"
+        if not confirmed:
+            entries = f"the {cache.stats().entries}" if older is None else "all"
+            local = self.workspace.location.is_local
+            whose = f"everyone who uses {self.workspace.location}" if local else "yours"
+            option = "" if older is None else f" --older {older}"
+            raise UsageError(
+                f"This would delete {entries} answers{which} of {whose}.",
+                f"Type %cache clear{option} --yes to do it.",
+            )
+        print(f"Deleted {cache.clear(seconds)} answers{which}.")
 
     def _switch(self, *, on: bool) -> None:
         self.workspace.cache.enabled = on
