@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--hits", type=int, default=300, help="hits of each a round")
-    parser.add_argument("--row", type=int, default=30, help="hits of each in its turn")
+    parser.add_argument("--row", type=int, default=100, help="hits of each in its turn")
     options = parser.parse_args()
     # What was asked for how often is still noted while the folder goes.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
