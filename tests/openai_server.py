@@ -76,7 +76,9 @@ class OpenAIServer:
         listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listening.bind(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
-        config = uvicorn.Config(self._app, interface="asgi3", log_level="critical", lifespan="off", date_header=False)
+        config = uvicorn.Config(
+            self._app, interface="asgi3", log_level="critical", lifespan="off", date_header=False
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([listening],), daemon=True)
         self._thread.start()

@@ -116,9 +116,7 @@ def new_row(weights: LoadedWeights, position: int, request: InferenceRequest, pr
         generator = torch.Generator(weights.entry.device)
         generator.manual_seed(secrets.randbits(63) if parameters.seed is None else parameters.seed)
     found = logits_processors(request, weights.chat, weights.stop_ids, len(prompt))
-    return Row(
-        position, request, prompt, [*found, *processors(weights, parameters, len(prompt))], generator
-    )
+    return Row(position, request, prompt, [*found, *processors(weights, parameters, len(prompt))], generator)
 
 
 def processors(weights: LoadedWeights, parameters: GenerationParameters, tokens_in: int) -> list[Any]:
