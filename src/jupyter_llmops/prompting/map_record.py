@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from jupyter_llmops.errors import OutputSchemaError
 from jupyter_llmops.prompting.map_job import Ask, MapJob
 from jupyter_llmops.prompting.map_tally import MapTally
 from jupyter_llmops.prompting.recording import money_fields, request_fields
@@ -54,29 +55,38 @@ class MapRecord:
     def answered(self, ask: Ask, result: CacheResult) -> MapRow:
         """Record a row's answer, reused or computed."""
         seconds = 0.0 if result.hit else result.generation.seconds
-        completion = self._pipeline.record(
-            ask.prepared,
-            result,
-            started_at=datetime.now(UTC) - timedelta(seconds=seconds),
-            seconds=seconds,
-            parent=self.run_id,
-            fields={"row": ask.index},
-        )
-        return self._tally.answered(ask.index, completion)
+        return self._recorded(ask.prepared, ask.index, result, seconds, {"row": ask.index})
 
     def repeated(self, prepared: PreparedPrompt, index: int, result: CacheResult, first: int) -> MapRow:
         """Record a row that asks the same as an earlier one."""
         again = replace(result, hit=True, why=f"Row {first} of the same map asked the very same.")
         earlier = self._tally.rows[first].completion
-        completion = self._pipeline.record(
-            prepared,
-            again,
-            started_at=datetime.now(UTC),
-            seconds=0.0,
-            parent=self.run_id,
-            fields={"row": index, "same_as": earlier.run_id if earlier else ""},
-        )
-        return self._tally.answered(index, completion, same_as=first)
+        fields = {"row": index, "same_as": earlier.run_id if earlier else ""}
+        return self._recorded(prepared, index, again, 0.0, fields, same_as=first)
+
+    def _recorded(
+        self,
+        prepared: PreparedPrompt,
+        index: int,
+        result: CacheResult,
+        seconds: float,
+        fields: Mapping[str, Any],
+        same_as: int | None = None,
+    ) -> MapRow:
+        try:
+            completion = self._pipeline.record(
+                prepared,
+                result,
+                started_at=datetime.now(UTC) - timedelta(seconds=seconds),
+                seconds=seconds,
+                parent=self.run_id,
+                fields=fields,
+            )
+        except OutputSchemaError as error:  # stamped already, with its text
+            failure = RowFailure(type(error).__name__, error.message, error.hint)
+            paid = None if result.hit else result.generation.cost
+            return self._tally.failed_with(index, failure, same_as=same_as, cost=paid)
+        return self._tally.answered(index, completion, same_as=same_as)
 
     def failed(self, ask: Ask, index: int, error: LLMOpsError, same_as: int | None = None) -> MapRow:
         """Record a row that got no answer."""

@@ -56,9 +56,13 @@ class MapTally:
             self._saved.add(completion.saved)
         return self._put(MapRow(index, completion, same_as=same_as))
 
-    def failed_with(self, index: int, failure: RowFailure, *, same_as: int | None = None) -> MapRow:
-        """Take a row's failure."""
+    def failed_with(
+        self, index: int, failure: RowFailure, *, same_as: int | None = None, cost: Cost | None = None
+    ) -> MapRow:
+        """Take a row's failure, and what it cost where it was computed."""
         self.failed += 1
+        if cost is not None:
+            self._cost.add(cost)
         return self._put(MapRow(index, failure=failure, same_as=same_as))
 
     def resume(self, row: MapRow) -> MapRow:

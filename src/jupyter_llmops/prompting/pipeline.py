@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.errors import Interrupted
+from jupyter_llmops.errors import Interrupted, OutputSchemaError
 from jupyter_llmops.prompting.context import VARIABLE, ContextSource, ShownContext, add_context
 from jupyter_llmops.prompting.draft import PreparedPrompt, PromptDraft
 from jupyter_llmops.prompting.messages import RenderedMessage, render_messages
@@ -309,7 +309,7 @@ class PromptPipeline:
         parent: str = "",
         fields: Mapping[str, Any] | None = None,
     ) -> Completion:
-        """Stamp an answer and return the completion.
+        """Stamp an answer and return the completion, with its data where a schema was asked for.
 
         Parameters
         ----------
@@ -323,19 +323,35 @@ class PromptPipeline:
             Id of the run that it belongs to.
         fields : mapping, optional
             What the leaf holds besides, e.g. the row of a map.
+
+        Raises
+        ------
+        OutputSchemaError
+            The answer was cut short or does not follow its schema; it is recorded all the same.
         """
-        completion = completion_of(prepared, result, seconds)
+        completion, problem = _with_data(prepared, completion_of(prepared, result, seconds))
         # A secret in the prompt comes back in the answer, spelt in tokens too.
         secrets = prepared.secrets + self._find_secrets(completion.text)
         run_id = self._stamp(
             "prompt",
             parent=parent,
-            status="interrupted" if completion.finish_reason == "interrupted" else "ok",
+            status="error"
+            if problem
+            else "interrupted"
+            if completion.finish_reason == "interrupted"
+            else "ok",
             started_at=started_at,
             seconds=seconds,
-            fields={**request_fields(prepared), **completion_fields(completion, result), **(fields or {})},
+            fields={
+                **request_fields(prepared),
+                **completion_fields(completion, result),
+                **({"error_type": type(problem).__name__} if problem else {}),
+                **(fields or {}),
+            },
             content=request_content(prepared) | response_content(result.generation, secrets),
         )
+        if problem:
+            raise problem
         return replace(completion, run_id=run_id, **self._told(prepared))
 
     def record_failure(
@@ -358,3 +374,20 @@ class PromptPipeline:
             fields={**request_fields(prepared), "error_type": type(error).__name__, **(fields or {})},
             content=request_content(prepared),
         )
+
+
+def _with_data(
+    prepared: PreparedPrompt, completion: Completion
+) -> tuple[Completion, OutputSchemaError | None]:
+    """Return the completion with its data, and what is wrong with them; what was interrupted has none."""
+    schema = prepared.request.output_schema
+    if not schema or completion.finish_reason == "interrupted":
+        return completion, None
+    from jupyter_llmops.inference.constrained import parse
+
+    limit = prepared.request.parameters.max_new_tokens
+    try:
+        data = parse(schema, completion.text, finish_reason=completion.finish_reason, max_new_tokens=limit)
+    except OutputSchemaError as error:
+        return completion, error
+    return replace(completion, data=data), None
