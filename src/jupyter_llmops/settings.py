@@ -67,6 +67,10 @@ class LLMOps(Configurable):
     require_signed_models = Bool(False, help="Refuse models that none of the trusted keys signed.").tag(
         config=True
     )
+    allow_unsafe_models = List(
+        Unicode(),
+        help="Names or folders of models whose files may run code: a pickle, or Python of their own.",
+    ).tag(config=True)
     cache = Bool(True, help="Reuse answers of identical requests.").tag(config=True)
     cache_limit = Unicode(
         "5GB", help="Most bytes of stored answers, e.g. '500 MB' or 'off'; a folder's own limit comes first."

@@ -18,14 +18,16 @@ class ChatTokenizer:
     ----------
     folder : Path
         Where tokenizer.json and the chat template are.
+    unsafe : bool
+        Whether this user allowed the model to run code of its own.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, unsafe: bool = False) -> None:
         from transformers import AutoTokenizer
 
         with quiet():
             self.inner: Any = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
+                folder, trust_remote_code=unsafe, local_files_only=True
             )
 
     def render(self, messages: Sequence[Message]) -> str:

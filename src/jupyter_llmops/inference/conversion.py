@@ -40,6 +40,8 @@ class Job:
         Where to quantize: "cpu" or "cuda".
     quantization : str
         What `quantized` holds: "nf4" or "int8".
+    unsafe : bool
+        Whether this user allowed the model to run code of its own.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Job:
     quantized: str = ""
     device: str = "cpu"
     quantization: str = "nf4"
+    unsafe: bool = False
 
     def to_json(self) -> str:
         """Return it as one line."""
@@ -79,7 +82,7 @@ def convert(job: Job, report: Report) -> None:
         with _building(Path(job.quantized), report) as folder:
             if folder is not None:
                 report(f"Quantizing to {job.quantization} (once)", 0.8)
-                _quantize(Path(job.weights), folder, job.device, job.quantization)
+                _quantize(job, folder)
     report("Converted", 1.0)
 
 
@@ -167,16 +170,16 @@ def _convert_weights(gguf: Path, folder: Path) -> None:
         model.save_pretrained(folder)
 
 
-def _quantize(weights: Path, folder: Path, device: str, quantization: str) -> None:
+def _quantize(job: Job, folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(
-            weights,
-            quantization_config=bitsandbytes_settings(device, quantization),
-            dtype=weights_dtype(quantization, device),
-            device_map=device,
-            trust_remote_code=False,
+            job.weights,
+            quantization_config=bitsandbytes_settings(job.device, job.quantization),
+            dtype=weights_dtype(job.quantization, job.device),
+            device_map=job.device,
+            trust_remote_code=job.unsafe,
         )
         # Save before the first forward pass: that repacks the weights on some CPUs, and what
         # bitsandbytes 0.50 saves afterwards answers nonsense.

@@ -73,6 +73,7 @@ def load_weights(
     device: str,
     *,
     float32: bool = False,
+    unsafe: bool = False,
 ) -> LoadedWeights:
     """Load a prepared model; an interruption leaves nothing behind.
 
@@ -90,6 +91,8 @@ def load_weights(
         Where.
     float32 : bool
         Unpack them to float32, for the exact mode.
+    unsafe : bool
+        Whether this user allowed the model to run code of its own.
 
     Raises
     ------
@@ -107,8 +110,8 @@ def load_weights(
             prepared.weights,
             dtype=weights_dtype(quantization, device),
             device_map=device,
-            trust_remote_code=False,
-            use_safetensors=True,
+            trust_remote_code=unsafe,
+            use_safetensors=None if unsafe else True,
             local_files_only=True,
         )
         net.eval()

@@ -72,6 +72,8 @@ def prepare(
     quantization: str,
     device: str,
     progress: Progress | None = None,
+    *,
+    unsafe: bool = False,
 ) -> Prepared:
     """Return the folders to load from; makes those that are missing.
 
@@ -89,6 +91,8 @@ def prepare(
         Where it will be loaded; packed copies of the two are kept apart.
     progress : callable, optional
         Told what is being done and how far it is, 0 to 1.
+    unsafe : bool
+        Whether this user allowed the model to run code of its own.
 
     Raises
     ------
@@ -98,7 +102,7 @@ def prepare(
         The conversion failed, or the model is quantized in another way already.
     """
     already = _quantized_already(files, quantization, model)
-    job = Job(model.name, device=device, quantization=quantization)
+    job = Job(model.name, device=device, quantization=quantization, unsafe=unsafe)
     if files.kind == "gguf":
         job = replace(
             job,

@@ -15,6 +15,7 @@ from jupyter_llmops.errors import InferenceError, LLMOpsError, ModelNotAvailable
 from jupyter_llmops.inference.engine import Progress
 from jupyter_llmops.inference.manifest import manifest_digest
 from jupyter_llmops.inference.signing import verify_signature
+from jupyter_llmops.inference.unsafe import PICKLE_SUFFIXES, is_allowed, refusal
 from jupyter_llmops.records.model import Model
 
 DEFAULT_LLM = "smollm2-135m-instruct"
@@ -26,7 +27,8 @@ _HUB_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model
 _MODEL_SUFFIXES = {".json", ".safetensors", ".jinja", ".txt", ".model", ".spm"}
 CLASSIC_SUFFIXES = {".onnx", ".skops", ".joblib", ".pkl", ".pickle"}
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
-_PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+# What counts besides, of a model that this user allowed to run code.
+_UNSAFE_PATTERNS = ["*.bin", "*.py"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,25 +219,37 @@ def locate(model: Model, *, offline: bool = False, progress: Progress | None = N
                 f"The folder of the model {model.name!r} is not on this machine: {place}",
                 "Mount or copy it there, or choose another model with -m.",
             )
-        return files_in(path)
+        return files_in(path, unsafe=is_allowed(model.name))
     if scheme == "hub":
         from jupyter_llmops.inference.hub import fetch
 
-        return files_in(fetch(model, place, _HUB_PATTERNS, _install_hint(model), offline, progress))
+        unsafe = is_allowed(model.name)
+        patterns = [*_HUB_PATTERNS, *(_UNSAFE_PATTERNS if unsafe else ())]
+        return files_in(fetch(model, place, patterns, _install_hint(model), offline, progress), unsafe=unsafe)
     raise InferenceError(
         f"The model {model.name!r} has a source that can't be used: {model.source!r}.",
         "A source is package:NAME, hub:OWNER/NAME or folder:PATH.",
     )
 
 
-def files_in(path: Path) -> ModelFiles:
-    """Return the files of a model in a folder or of a GGUF file; refuses what would run code.
+def files_in(path: Path, *, unsafe: bool = False) -> ModelFiles:
+    """Return the files of a model in a folder or of a GGUF file; refuses weights that would run code.
+
+    Parameters
+    ----------
+    path : Path
+        The folder or file.
+    unsafe : bool
+        Whether this user allowed the model to run code; so is a folder that was allowed by its path.
 
     Raises
     ------
     InferenceError
-        There is no config.json, or the weights are only a pickle.
+        There is no config.json.
+    UnsafeModelError
+        The weights are only a pickle.
     """
+    unsafe = unsafe or is_allowed(str(path))
     if path.is_file() and path.suffix == ".gguf":
         return ModelFiles("gguf", path, _parts(path))
     if path.is_file() and path.suffix in CLASSIC_SUFFIXES:
@@ -246,20 +260,17 @@ def files_in(path: Path) -> ModelFiles:
         packed = [item for item in here if item.suffix == ".gguf"]
         if len(packed) == 1:
             return ModelFiles("gguf", packed[0], (packed[0],))
-        pickles = [item.name for item in here if item.suffix in _PICKLE_SUFFIXES]
-        if pickles:
-            raise InferenceError(
-                f"The weights in {path} are only there as a pickle ({pickles[0]}), which runs code when "
-                "it is loaded; it is refused.",
-                "Ask for the model as safetensors, or convert it on a machine that may run that code.",
-            )
+        if not unsafe and any(item.suffix in PICKLE_SUFFIXES for item in here):
+            raise refusal(str(path), ["pickle"])
     adapter = (path / "adapter_config.json").is_file() and (path / "adapter_model.safetensors").is_file()
-    if not adapter and (not (path / "config.json").is_file() or ".safetensors" not in suffixes):
+    weights = {".safetensors", ".bin"} if unsafe else {".safetensors"}
+    if not adapter and (not (path / "config.json").is_file() or not weights & suffixes):
         raise InferenceError(
             f"The folder {path} is not a model.",
             "It needs config.json and *.safetensors, an adapter's files, or one .gguf file.",
         )
-    return ModelFiles("folder", path, tuple(item for item in here if item.suffix in _MODEL_SUFFIXES))
+    counting = _MODEL_SUFFIXES | ({".bin", ".py"} if unsafe else set())
+    return ModelFiles("folder", path, tuple(item for item in here if item.suffix in counting))
 
 
 def read_config(files: ModelFiles) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from jupyter_llmops.inference.memory import free_bytes, need_memory
 from jupyter_llmops.inference.preparation import converted_weights, prepare, prepare_tokenizer
 from jupyter_llmops.inference.quantization import choose_device, choose_quantization, engine_version
 from jupyter_llmops.inference.threads import import_torch
+from jupyter_llmops.inference.unsafe import is_allowed, refusal, unsafe_parts
 from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.model import Model
-from jupyter_llmops.records.request import InferenceRequest, Message
+from jupyter_llmops.records.request import InferenceRequest, Message, Scalar
 
 if TYPE_CHECKING:
     from jupyter_llmops.inference.loading import LoadedWeights
@@ -47,6 +48,7 @@ class TransformersEngine(ChoiceScoring):
         self._weights: dict[_Key, LoadedWeights] = {}
         self._chats: dict[str, Any] = {}
         self._auto: dict[tuple[str, str], tuple[str, str]] = {}
+        self._unsafe: dict[str, tuple[str, ...]] = {}
         self._lock = threading.RLock()
 
     def identify(self, model: Model, quantization: str, *, exact: bool = False) -> EngineIdentity:
@@ -73,7 +75,25 @@ class TransformersEngine(ChoiceScoring):
         # What the hub gives is safetensors; only a file that is here already can be a GGUF.
         converted = not model.source.startswith("hub:") and sources.locate(model).kind == "gguf"
         version = engine_version(chosen, converted=converted)
-        return EngineIdentity(self.name, version, chosen, device, reason)
+        return EngineIdentity(self.name, version, chosen, device, reason, self._unsafe_options(model))
+
+    def _unsafe_options(self, model: Model) -> tuple[tuple[str, Scalar], ...]:
+        """Return what of the model's files could run code, for the record.
+
+        Raises
+        ------
+        UnsafeModelError
+            They could, and the model was not allowed to.
+        """
+        if not model.digest:
+            return ()
+        if model.digest not in self._unsafe:
+            files = sources.locate(model, offline=True)
+            self._unsafe[model.digest] = unsafe_parts(files.path) if files.kind == "folder" else ()
+        parts = self._unsafe[model.digest]
+        if parts and not is_allowed(model.name, model.source.removeprefix("folder:")):
+            raise refusal(model.name, parts)
+        return (("unsafe_files", ", ".join(parts)),) if parts else ()
 
     def _chosen(self, model: Model, quantization: str, device: str) -> tuple[str, str]:
         if quantization != "auto" or not model.digest:
@@ -259,7 +279,8 @@ class TransformersEngine(ChoiceScoring):
             return self._weights[key]
         with boundary("Loading", model, device):
             files = sources.locate(model, offline=self.offline, progress=progress)
-            prepared = prepare(model, files, self.folder, quantization, device, progress)
+            unsafe = bool(identity.options)
+            prepared = prepare(model, files, self.folder, quantization, device, progress, unsafe=unsafe)
             # Only now: the process that converts has the memory to itself until then.
             import_torch()
             from jupyter_llmops.inference.loading import load_weights
@@ -267,7 +288,7 @@ class TransformersEngine(ChoiceScoring):
             chat = self._chat(model, progress)
             if progress is not None:
                 progress(f"Loading {model.name} ({quantization}, {device})", None)
-            weights = load_weights(model, prepared, chat, quantization, device, float32=exact)
+            weights = load_weights(model, prepared, chat, quantization, device, float32=exact, unsafe=unsafe)
         self._weights[key] = weights
         return weights
 
@@ -281,5 +302,6 @@ class TransformersEngine(ChoiceScoring):
                     files = sources.locate(model, offline=self.offline, progress=progress)
                     folder = prepare_tokenizer(model, files, self.folder, progress)
                     import_torch()
-                    self._chats[model.digest] = ChatTokenizer(folder)
+                    unsafe = bool(self._unsafe_options(model))
+                    self._chats[model.digest] = ChatTokenizer(folder, unsafe=unsafe)
             return self._chats[model.digest]

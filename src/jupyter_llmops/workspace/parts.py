@@ -62,11 +62,13 @@ class Parts:
         self.user = user_name()
         self.stamper: CellStamper | None = None
         self._trust_keys()
-        settings.observe(self._trust_keys, ["trusted_keys", "require_signed_models"])
+        settings.observe(self._trust_keys, ["trusted_keys", "require_signed_models", "allow_unsafe_models"])
 
     def _trust_keys(self, _change: object = None) -> None:
         from jupyter_llmops.inference.signing import trust
+        from jupyter_llmops.inference.unsafe import allow
 
+        allow(self.settings.allow_unsafe_models)
         trust(self.settings.trusted_keys, required=self.settings.require_signed_models)
         if "_remembered" in self.__dict__:
             self._remembered.clear()  # what was signed by a key that no longer counts
