@@ -34,7 +34,7 @@ WIDTH = 100
 BAR = "{percentage:3.0f}% |{bar:30}| {n_fmt}/{total_fmt} cells  {elapsed}  {desc}"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
-KINDS = ("session", "cell", "prompt", "cascade", "reproduction")
+KINDS = ("session", "cell", "map", "prompt", "cascade", "reproduction")
 
 Row = tuple[str, str]
 

@@ -73,7 +73,8 @@ def summary(completion: Completion) -> str:
 def dry_run_text(dry: DryRun) -> str:
     """Return the rendered messages, their length and whether the cache has the answer."""
     messages = "\n".join(f"{message.role}: {message.content}" for message in dry.request.messages)
-    return f"{messages}\n\n[{_plan(dry)}]{sources_text(dry.passages, dry.note)}"
+    why = f"\n{dry.reason}" if dry.reason else ""
+    return f"{messages}\n\n[{_plan(dry)}]{why}{sources_text(dry.passages, dry.note)}"
 
 
 def dry_run_html(dry: DryRun) -> str:
@@ -88,7 +89,8 @@ def dry_run_html(dry: DryRun) -> str:
     if dry.secrets:
         warning = Html(f"<div>{status('warn', _secrets(dry))}</div>")
     sources = sources_html(dry.passages, dry.note)
-    return card(Html(body + warning + sources), title="Dry run: nothing was sent", footer=_plan(dry))
+    why = Html(f'<div style="opacity:.75">{html(dry.reason)}</div>') if dry.reason else ""
+    return card(Html(body + warning + why + sources), title="Dry run: nothing was sent", footer=_plan(dry))
 
 
 def _plan(dry: DryRun) -> str:

@@ -181,12 +181,14 @@ class PromptPipeline:
 
     def dry_run(self, prepared: PreparedPrompt, *, use_cache: bool = True) -> DryRun:
         """Return what would be sent, how long it is and whether it would come from the cache."""
+        draft = prepared.draft
         return DryRun(
             request=prepared.request,
             variables=tuple(sorted({name for part in prepared.rendered for name in part.rendered.variables})),
             tokens_in=self._engine.count_tokens(prepared.model, prepared.request.messages),
             would_hit=use_cache and not prepared.secrets and self._cache.peek(prepared.request),
             secrets=prepared.secrets,
+            reason=self._engine.identify(prepared.model, draft.quantization, exact=draft.exact).reason,
             **self._told(prepared),
         )
 

@@ -28,6 +28,8 @@ class DryRun:
         What the model would be shown of collections.
     note : str
         What it would not be shown, one sentence; empty when nothing was left out.
+    reason : str
+        Why this engine and this precision of the weights, one sentence.
     """
 
     request: InferenceRequest
@@ -37,3 +39,4 @@ class DryRun:
     secrets: tuple[str, ...] = ()
     passages: tuple[Passage, ...] = ()
     note: str = ""
+    reason: str = ""
