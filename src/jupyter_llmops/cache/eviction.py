@@ -19,6 +19,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
@@ -27,8 +28,8 @@ from typing import Any, Final, NamedTuple
 
 from jupyter_llmops.cache.item_folder import ITEM_NAME
 from jupyter_llmops.cache.item_format import HEADER_BYTES, seconds_of
-from jupyter_llmops.cache.leases import Leases
-from jupyter_llmops.cache.usage import USAGE, drop_read, read_usage
+from jupyter_llmops.cache.leases import HOLDERS, LEASES, Leases
+from jupyter_llmops.cache.usage import drop_read, read_usage, usage_folder
 from jupyter_llmops.records.cache import CacheLimits
 
 # So much goes beyond what has to, that the next answer does not begin it anew.
@@ -40,10 +41,14 @@ _BATCH: Final = 32
 # Of each piece of work so many times its length is rest, so that readers of the same disk and core go first.
 _REST: Final = 1.0
 _STATE: Final = "worth.json"
+_LARGEST_STATE: Final = 64 * 2**20
+# More than any count, place in a file or time; a float holds every whole number up to it.
+_LARGEST_NUMBER: Final = 2.0**53
 _MOST_CLOCKS: Final = 1000
 _FAN: Final = re.compile(r"[0-9a-f]{2}", re.ASCII)
 _KEY_FOLDER: Final = re.compile(r"v[0-9]+-[0-9a-f]{8}", re.ASCII)
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -132,8 +137,8 @@ class Evictor:
         if now is None:
             return
         for place in self._places():
-            for folder in (f"{place}/leases", f"{place}/holders"):
-                self._drop_forgotten(folder, now - _FORGOTTEN_SECONDS)
+            for folder in (LEASES, HOLDERS):
+                self._drop_forgotten(place, folder, now - _FORGOTTEN_SECONDS)
 
     # -- choosing -----------------------------------------------------------------------------
 
@@ -166,7 +171,7 @@ class Evictor:
 
     def _worth(self, place: str) -> _Worth:
         """Return the worth of a folder's items, with the hits that were logged since the last time."""
-        worth = _read_worth(f"{place}/{USAGE}/{_STATE}")
+        worth = _read_worth(place)
         for item, count in read_usage(place, worth.read).items():
             worth.used[item] = (worth.used.get(item, (0, 0.0))[0] + count, worth.now)
         return worth
@@ -178,7 +183,7 @@ class Evictor:
             worth.clocks = [*worth.clocks, (now, max(clock, worth.now))][-_MOST_CLOCKS:]
             drop_read(place, worth.read, now - _FORGOTTEN_SECONDS)
             if place != self._folder:  # items of older versions are not used any more
-                _write_worth(f"{place}/{USAGE}", worth)
+                _write_worth(place, worth)
 
     # -- files --------------------------------------------------------------------------------
 
@@ -243,7 +248,11 @@ class Evictor:
                 held[item.place] = Leases(item.place).held()
             if item.name[:64] in held[item.place]:
                 continue
-            with contextlib.suppress(OSError), _opened(f"{item.place}/{item.name[:2]}") as folder:
+            with (
+                contextlib.suppress(OSError),
+                _opened(item.place) as place,
+                _opened(item.name[:2], place) as folder,
+            ):
                 status = os.stat(item.name, dir_fd=folder, follow_symlinks=False)
                 if status.st_mtime == item.modified:
                     os.unlink(item.name, dir_fd=folder)
@@ -252,19 +261,21 @@ class Evictor:
             self._breathe()
         return Evicted(count, size)
 
-    def _drop_forgotten(self, folder: str, before: float) -> None:
-        for name in _names(folder):
-            self._breathe()
-            path = f"{folder}/{name}"
-            with contextlib.suppress(OSError):
-                if os.stat(path, follow_symlinks=False).st_mtime >= before:  # noqa: PTH116
-                    continue
-                if folder.endswith("holders"):
-                    os.unlink(path)  # noqa: PTH108
-                    continue
-                for inner in os.listdir(path):  # noqa: PTH208
-                    os.unlink(f"{path}/{inner}")  # noqa: PTH108
-                os.rmdir(path)  # noqa: PTH106
+    def _drop_forgotten(self, place: str, kind: str, before: float) -> None:
+        # By descriptors all the way: a link that somebody planted must not lead to files outside.
+        with contextlib.suppress(OSError), _opened(place) as root, _opened(kind, root) as folder:
+            for name in os.listdir(folder):  # noqa: PTH208 - of a descriptor
+                self._breathe()
+                with contextlib.suppress(OSError):
+                    if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime >= before:
+                        continue
+                    if kind == HOLDERS:
+                        os.unlink(name, dir_fd=folder)
+                        continue
+                    with _opened(name, folder) as lease:
+                        for inner in os.listdir(lease):  # noqa: PTH208
+                            os.unlink(inner, dir_fd=lease)
+                    os.rmdir(name, dir_fd=folder)
 
     def _breathe(self) -> None:
         self._done += 1
@@ -282,30 +293,44 @@ def _sum(one: Evicted, other: Evicted) -> Evicted:
     return Evicted(one.items + other.items, one.size_bytes + other.size_bytes)
 
 
-def _read_worth(path: str) -> _Worth:
+def _read_worth(place: str) -> _Worth:
     """Return what was written; nothing where it is not there, or somebody wrote nonsense."""
     try:
-        with Path(path).open("rb") as file:
-            said: Any = json.load(file)
+        with usage_folder(place) as folder:
+            said: Any = json.loads(_read_state(folder))
         worth = _Worth(
-            [(float(at), float(clock)) for at, clock in said["clocks"]],
-            {str(item): (int(hits), float(clock)) for item, (hits, clock) in said["used"].items()},
-            {str(name): int(position) for name, position in said["read"].items()},
+            [(_number(at), _number(clock)) for at, clock in said["clocks"]],
+            {str(item): (int(_number(hits)), _number(clock)) for item, (hits, clock) in said["used"].items()},
+            {str(name): int(_number(position)) for name, position in said["read"].items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return _Worth()
     worth.clocks.sort()
     return worth
 
 
-def _write_worth(folder: str, worth: _Worth) -> None:
+def _read_state(folder: int) -> bytes:
+    file = os.open(_STATE, _READ, dir_fd=folder)
+    with open(file, "rb") as state:  # noqa: PTH123 - of a descriptor
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_STATE:
+            raise ValueError("no state")
+        return state.read(_LARGEST_STATE)
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= _LARGEST_NUMBER:
+        raise ValueError("no number that was written here")
+    return float(value)
+
+
+def _write_worth(place: str, worth: _Worth) -> None:
     said = {"clocks": worth.clocks, "used": worth.used, "read": worth.read}
-    unfinished = f"{folder}/.{_STATE}.{secrets.token_hex(8)}"
-    with contextlib.suppress(OSError):
-        if not os.path.isdir(folder):  # noqa: PTH112
-            os.mkdir(folder)  # noqa: PTH102
-        Path(unfinished).write_text(json.dumps(said), encoding="utf-8")
-        os.replace(unfinished, f"{folder}/{_STATE}")  # noqa: PTH105
+    unfinished = f".{_STATE}.{secrets.token_hex(8)}"
+    with contextlib.suppress(OSError), usage_folder(place, make=True) as folder:
+        with open(os.open(unfinished, _CREATE, 0o666, dir_fd=folder), "wb") as file:  # noqa: PTH123
+            file.write(json.dumps(said).encode("ascii"))
+        os.rename(unfinished, _STATE, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def _names(folder: str) -> list[str]:

@@ -137,6 +137,9 @@ class Leases:
         except OSError:
             self._forget(name)
             return Claim()
+        except BaseException:  # Ctrl-C between taking and telling: others would wait as long as we live
+            self.release(item, name)
+            raise
 
     def steal(self, item: str, holder: Holder) -> Claim | None:
         """Take the lease from a holder that is dead or stale; None where somebody was faster."""
@@ -151,6 +154,9 @@ class Leases:
         except OSError:  # another user's folder that is not ours to write
             self._forget(name)
             return Claim()
+        except BaseException:
+            self.release(item, name)
+            raise
 
     def holder(self, item: str) -> Holder | None:
         """Return who has an item's lease, None where nobody has."""

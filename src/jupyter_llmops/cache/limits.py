@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from jupyter_llmops.settings import parse_age, parse_size
 LIMITS: Final = "limits.json"
 _FORMAT: Final = "llmops-cache-limits/1"
 _LARGEST_FILE: Final = 4096
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def limits_of(size: str, age: str) -> CacheLimits:
@@ -31,8 +33,9 @@ def limits_of(size: str, age: str) -> CacheLimits:
 def read_limits(folder: Path, default: CacheLimits) -> CacheLimits:
     """Return the limits that hold in a cache's folder; `default` where nobody has set any there."""
     try:
-        with (folder / LIMITS).open("rb") as file:
-            said: Any = json.loads(file.read(_LARGEST_FILE))
+        # Not blocking, as somebody may have put a pipe there that nobody writes to.
+        with open(os.open(folder / LIMITS, _READ), "rb", buffering=0) as file:  # noqa: PTH123
+            said: Any = json.loads(file.read(_LARGEST_FILE) or b"")
         if said["format"] != _FORMAT:
             return default
         return CacheLimits(_positive(said["size_bytes"], int), _positive(said["age_seconds"], float))

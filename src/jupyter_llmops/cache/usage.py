@@ -14,7 +14,7 @@ import secrets
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ _MOST_NOTED: Final = 100_000
 _LARGEST_FILE: Final = 16 * 2**20
 _LINE: Final = re.compile(rb"([0-9a-f]{64}) ([0-9]{1,9})\n")
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -60,13 +61,13 @@ class UsageLog:
             return
         lines = "".join(f"{item} {count}\n" for item, count in hits.items()).encode("ascii")
         with contextlib.suppress(OSError):
-            folder = Path(self.location, USAGE)
-            folder.mkdir(parents=True, exist_ok=True)
-            file = os.open(folder / self._name, _APPEND, 0o666)
-            try:
-                os.write(file, lines)
-            finally:
-                os.close(file)
+            Path(self.location).mkdir(parents=True, exist_ok=True)
+            with usage_folder(self.location, make=True) as folder:
+                file = os.open(self._name, _APPEND, 0o666, dir_fd=folder)
+                try:
+                    os.write(file, lines)
+                finally:
+                    os.close(file)
 
     def _begin(self) -> None:
         self._lock = threading.RLock()
@@ -105,14 +106,15 @@ def read_usage(location: str, read: dict[str, int]) -> Counter[str]:
         Bytes that were read of each file before; brought up to date.
     """
     hits: Counter[str] = Counter()
-    folder = f"{location}/{USAGE}"
-    names = {name for name in _names(folder) if re.fullmatch(r"[0-9a-f]{32}", name)}
-    for name in sorted(names):
-        data = _from(f"{folder}/{name}", read.get(name, 0))
-        whole = data.rfind(b"\n") + 1
-        for item, count in _LINE.findall(data[:whole]):
-            hits[item.decode("ascii")] += int(count)
-        read[name] = read.get(name, 0) + whole
+    names: set[str] = set()
+    with contextlib.suppress(OSError), usage_folder(location) as folder:
+        names = {name for name in os.listdir(folder) if re.fullmatch(r"[0-9a-f]{32}", name)}  # noqa: PTH208
+        for name in sorted(names):
+            data = _from(folder, name, read.get(name, 0))
+            whole = data.rfind(b"\n") + 1
+            for item, count in _LINE.findall(data[:whole]):
+                hits[item.decode("ascii")] += int(count)
+            read[name] = read.get(name, 0) + whole
     for name in set(read) - names:
         del read[name]
     return hits
@@ -120,25 +122,48 @@ def read_usage(location: str, read: dict[str, int]) -> Counter[str]:
 
 def drop_read(location: str, read: dict[str, int], before: float) -> None:
     """Remove the files that were read to their ends and did not grow since a time of the file server."""
-    folder = f"{location}/{USAGE}"
-    for name, position in list(read.items()):
-        with contextlib.suppress(OSError):
-            status = os.stat(f"{folder}/{name}", follow_symlinks=False)  # noqa: PTH116
-            if status.st_size <= position and status.st_mtime < before:
-                os.unlink(f"{folder}/{name}")  # noqa: PTH108
-                del read[name]
+    with contextlib.suppress(OSError), usage_folder(location) as folder:
+        for name, position in list(read.items()):
+            with contextlib.suppress(OSError):
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if status.st_size <= position and status.st_mtime < before:
+                    os.unlink(name, dir_fd=folder)
+                    del read[name]
 
 
-def _names(folder: str) -> Iterable[str]:
+@contextlib.contextmanager
+def usage_folder(location: str, *, make: bool = False) -> Iterator[int]:
+    """Open the folder of the logs, so that no link planted in its place leads out of the cache.
+
+    Parameters
+    ----------
+    location : str
+        The folder of the items.
+    make : bool
+        Whether it is made where it is not there yet.
+
+    Raises
+    ------
+    OSError
+        It is not there, or it or the folder of the items is a link.
+    """
+    outer = os.open(location, _FOLDER)
     try:
-        return os.listdir(folder)  # noqa: PTH208
-    except OSError:
-        return []
-
-
-def _from(path: str, position: int) -> bytes:
+        if make:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(USAGE, dir_fd=outer)
+        inner = os.open(USAGE, _FOLDER, dir_fd=outer)
+    finally:
+        os.close(outer)
     try:
-        file = os.open(path, _READ)
+        yield inner
+    finally:
+        os.close(inner)
+
+
+def _from(folder: int, name: str, position: int) -> bytes:
+    try:
+        file = os.open(name, _READ, dir_fd=folder)
     except OSError:
         return b""
     try:
