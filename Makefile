@@ -63,12 +63,24 @@ format: $(STAMPS)/dev ## Format the code and fix what can be fixed
 	$(RUN) -m ruff format .
 
 .PHONY: soak
-soak: $(READY) $(STAMPS)/dev ## Kill, forgery and fault campaigns in full; goes on where it stopped
+soak: $(READY) $(STAMPS)/dev gguf ## Kill, forgery and fault campaigns in full; goes on where it stopped
+	$(PIP) install --quiet 'ray>=2.50'
 	LLMOPS_SOAK=1 $(RUN) -m pytest tests/faults --timeout=0
+	$(RUN) -m pytest tests/unit/test_inference_llama.py
 
 .PHONY: bench
 bench: $(READY) $(STAMPS)/bench peers ## Measure this project beside its alternatives, into benchmarks/results/
 	$(RUN) benchmarks/run.py
+
+.PHONY: gguf
+gguf: $(STAMPS)/gguf ## Compile llama-cpp-python, which takes minutes; make test then tests the GGUF engine too
+
+# Without the part that reads pictures it takes about half of the time.
+$(STAMPS)/gguf: requirements-bench.lock $(STAMPS)/locked
+	@mkdir -p build
+	grep -E '^(llama-cpp-python|diskcache)==' requirements-bench.lock > build/gguf.txt
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF" $(PIP) install --quiet --no-deps -r build/gguf.txt
+	@touch $@
 
 .PHONY: peers
 peers: build/peers/installed ## Install the peers that need an environment of their own (LiteLLM)
@@ -115,7 +127,7 @@ $(STAMPS)/dev: requirements-dev.lock $(STAMPS)/locked
 	$(PIP) install --quiet --no-deps -r requirements-dev.lock
 	@touch $@
 
-$(STAMPS)/bench: requirements-bench.lock $(STAMPS)/locked
+$(STAMPS)/bench: requirements-bench.lock $(STAMPS)/locked $(STAMPS)/gguf
 	$(PIP) install --quiet --no-deps -r requirements-bench.lock
 	@touch $@
 
