@@ -295,3 +295,37 @@ def test_damaged_values_are_computed_again(notebook: Notebook):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert made(1) == [1]
+
+
+TOKEN = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGH"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"{TOKEN!r}",
+        f"[({TOKEN!r}, 1)]",
+        f"{{{TOKEN!r}: 1}}",
+        f"{TOKEN!r}.encode()",
+        f"np.array([['a', {TOKEN!r}]])",
+        f"pd.DataFrame({{'n': [1], 'text': [{TOKEN!r}]}})",
+        f"pd.DataFrame({{'n': [1]}}, index=[{TOKEN!r}])",
+        f"pd.Series(['a', {TOKEN!r}], dtype='category')",
+    ],
+)
+def test_a_value_that_holds_a_secret_is_not_kept(notebook: Notebook, space: dict[str, Any], value: str):
+    notebook.run("import numpy as np, pandas as pd")
+    with pytest.warns(CacheWarning, match="seems to hold a secret"):
+        assert ran(notebook, f"found = {value}")
+    assert ran(notebook, f"found = {value}")
+    assert not list(notebook.workspace.cache_folder.rglob("*.item"))
+    function = notebook.workspace.cached(lambda: {"api_key": "correct7horse9battery"}, version="1")
+    with pytest.warns(CacheWarning, match="seems to hold a secret"):
+        function()
+    assert not list(notebook.workspace.cache_folder.rglob("*.item"))
+
+
+def test_texts_that_are_no_secrets_are_kept(notebook: Notebook, space: dict[str, Any]):
+    source = "import pandas as pd\nkey = 'title'\nframe = pd.DataFrame({'review': ['good book', 'the token is out']})"
+    assert ran(notebook, source)
+    assert not ran(notebook, source)

@@ -56,12 +56,21 @@ class FunctionCache:
         Where hits and misses are counted.
     enabled : callable
         Whether anything is looked up and kept now.
+    find_secrets : callable
+        From a value to the kinds of secrets that it seems to hold; such a value is not kept.
     """
 
-    def __init__(self, store: ItemStore, session: Session, enabled: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        store: ItemStore,
+        session: Session,
+        enabled: Callable[[], bool],
+        find_secrets: Callable[[Any], tuple[str, ...]],
+    ) -> None:
         self._store = store
         self._session = session
         self._enabled = enabled
+        self._find_secrets = find_secrets
         self._flight = Flight(lambda: store.leases)
         self._told: set[str] = set()
 
@@ -127,6 +136,9 @@ class FunctionCache:
             body = encode_value(value, about)
         except UnkeepableError as error:
             return self._uncached(name, f"its value holds {error}", value)
+        secrets = self._find_secrets(value)
+        if secrets:
+            return self._uncached(name, f"its value seems to hold a secret ({', '.join(secrets)})", value)
         if self._store.keep(key, body, seconds) is None:
             return KeptValue(value, reused=False, said=self._store.problem)
         return KeptValue(value, reused=False, said="")

@@ -155,7 +155,16 @@ class Reuse(Trail):
         from jupyter_llmops.cache.functions import FunctionCache
 
         cache = self.cache
-        return FunctionCache(cache.store, cache.session, lambda: cache.enabled)
+        return FunctionCache(cache.store, cache.session, lambda: cache.enabled, self._secrets_of)
+
+    def _secrets_of(self, value: object) -> tuple[str, ...]:
+        """Return the kinds of secrets that a value seems to hold, by what it holds and by its names."""
+        from jupyter_llmops.cache.value_texts import texts_in
+
+        for name, item in value.items() if isinstance(value, dict) else ():
+            if isinstance(name, str):
+                self.redactor.learn(name, item)
+        return tuple({kind: None for text in texts_in(value) for kind in self.redactor.redact(text).found})
 
     def cached(
         self,
