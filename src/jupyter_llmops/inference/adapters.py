@@ -53,7 +53,8 @@ def with_base(adapter: Model, named: Callable[[str], Model], listed: Callable[[]
         return adapter
     wanted = adapter.base_digest
     names = [row.name for row in listed() if wanted and row.digest == wanted and row.kind == "llm"]
-    names += [adapter.base] if adapter.base and adapter.base not in names else []
+    base_name = adapter.base or _base_in(adapter)
+    names += [base_name] if base_name and base_name not in names else []
     if not names:
         raise ModelNotAvailableError(
             f"The adapter {adapter.name!r} does not say which model it was trained on.",
@@ -78,6 +79,16 @@ def with_base(adapter: Model, named: Callable[[str], Model], listed: Callable[[]
     raise ModelNotAvailableError(
         f"The base {names[0]!r} of the adapter {adapter.name!r} is not here: {first.message}", first.hint
     )
+
+
+def _base_in(adapter: Model) -> str:
+    """Return the base that a folder's own adapter_config.json names; an adapter by its path has no row."""
+    try:
+        folder = Path(adapter.source.removeprefix("folder:"))
+        said = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        return str(said.get("base_model_name_or_path") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def other_adapter(request: InferenceRequest) -> InferenceError:
