@@ -88,6 +88,16 @@ def test_the_list_is_newest_first_limited_and_filtered(catalog: Catalog) -> None
     assert [run.seq for run in catalog.runs.list(limit=2, kind="prompt")] == [57, 54]
 
 
+def test_the_list_has_a_map_and_not_its_rows(catalog: Catalog) -> None:
+    first = a_run("s", 0, kind="map")
+    rows = [a_run("s", seq, kind="prompt", parent=first.id) for seq in range(1, 60)]
+    alone = a_run("s", 60, kind="prompt", parent=a_run("s", 61).id)
+    catalog.runs.append([first, *rows, alone, a_run("s", 61), a_run("s", 62, kind="map")])
+    assert [run.seq for run in catalog.runs.list(limit=20)] == [62, 61, 60, 0]
+    assert [run.seq for run in catalog.runs.list(limit=2, kind="map")] == [62, 0]
+    assert len(catalog.runs.list(limit=100, kind="prompt")) == 60
+
+
 def test_runs_of_one_instant_are_in_the_order_of_their_lines(catalog: Catalog) -> None:
     catalog.runs.append([a_run("s", seq, started_at=START) for seq in (1, 3, 0, 2)])
     assert [run.seq for run in catalog.runs.list()] == [3, 2, 1, 0]

@@ -57,16 +57,16 @@ class Runs:
         return self._connection.insert_absent(RUNS, [_row(run, self._site) for run in runs])
 
     def list(self, limit: int = 50, kind: str | None = None) -> builtins.list[Run]:
-        """Return the newest runs, newest first.
+        """Return the newest runs, newest first; of a map itself alone, not each of its rows.
 
         Parameters
         ----------
         limit : int
             Most runs.
         kind : str, optional
-            Only runs of this kind.
+            Only runs of this kind; "prompt" has the rows of maps, too.
         """
-        where = f"kind = {sql_text(kind)}" if kind else ""
+        where = f"kind = {sql_text(kind)}" if kind else self._without_rows(limit)
         # Sorted without the leaves first: they are most of a row's bytes.
         newest = self._connection.read(
             RUNS, ["id", "started_at", "seq"], where, newest_by=("started_at", "seq"), limit=limit
@@ -77,6 +77,16 @@ class Runs:
         rows = self._connection.read(RUNS, _FIELDS, f"id IN ({chosen})")
         found = [_run(row) for row in rows_of(rows)]
         return sorted(found, key=lambda run: (run.started_at, run.seq), reverse=True)
+
+    def _without_rows(self, limit: int) -> str:
+        """Return the filter that leaves out rows of maps; those of older maps than the newest are too old."""
+        newest = self._connection.read(
+            RUNS, ["id", "started_at", "seq"], "kind = 'map'", newest_by=("started_at", "seq"), limit=limit
+        )
+        if newest is None or not newest.num_rows:
+            return ""
+        maps = ", ".join(sql_text(run_id) for run_id in newest["id"].to_pylist())
+        return f"parent IS NULL OR parent NOT IN ({maps})"
 
     def get(self, id_prefix: str) -> Run:
         """Return the run whose id begins with `id_prefix`.

@@ -22,9 +22,11 @@ from jupyter_llmops.display.elements import (
     table,
     text_table,
 )
+from jupyter_llmops.display.map import money
 from jupyter_llmops.display.model import ALIAS_COLUMNS, MODEL_CHANGE_COLUMNS, MODEL_COLUMNS
 from jupyter_llmops.display.prompt import alias_words
 from jupyter_llmops.display.snapshot import SNAPSHOT_COLUMNS
+from jupyter_llmops.records.cost import Cost
 from jupyter_llmops.records.listing import Listing
 from jupyter_llmops.records.prompt import Prompt
 from jupyter_llmops.records.run import Run
@@ -74,6 +76,26 @@ PROMPT_COLUMNS: tuple[Column, ...] = (
     _same("by", lambda p: p.created_by or ABSENT),
     _when("when", lambda p: p.created_at),
 )
+
+
+def _origin(run: Run) -> str:
+    """Return where an answer came from; of a map, what its rows came from."""
+    if run.kind != "map" or not run.leaf:
+        return run.source or ABSENT
+    words = {"computed": "model", "reused": "cache", "repeated": "same row", "resumed": "done before"}
+    counts = [(run.leaf.get(name), word) for name, word in {**words, "failed": "failed"}.items()]
+    rows = run.leaf.get("rows", 0)
+    shares = ", ".join(f"{count:,} {word}" for count, word in counts if count)
+    return f"{rows:,} {'row' if rows == 1 else 'rows'}{f': {shares}' if shares else ''}"
+
+
+def _money(run: Run, name: str) -> str:
+    """Return an amount of a run's leaf; absent where no price was known."""
+    leaf = run.leaf or {}
+    millionths = leaf.get(f"{name}_millionths")
+    return ABSENT if millionths is None else money(Cost(millionths / 1e6, leaf.get("currency", "")))
+
+
 RUN_COLUMNS: tuple[Column, ...] = (
     ("run", lambda r: r.id, lambda r: code(r.id), False),
     _same("kind", lambda r: r.kind),
@@ -87,8 +109,9 @@ RUN_COLUMNS: tuple[Column, ...] = (
     _same("took", lambda r: duration(r.seconds), numeric=True),
     _same("cell", lambda r: f"In[{r.execution_count}]" if r.execution_count else ABSENT),
     _same("model", lambda r: r.model or ABSENT),
-    _same("from", lambda r: r.source or ABSENT),
+    _same("from", _origin),
     _same("tokens", lambda r: r.tokens_out if r.tokens_out is not None else ABSENT, numeric=True),
+    _same("cost", lambda r: _money(r, "cost"), numeric=True),
     (
         "notebook",
         lambda r: PurePath(r.notebook).name or ABSENT,
@@ -179,10 +202,35 @@ def run_html(run: Run) -> str:
 
 
 def _run_facts(run: Run) -> list[tuple[str, object]]:
-    return [(heading, text(run)) for heading, text, _, _ in RUN_COLUMNS[2:]] + [
+    return [
+        *((heading, text(run)) for heading, text, _, _ in RUN_COLUMNS[2:]),
+        *_computing_facts(run),
+        *([("part of", run.parent)] if run.parent else []),
         ("session", f"{run.session}, line {run.seq}"),
         ("leaf", run.leaf_digest),
     ]
+
+
+def _computing_facts(run: Run) -> list[tuple[str, object]]:
+    """Return what a prompt's or a map's leaf says of how it was computed; only what is there."""
+    leaf = run.leaf or {}
+    if run.kind not in ("prompt", "map"):
+        return []
+    reused = leaf.get("reused") or {}
+    said = {
+        "saved": _money(run, "saved"),
+        "computed by": " ".join(filter(None, (reused.get("stored_by"), reused.get("stored_at")))),
+        "engine": " ".join(filter(None, (leaf.get("engine"), leaf.get("engine_version")))),
+        "precision": " on ".join(filter(None, (leaf.get("quantization"), leaf.get("device")))),
+        "adapter": leaf.get("adapter"),
+        "served by": leaf.get("served_by"),
+        "backend": leaf.get("backend"),
+        "batch": leaf.get("batch_size"),
+        "repeatable": leaf.get("determinism"),
+        "cut": leaf.get("truncated"),
+        "continues": leaf.get("continues"),
+    }
+    return [(name, value) for name, value in said.items() if value and value != ABSENT]
 
 
 def _facts_text(title: str, facts: Sequence[tuple[str, object]]) -> str:

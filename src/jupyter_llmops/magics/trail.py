@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jupyter_llmops.records.reproduction import Reproduction
     from jupyter_llmops.records.run import Run, Verification
 
-KINDS = ("cell", "prompt", "cascade", "reproduction", "session")
+KINDS = ("cell", "prompt", "map", "cascade", "reproduction", "cache", "session")
 
 
 @magics_class
@@ -30,7 +30,7 @@ class TrailMagics(WorkspaceMagics):
     @argument("words", nargs="*", metavar="COMMAND", help="show RUN; nothing lists the newest runs.")
     @line_magic
     def runs(self, line: str) -> Any:
-        """List the newest runs of everyone who uses this catalog, or show one.
+        """List the newest runs of everyone who uses this catalog, or show one; of a map its rows are left out.
 
         ::
 

@@ -24,14 +24,14 @@ class Trail(Parts):
     """What a workspace says of the runs."""
 
     def runs(self, limit: int = 20, kind: str | None = None) -> Listing[Run]:
-        """Return the newest runs of everyone who uses this catalog.
+        """Return the newest runs of everyone who uses this catalog; of a map itself alone, not each of its rows.
 
         Parameters
         ----------
         limit : int
             At most this many.
         kind : str, optional
-            "cell", "prompt", "cascade" or "reproduction".
+            "cell", "prompt" (rows of maps, too), "map", "cascade", "reproduction", "cache" or "session".
         """
         if type(limit) is not int or limit < 1:
             raise UsageError(f"{limit!r} is not a number of runs.", "Give 1 or more.")
