@@ -46,7 +46,7 @@ class EchoEngine:
     def identify(self, model: Model, quantization: str, *, exact: bool = False) -> EngineIdentity:
         return EngineIdentity("echo", "echo 1", quantization, "cpu", "it is there")
 
-    def load(self, model: Model, quantization: str, progress: object = None) -> None:
+    def load(self, model: Model, quantization: str, progress: object = None, *, exact: bool = False) -> None:
         if model.source == "folder:/not/there" or os.environ.get("ECHO_WITHOUT_MODEL"):
             raise ModelNotAvailableError("The folder of the model is not on this machine.", "Copy it there.")
 

@@ -34,7 +34,12 @@ class FastEngine:
         return self.identify(model, quantization)
 
     def load(
-        self, model: Model, quantization: str, progress: Callable[[str, float | None], None] | None = None
+        self,
+        model: Model,
+        quantization: str,
+        progress: Callable[[str, float | None], None] | None = None,
+        *,
+        exact: bool = False,
     ) -> None:
         if progress:
             progress(f"Loading {model.name}", 0.5)

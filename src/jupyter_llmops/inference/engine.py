@@ -66,8 +66,10 @@ class Engine(Protocol):
         `exact` asks for the mode in which batches, padding and threads don't change a token.
         """
 
-    def load(self, model: Model, quantization: str, progress: Progress | None = None) -> None:
-        """Bring the model into memory; it stays until `unload`."""
+    def load(
+        self, model: Model, quantization: str, progress: Progress | None = None, *, exact: bool = False
+    ) -> None:
+        """Bring the model into memory, as the exact mode has it where asked for; it stays until `unload`."""
 
     def generate(
         self, request: InferenceRequest, model: Model, on_text: Callable[[str], None] | None = None

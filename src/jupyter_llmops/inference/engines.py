@@ -125,9 +125,11 @@ class Engines:
         """Return who would answer; see `Engine.identify`."""
         return self.engine_for(model, quantization, exact=exact).identify(model, quantization, exact=exact)
 
-    def load(self, model: Model, quantization: str, progress: Progress | None = None) -> None:
+    def load(
+        self, model: Model, quantization: str, progress: Progress | None = None, *, exact: bool = False
+    ) -> None:
         """Bring a model into memory; see `Engine.load`."""
-        self.engine_for(model, quantization).load(model, quantization, progress)
+        self.engine_for(model, quantization, exact=exact).load(model, quantization, progress, exact=exact)
 
     def generate(
         self, request: InferenceRequest, model: Model, on_text: Callable[[str], None] | None = None

@@ -129,7 +129,14 @@ class LlamaEngine:
             reason = f"auto is {own}, the GGUF file as it is: one stream is fastest in llama.cpp on a CPU."
         return EngineIdentity(self.name, engine_version(), own, "cpu", reason, _OPTIONS)
 
-    def load(self, model: Model, quantization: str, progress: Progress | None = None) -> None:
+    def load(
+        self,
+        model: Model,
+        quantization: str,
+        progress: Progress | None = None,
+        *,
+        exact: bool = False,  # noqa: ARG002 - the same weights
+    ) -> None:
         """Bring the model into memory; does nothing when it is there.
 
         Raises

@@ -236,7 +236,8 @@ class PromptPipeline:
 
         def compute() -> Generation:
             self.check_budget([prepared])
-            self._engine.load(prepared.model, prepared.request.quantization, progress)
+            request = prepared.request
+            self._engine.load(prepared.model, request.quantization, progress, exact=request.exact)
             return self.priced(prepared, self._engine.generate(prepared.request, prepared.model, on_text))
 
         try:

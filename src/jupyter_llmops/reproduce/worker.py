@@ -44,7 +44,7 @@ def infer(order: dict[str, Any]) -> dict[str, Any]:
             f"{request.model_digest[:19]}… in the record.",
             "Bring the recorded files back, or run the prompt again.",
         )
-    engine.load(model, request.quantization)
+    engine.load(model, request.quantization, exact=request.exact)
     identity = engine.identify(model, request.quantization, exact=request.exact)
     generation = engine.generate(request, model)
     return {

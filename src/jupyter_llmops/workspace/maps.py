@@ -200,7 +200,7 @@ class _Places:
             self.notes += tuple(note for note in self._backend.notes if note not in self.notes)
             return
         engine = self._workspace.engine
-        engine.load(model, requests[0].quantization, progress)
+        engine.load(model, requests[0].quantization, progress, exact=requests[0].exact)
         engine.generate_many(requests, model, on_done)
 
     def close(self) -> None:

@@ -107,7 +107,7 @@ def _prepared(job: dict[str, Any], threads: int) -> tuple[Engines, Model, list[I
     engine = engines.engine_of(first)
     _check_identity(engine.identify(model, first.quantization, exact=first.exact), first)
     _set_threads(threads, first.engine)
-    engine.load(model, first.quantization)
+    engine.load(model, first.quantization, exact=first.exact)
     return engines, model, requests
 
 

@@ -92,7 +92,14 @@ class EndpointEngine:
             reason = f"{len(addresses)} endpoints share the requests"
         return EngineIdentity(self.name, PROTOCOL, "", "", reason, _options_of(addresses))
 
-    def load(self, model: Model, quantization: str, progress: Progress | None = None) -> None:  # noqa: ARG002
+    def load(  # noqa: D417
+        self,
+        model: Model,
+        quantization: str,  # noqa: ARG002
+        progress: Progress | None = None,  # noqa: ARG002
+        *,
+        exact: bool = False,  # noqa: ARG002
+    ) -> None:
         """Look that the address and the key are there; nothing is loaded and nobody is asked.
 
         Raises
