@@ -92,10 +92,10 @@ class EndpointEngine:
             reason = f"{len(addresses)} endpoints share the requests"
         return EngineIdentity(self.name, PROTOCOL, "", "", reason, _options_of(addresses))
 
-    def load(  # noqa: D417
+    def load(
         self,
         model: Model,
-        quantization: str,  # noqa: ARG002
+        quantization: str,
         progress: Progress | None = None,  # noqa: ARG002
         *,
         exact: bool = False,  # noqa: ARG002
