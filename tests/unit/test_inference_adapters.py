@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_llmops.errors import InferenceError, UnsafeModelError
+from jupyter_llmops.errors import InferenceError, ReproduceError, UnsafeModelError
 from jupyter_llmops.inference import sources
 from jupyter_llmops.inference.adapters import WEIGHTS_FILE, with_base
 from jupyter_llmops.inference.transformers_engine import TransformersEngine
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.request import InferenceRequest
+from jupyter_llmops.reproduce.worker import infer
 from model_fixtures import make_request
 
 Make = Callable[..., Model]
@@ -110,6 +111,27 @@ def test_a_loaded_adapter_answers_as_peft_alone(
         )
     assert tuple(answer[0, len(prompt) :].tolist()) == ours.token_ids
     engine.unload(base.name)
+
+
+def test_an_adapters_answer_is_inferred_again_from_its_record(
+    small: tuple[TransformersEngine, Model], make_adapter: Make, tmp_path: Path
+) -> None:
+    engine, base = small
+    adapter = make_adapter("again", seed=5)
+    model = replace(base, adapter=adapter)
+    request = ask(engine, model, "fp32")
+    order = {
+        "request": request.canonical(),
+        "model_source": base.source,
+        "adapter_source": adapter.source,
+        "models_folder": str(tmp_path / "models"),
+        "offline": True,
+    }
+    engine.load(model, "fp32")
+    assert infer(order)["token_ids"] == list(engine.generate(request, model).token_ids)
+    other = make_adapter("other", seed=6)
+    with pytest.raises(ReproduceError, match="files of again have changed since"):
+        infer(order | {"adapter_source": other.source})
 
 
 def test_a_request_for_another_adapter_is_refused(

@@ -87,6 +87,14 @@ def test_reasons_name_what_changed() -> None:
     assert "transformers 6" in result.reasons[1]
 
 
+def test_a_batch_is_a_reason_unless_it_was_graded_or_exact() -> None:
+    other = answer("x", [7])
+    assert "a batch of 8" in compare(record(batch_size=8), other).reasons[0]
+    assert compare(record(batch_size=8, determinism="same tokens"), other).reasons == ()
+    assert compare(record(batch_size=8, exact=True), other).reasons == ()
+    assert compare(record(batch_size=1), other).reasons == ()
+
+
 def test_the_whole_request_comes_back_from_the_record() -> None:
     request = record().request
     assert request.messages[0].role == "user"

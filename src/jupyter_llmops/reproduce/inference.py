@@ -46,6 +46,7 @@ def reinfer(
     order = {
         "request": recorded.request.canonical(),
         "model_source": recorded.model_source,
+        "adapter_source": recorded.adapter_source,
         "models_folder": str(models_folder),
         "offline": offline,
     }
@@ -135,4 +136,11 @@ def _reasons(recorded: RecordedPrompt, answer: dict[str, Any]) -> tuple[str, ...
         reasons.append(f"the engine was {request.engine_version} and is {answer['engine_version']}")
     if request.device != answer["device"]:
         reasons.append(f"it ran on {request.device} and now on {answer['device']}")
+    leaf = recorded.run.leaf or {}
+    batch, grade = leaf.get("batch_size", 1), leaf.get("determinism")
+    if batch > 1 and not request.exact and grade not in ("bitwise", "same tokens"):
+        reasons.append(
+            f"it was computed in a batch of {batch} and now alone, which can change a token in "
+            f"{request.quantization or 'this precision'}; --exact rules that out"
+        )
     return tuple(reasons)

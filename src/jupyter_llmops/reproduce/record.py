@@ -14,7 +14,7 @@ from jupyter_llmops.records.run import Run
 
 @dataclass(frozen=True, slots=True)
 class RecordedPrompt:
-    """A prompt run as its record tells it: the request, the answer, and where the model lay."""
+    """A prompt run as its record tells it: the request, the answer, and where model and adapter lay."""
 
     run: Run
     request: InferenceRequest
@@ -22,6 +22,7 @@ class RecordedPrompt:
     token_ids: tuple[int, ...]
     model_source: str
     finish_reason: str
+    adapter_source: str = ""
 
 
 def recorded_prompt(run: Run, content: Mapping[str, Any] | None) -> RecordedPrompt:
@@ -78,6 +79,7 @@ def recorded_prompt(run: Run, content: Mapping[str, Any] | None) -> RecordedProm
             token_ids=tuple(json.loads(content["token_ids"])),
             model_source=str(leaf.get("model_source", "")),
             finish_reason=str(leaf.get("finish_reason", "stop")),
+            adapter_source=str(leaf.get("adapter_source", "")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ReproduceError(

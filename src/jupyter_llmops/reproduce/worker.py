@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ def infer(order: dict[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     order : dict
-        ``request`` (canonical), ``model_source``, ``models_folder`` and ``offline``.
+        ``request`` (canonical), ``model_source``, ``adapter_source``, ``models_folder`` and ``offline``.
 
     Raises
     ------
     ReproduceError
-        The model's files are not those of the record.
+        The files of the model or of its adapter are not those of the record.
     """
     from jupyter_llmops.inference.engines import Engines
     from jupyter_llmops.inference.sources import digest_of
@@ -36,14 +37,21 @@ def infer(order: dict[str, Any]) -> dict[str, Any]:
     request = InferenceRequest.from_canonical(order["request"])
     folder = Path(order["models_folder"])
     engine = Engines(folder, offline=order["offline"])
-    recorded = Model(name=request.model, kind="llm", source=order["model_source"])
-    model = digest_of(recorded, folder, offline=order["offline"])
-    if model.digest != request.model_digest:
-        raise ReproduceError(
-            f"The files of {request.model} have changed since: {model.digest[:19]}… now, "
-            f"{request.model_digest[:19]}… in the record.",
-            "Bring the recorded files back, or run the prompt again.",
-        )
+
+    def at_hand(recorded: Model, digest: str) -> Model:
+        found = digest_of(recorded, folder, offline=order["offline"])
+        if found.digest != digest:
+            raise ReproduceError(
+                f"The files of {found.name} have changed since: {found.digest[:19]}… now, "
+                f"{digest[:19]}… in the record.",
+                "Bring the recorded files back, or run the prompt again.",
+            )
+        return found
+
+    model = at_hand(Model(name=request.model, kind="llm", source=order["model_source"]), request.model_digest)
+    if request.adapter:
+        adapter = Model(name=request.adapter, kind="adapter", source=order["adapter_source"])
+        model = replace(model, adapter=at_hand(adapter, request.adapter_digest))
     engine.load(model, request.quantization, exact=request.exact)
     identity = engine.identify(model, request.quantization, exact=request.exact)
     generation = engine.generate(request, model)
