@@ -65,6 +65,25 @@ def test_a_host_that_no_list_knows_has_no_price_though_its_models_name_is_known(
     assert pricing().cost(elsewhere, replace(ANSWER, served_by="http://10.0.0.7/v1")).amount is None
 
 
+def test_of_a_pool_the_settings_price_each_endpoint_by_its_name():
+    options = (("served_name", "big"), ("url1", "https://a/v1"), ("url2", "https://b/v1"))
+    pool = replace(REMOTE, model="a=3,b", engine_options=options)
+    prices = Pricing(
+        dict,
+        lambda: {"a": (1.0, 0.0), "b": (5.0, 0.0)},
+        lambda: "EUR",
+        lambda device: (device,),
+        lambda name: f"https://{name}/v1",
+    )
+    answer = replace(ANSWER, tokens_in=1000)
+    assert prices.cost(pool, replace(answer, served_by="https://a/v1")).amount == pytest.approx(0.001)
+    assert prices.cost(pool, replace(answer, served_by="https://b/v1")).amount == pytest.approx(0.005)
+    assert prices.cost(pool, replace(answer, served_by="https://c/v1")).amount is None
+    alone = prices.estimate(replace(pool, model="b")).amount
+    assert prices.estimate(pool).amount == alone
+    assert alone
+
+
 def test_of_a_pool_whoever_served_has_its_price_and_a_budget_counts_with_the_dearest():
     options = (
         ("served_name1", "gpt-5-mini"),

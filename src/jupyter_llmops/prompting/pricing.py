@@ -31,6 +31,8 @@ class Pricing:
         Returns the settings' currency.
     devices : callable
         From "cpu" or "cuda" to the names under which that device may have a price, best first.
+    address : callable
+        From the name of a registered endpoint to its address; empty where there is none.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class Pricing:
         per_million: Callable[[], Mapping[str, tuple[float, float]]],
         currency: Callable[[], str],
         devices: Callable[[str], Iterable[str]],
+        address: Callable[[str], str] = lambda _name: "",
     ) -> None:
         self._per_hour = per_hour
         self._per_million = per_million
         self._currency = currency
         self._devices = devices
+        self._address = address
         self._rates: dict[tuple[str, str, str], deque[float]] = {}
         self._lock = threading.Lock()
 
@@ -59,7 +63,7 @@ class Pricing:
         """
         if request.engine == ENDPOINT and not generation.tokens_in:
             return Cost(None, self._currency(), "the endpoint did not say how many tokens it took")
-        listed = self._listed(request, generation.tokens_in, generation.tokens_out)
+        listed = self._listed(request, generation.served_by, generation.tokens_in, generation.tokens_out)
         if listed is not None:
             return listed
         if request.engine == ENDPOINT:
@@ -77,7 +81,7 @@ class Pricing:
         """
         tokens_out = request.parameters.max_new_tokens
         tokens_in = sum(len(message.content) for message in request.messages) // _CHARACTERS_PER_TOKEN + 8
-        listed = self._listed(request, tokens_in, tokens_out)
+        listed = self._listed(request, "", tokens_in, tokens_out)
         if listed is not None:
             return listed
         if request.engine == ENDPOINT:
@@ -89,13 +93,20 @@ class Pricing:
             return Cost(None, self._currency(), "nobody knows yet how fast this model answers here")
         return self._by_the_hour(request, tokens_out / rate, "")
 
-    def _listed(self, request: InferenceRequest, tokens_in: int, tokens_out: int) -> Cost | None:
-        prices = self._per_million().get(request.model)
-        if prices is None:
-            return None
-        amount = (tokens_in * prices[0] + tokens_out * prices[1]) / 1e6
-        basis = f"{request.model}: {tokens_in} in, {tokens_out} out (LLMOps.price_per_million_tokens)"
-        return Cost(amount, self._currency(), basis)
+    def _listed(
+        self, request: InferenceRequest, served_by: str, tokens_in: int, tokens_out: int
+    ) -> Cost | None:
+        """Return the price that the settings name; of a pool that of whoever served, or the dearest."""
+        prices = self._per_million()
+        names = [name for name in _names(request) if name in prices]
+        if served_by and len(_names(request)) > 1:
+            names = [name for name in names if self._address(name) == served_by]
+        found = []
+        for name in names:
+            amount = (tokens_in * prices[name][0] + tokens_out * prices[name][1]) / 1e6
+            basis = f"{name}: {tokens_in} in, {tokens_out} out (LLMOps.price_per_million_tokens)"
+            found.append(Cost(amount, self._currency(), basis))
+        return max(found, key=lambda cost: cost.amount or 0.0, default=None)
 
     def _by_the_hour(self, request: InferenceRequest, seconds: float, served_by: str) -> Cost:
         prices, currency = self._per_hour(), self._currency()
@@ -114,6 +125,13 @@ class Pricing:
         with self._lock:
             rates = self._rates.setdefault(_speed_key(request), deque(maxlen=_RECENT))
             rates.append(generation.tokens_out / generation.seconds)
+
+
+def _names(request: InferenceRequest) -> list[str]:
+    """Return the names under which a model may have a price; a pool's, such as ``a=3,b``, are its members'."""
+    if request.engine != ENDPOINT:
+        return [request.model]
+    return [part.partition("=")[0] for part in request.model.split(",")]
 
 
 def _speed_key(request: InferenceRequest) -> tuple[str, str, str]:

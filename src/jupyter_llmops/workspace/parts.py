@@ -181,6 +181,7 @@ class Parts:
     @cached_property
     def pricing(self) -> Pricing:
         """What answers cost."""
+        from jupyter_llmops.inference.endpoints.address import base_of
         from jupyter_llmops.prompting.pricing import Pricing
 
         settings = self.settings
@@ -189,6 +190,7 @@ class Parts:
             lambda: settings.price_per_million_tokens,
             lambda: settings.currency,
             self._device_names,
+            lambda name: base_of(name, self.model, self.settings.http_endpoints),
         )
 
     @cached_property

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from jupyter_llmops.errors import UsageError
+from jupyter_llmops.errors import LLMOpsError, UsageError
 from jupyter_llmops.records.model import Model
 
 PREFIX = "endpoint:"
@@ -41,6 +41,24 @@ class Address:
 def is_endpoint(model: Model) -> bool:
     """Return whether a model is served by endpoints: one, or a pool of them."""
     return bool(model.pool) or model.source.startswith(PREFIX)
+
+
+def base_of(name: str, resolve: Callable[[str], Model], allowed_hosts: Collection[str] = ()) -> str:
+    """Return where the endpoint of a model's name is; empty where the name means none any more.
+
+    Parameters
+    ----------
+    name : str
+        Of a registered endpoint.
+    resolve : callable
+        From a name to its `Model`.
+    allowed_hosts : collection of str
+        As in `address_of`.
+    """
+    try:
+        return address_of(resolve(name), allowed_hosts).base
+    except LLMOpsError:
+        return ""
 
 
 def address_of(model: Model, allowed_hosts: Collection[str] = ()) -> Address:
