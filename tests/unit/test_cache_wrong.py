@@ -53,6 +53,18 @@ def test_nobody_is_served_a_marked_answer(cache: ExactCache):
     assert "it is <i>Lima</i>" in before.why()
 
 
+def test_a_miss_says_that_it_was_marked_and_right_finds_it_after_other_answers(cache: ExactCache):
+    cache.mark_wrong("it is Lima")
+    assert cache.find(REQUEST) is None
+    assert "marked it as wrong" in cache.why()
+    assert "removed since" not in cache.why()
+    cache.fetch(asking("another"), OTHER)
+    assert cache.mark_right().why == "it is Lima"
+    assert cache.find(REQUEST) is not None
+    with pytest.raises(UsageError, match="No answer"):
+        cache.mark_right()
+
+
 def test_another_answer_is_stored_and_served(cache: ExactCache):
     cache.mark_wrong()
     assert fresh(cache).fetch(REQUEST, OTHER).stored_at is not None

@@ -231,7 +231,7 @@ class ExactCache(SharedAnswers):
                 "Make the folder writable; until then the answer is served.",
             ) from None
         self._recall.drop(answer.key)
-        self.session.say(f"Not stored any more: {describe_mark(mark)}.")
+        self.session.marked(answer.key, describe_mark(mark))
         return mark
 
     def mark_right(self, request: InferenceRequest | None = None) -> WrongMark:
@@ -240,21 +240,21 @@ class ExactCache(SharedAnswers):
         Parameters
         ----------
         request : InferenceRequest, optional
-            Whose answer; by default the last one that this session was given.
+            Whose answer; by default the one that this session marked last, else was given last.
 
         Raises
         ------
         UsageError
             None of them is marked.
         """
-        last = self.session.last_answer
-        key = self._identify(request, reuse=True)[0] if request is not None else last.key if last else ""
+        key = self._identify(request, reuse=True)[0] if request is not None else self.session.last_marked
         undone, planted = self._marks.undo(key) if key else ([], 0)
         if planted and not undone:
             raise UsageError("What lay beside it was no mark of the team's, and was removed.")
         if not undone:
-            raise UsageError("No answer to it is marked as wrong.", "%cache wrong marks the last answer.")
+            raise UsageError("No answer to it is marked as wrong.", "Name its run: %cache right In[7]")
         self._recall.drop(key)
+        self.session.unmarked(key)
         return undone[-1].mark
 
     def reopen_key(self) -> None:

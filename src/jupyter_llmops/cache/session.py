@@ -36,6 +36,7 @@ class Session:
         self.counts = Counts()
         self.last_answer: StoredAnswer | None = None
         self.recent = RecentRequests()
+        self._marked: dict[str, str] = {}
         self._last: str | StoredAnswer = "Nothing was looked up in this session yet."
         self._lock = threading.Lock()
 
@@ -53,7 +54,8 @@ class Session:
 
     def miss(self, key: str, request: InferenceRequest, rejection: str) -> str:
         """Count a miss and return why it is one; `rejection` names an item that was not used."""
-        why = explain_miss(key, request, self.recent, rejection)
+        said = self._marked.get(key, "")
+        why = f"Miss: {said}." if said else explain_miss(key, request, self.recent, rejection)
         with self._lock:
             self.counts.misses += 1
             self._last = why
@@ -87,6 +89,22 @@ class Session:
     def unstored(self, key: str, request: InferenceRequest, reason: str) -> None:
         """Remember a request whose answer was computed and not stored, and why."""
         self.recent.add(key, request, reason)
+
+    def marked(self, key: str, said: str) -> None:
+        """Remember an answer that was marked as wrong here; `said` is who marked it, when and why."""
+        self._marked.pop(key, None)
+        self._marked[key] = said
+        self.say(f"Not stored any more: {said}.")
+
+    def unmarked(self, key: str) -> None:
+        """Remember that the mark was taken back."""
+        self._marked.pop(key, None)
+
+    @property
+    def last_marked(self) -> str:
+        """The key of the answer that was marked here last and still is, else of the last one given."""
+        given = self.last_answer.key if self.last_answer is not None else ""
+        return next(reversed(self._marked), given)
 
     def say(self, sentence: str) -> None:
         """Let `why` give a sentence."""
