@@ -118,6 +118,8 @@ class EndpointClient:
         async for data in _events(response):
             if data == "[DONE]":
                 break
+            if response.num_bytes_downloaded > _MOST_BYTES:
+                return failures.too_much(self.address.base, _MOST_BYTES)
             value = _json(data)
             if isinstance(value, dict) and value.get("error"):
                 return self._said_in_answer(value, key)

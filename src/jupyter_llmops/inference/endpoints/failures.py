@@ -191,6 +191,17 @@ def no_answer(base: str, content_type: str) -> Failure:
     )
 
 
+def too_much(base: str, most: int) -> Failure:
+    """Return the failure that a stream without an end is."""
+    return Failure(
+        EndpointAnswerError(
+            f"The endpoint {base} sent more than {most >> 20} MiB for one answer, so it was cut off.",
+            "Lower -n, or look at what the endpoint does.",
+        ),
+        "request",
+    )
+
+
 def declined(base: str, refusal: str, key: str) -> Failure:
     """Return the failure that a declined or filtered answer is."""
     said = f": {clean(refusal, key)}" if refusal else ""

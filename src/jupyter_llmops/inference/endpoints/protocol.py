@@ -12,6 +12,8 @@ from jupyter_llmops.records.request import InferenceRequest
 
 # What this program sends for a request; a change of it that changes answers gets a new number.
 PROTOCOL = "chat completions 1"
+# More than any answer has; whoever says more does not count.
+_MOST_TOKENS = 10**12
 _FINISH: dict[Any, FinishReason] = {"length": "length", "max_tokens": "length"}
 
 
@@ -31,6 +33,8 @@ class Answer:
         The model and the fingerprint that the endpoint names.
     refusal : str
         Why the model declined, in its words.
+    half : str
+        The first half of a character (a UTF-16 surrogate) whose other half comes with the next piece.
     """
 
     pieces: list[str] = field(default_factory=list)
@@ -39,6 +43,7 @@ class Answer:
     tokens_out: int = 0
     version: str = ""
     refusal: str = ""
+    half: str = ""
 
     @property
     def text(self) -> str:
@@ -87,8 +92,8 @@ def read_whole(answer: Answer, value: Mapping[str, Any]) -> None:
     choice = value["choices"][0]
     message = choice["message"]
     _read_facts(answer, value)
-    answer.pieces.append(_text(message.get("content")))
-    answer.refusal = _text(message.get("refusal"))
+    answer.pieces.append(_mended(_text(message.get("content"))))
+    answer.refusal = _mended(_text(message.get("refusal")))
     answer.finish = str(choice.get("finish_reason") or "stop")
 
 
@@ -106,10 +111,12 @@ def read_chunk(answer: Answer, value: Mapping[str, Any]) -> str:
         return ""
     choice = choices[0]
     delta = choice.get("delta") or {}
-    piece = _text(delta.get("content"))
+    piece = answer.half + _text(delta.get("content"))
+    whole = len(piece) - ("\ud800" <= piece[-1:] <= "\udbff")
+    piece, answer.half = _mended(piece[:whole]), piece[whole:]
     if piece:
         answer.pieces.append(piece)
-    answer.refusal += _text(delta.get("refusal"))
+    answer.refusal += _mended(_text(delta.get("refusal")))
     answer.finish = str(choice.get("finish_reason") or answer.finish)
     return piece
 
@@ -145,15 +152,26 @@ def _is_strict(schema: Any) -> bool:
 
 
 def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
     if isinstance(content, list):  # parts, as some endpoints write them
-        return "".join(_text(part.get("text")) for part in content if isinstance(part, dict))
-    return ""
+        content = "".join(_part(part.get("text")) for part in content if isinstance(part, dict))
+    return _part(content)
+
+
+def _part(content: Any) -> str:
+    return content if isinstance(content, str) else ""
+
+
+def _mended(text: str) -> str:
+    """Return a text that can be stored: JSON's escapes also write halves of characters, which nothing else can."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if type(value) is int and 0 < value <= _MOST_TOKENS else 0
 
 
 def _word(value: Any) -> str:
