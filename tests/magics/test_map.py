@@ -381,7 +381,7 @@ def test_a_dry_run_shows_the_first_row(
         ("--map ddf", "Did you mean df?"),
         ("--map 1/0", "ZeroDivisionError"),
         ("--map 'df['", "can't be evaluated"),
-        ("--map 5", "holds no rows"),
+        ("--map 5", "no type that holds rows"),
         ("--map text", "One text"),
         ("--map one", "list of dicts"),
         ("--map many --column x", "data frame"),

@@ -443,4 +443,10 @@ def test_tab_knows_names_aliases_and_variables(notebook: Notebook) -> None:
     assert {"page", "page@prod"} <= offered("prompts", "%prompts show ")
     assert "prod" in offered("prompts", "%prompts promote page ")
     assert "page" in offered("prompts", "%prompts retire ")
+    assert offered("prompt", "%%prompt --format ") == {"json", "text"}
+    assert "map" in offered("runs", "%runs --kind ")
+    assert offered("budget", "%budget 5USD --per ") == {"session", "day", "month"}
+    notebook.run("class Ticket: pass\nlines = ['a']\nwanted = {'type': 'object'}")
+    assert {"Ticket", "wanted"} <= offered("prompt", "%%prompt --schema ")
+    assert "lines" not in offered("prompt", "%%prompt --schema ")
     assert offered("prompt", "%prompt nothing ") == offered("prompt", "%%prompt ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,6 +137,25 @@ def test_nothing_runs_beyond_the_limit(tmp_path: Path):
     purse.add(Cost(1.0, "USD"))
     with pytest.raises(BudgetError, match="is spent"):
         purse.check([])
+
+
+@pytest.mark.parametrize("limit", [2e-5, 0.29, 1.1, 100.0, 123_456.0])
+@pytest.mark.parametrize("spent", [0.1, 1.0, 3.0])
+def test_the_budget_that_a_refusal_names_can_be_typed_and_is_enough(
+    tmp_path: Path, limit: float, spent: float
+):
+    each = limit / 1000 if spent < 1 else limit
+    purse = budget(tmp_path, each=each)
+    purse.set(limit, "USD")
+    purse.add(Cost(limit * spent, "USD"))
+    with pytest.raises(BudgetError) as raised:
+        purse.check([REQUEST] * 1001)
+    typed = re.search(r"%budget (\S+USD)", str(raised.value))
+    assert typed
+    amount, currency = parse_amount(typed[1], "EUR")
+    assert currency == "USD"
+    assert amount > limit * max(spent, 1.0)
+    assert "e-" not in str(raised.value)
 
 
 def test_unknown_prices_and_other_currencies_are_said_not_summed(tmp_path: Path):

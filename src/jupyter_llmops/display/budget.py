@@ -12,8 +12,8 @@ _NEARLY = 0.8
 def money(amount: float, currency: str) -> str:
     """Return an amount for people: two digits after the point, more where it is less than a cent."""
     if amount == 0 or abs(amount) >= 1:
-        return f"{amount:.2f} {currency}"
-    return f"{amount:.2g} {currency}" if abs(amount) >= 1e-4 else f"{amount:.1e} {currency}"
+        return f"{amount:,.2f} {currency}"
+    return f"{float(f'{amount:.2g}'):.12f}".rstrip("0") + f" {currency}"
 
 
 def budget_text(budget: BudgetStatus) -> str:
@@ -61,7 +61,12 @@ def _facts(budget: BudgetStatus) -> list[tuple[str, str]]:
         facts.append(("saved by reuse", money(budget.saved, budget.currency)))
     if budget.unpriced:
         answers = "answer has" if budget.unpriced == 1 else "answers have"
-        facts.append(("unknown", f"{budget.unpriced} {answers} no known price (LLMOps.price_per_hour)"))
+        facts.append(
+            (
+                "unknown",
+                f"{budget.unpriced} {answers} no known price: set LLMOps.price_per_hour, for endpoints LLMOps.price_per_million_tokens",
+            )
+        )
     return facts
 
 

@@ -29,11 +29,17 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "cache": ("why", "wrong", "right", "limit", "clear", "off", "on"),
     "runs": ("show",),
     "audit": ("verify",),
+    "budget": ("off",),
     "llmops": ("doctor", "autoload", "invite", "join", "snapshot", "snapshots"),
     "cascade": ("new", "run"),
 }
+_CHOICES = {
+    "--format": ("json", "text"),
+    "--kind": ("cell", "prompt", "map", "cascade", "reproduction", "cache", "session"),
+    "--per": ("session", "day", "month"),
+}
 _LINE = re.compile(
-    r"^%{1,2}(prompts|prompt|models|collections|search|cascades|cascade|cache|runs|audit|llmops|gpus|reproduce)\b"
+    r"^%{1,2}(prompts|prompt|models|collections|search|cascades|cascade|cache|budget|runs|audit|llmops|gpus|reproduce)\b"
 )
 
 
@@ -66,10 +72,9 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
     previous = words[-1] if line.endswith(" ") else words[-2] if len(words) > 1 else ""
     if (values := _after_option(workspace, previous)) is not None:
         return values
-    if previous == "--map":
-        return [
-            name for name in shell.user_ns if not name.startswith("_") and name not in shell.user_ns_hidden
-        ]
+    if previous in ("--map", "--schema"):
+        names = _variable_names(shell)
+        return [name for name in names if previous == "--map" or _may_be_schema(shell.user_ns[name])]
     if magic == "models" and (offered := _after_models(workspace, line, words, previous)) is not None:
         return offered
     if magic in ("collections", "search") and (
@@ -94,11 +99,25 @@ def _after_option(workspace: Workspace, option: str) -> Iterable[str] | None:
         return _names(workspace.prompts)
     if option == "--quant":
         return ("auto", "nf4", "int8", "bf16", "fp32", "gguf")
+    if option in _CHOICES:
+        return _CHOICES[option]
     if option == "--backend":
         return ("kernel", "loky", "dask", "ray", *_names(lambda: _endpoints(workspace)))
     if option == "--site":
         return _sites(workspace)
     return None
+
+
+def _variable_names(shell: InteractiveShell) -> list[str]:
+    """Return the names of what the user has assigned."""
+    return [name for name in shell.user_ns if not name.startswith("_") and name not in shell.user_ns_hidden]
+
+
+def _may_be_schema(value: object) -> bool:
+    """Return whether it is a class or the dictionary of a JSON Schema."""
+    return isinstance(value, type) or (
+        type(value) is dict and bool({"type", "properties", "$ref"} & set(value))
+    )
 
 
 def _endpoints(workspace: Workspace) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -90,16 +91,16 @@ class Budget:
             left = limit - self._spent()
         if left <= 0:
             raise BudgetError(
-                f"The budget of {limit:g} {self._currency} a {self._period} is spent, so nothing was run.",
-                f"Type %budget {2 * limit:g}{self._currency} for a larger one, or %budget off.",
+                f"The budget of {_plain(limit)} {self._currency} a {self._period} is spent, so nothing was run.",
+                f"Type %budget {_plain(2 * limit - left)}{self._currency} for a larger one, or %budget off.",
             )
         most = [cost.amount for cost in map(self._estimate, requests) if self._counts(cost)]
         needed = sum(amount for amount in most if amount is not None)
         if needed > left:
             raise BudgetError(
-                f"This may cost up to {needed:.4g} {self._currency} and the budget has {left:.4g} left, so nothing "
-                "was run.",
-                f"Type a smaller -n, fewer rows, or %budget {limit + needed:.2g}{self._currency}.",
+                f"This may cost up to {_plain(needed)} {self._currency} and the budget has {_plain(left)} left, "
+                "so nothing was run.",
+                f"Type a smaller -n, fewer rows, or %budget {_plain(limit + needed)}{self._currency}.",
             )
 
     def add(self, cost: Cost) -> None:
@@ -120,6 +121,13 @@ class Budget:
         if self._period == "session":
             return self._session.get(self._currency, 0.0)
         return self._ledger.total(self._period, self._currency)
+
+
+def _plain(amount: float) -> str:
+    """Return an amount as `%budget` reads it: without an exponent, to 4 digits, and rounded up to be enough."""
+    digits = max(2, 3 - math.floor(math.log10(amount))) if amount > 0 else 2
+    scale: int = 10**digits
+    return f"{math.ceil(round(amount * scale, 6)) / scale:.{digits}f}".rstrip("0").rstrip(".")
 
 
 class _Ledger:

@@ -134,7 +134,7 @@ def read_rows(rows: object) -> RowTable:
         if callable(listed):
             return _record_table(listed())
     if not isinstance(rows, Iterable):
-        raise UsageError(f"A {type(rows).__name__} holds no rows.", _HINT)
+        raise UsageError(f"{type(rows).__name__} is no type that holds rows.", _HINT)
     return _record_table(list(rows))
 
 
