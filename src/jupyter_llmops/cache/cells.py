@@ -59,6 +59,23 @@ def definitions_of(module: ast.Module) -> ast.Module:
     return ast.Module([node for node in module.body if isinstance(node, _DEFINITIONS)], type_ignores=[])
 
 
+def imports_of(module: ast.Module) -> list[str]:
+    """Return the modules that a cell imports, in its functions too."""
+    names: set[str] = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return sorted(names)
+
+
+def attributes_in(module: ast.Module) -> frozenset[str]:
+    """Return every name that a cell may read of a module."""
+    attributes = {node.attr for node in ast.walk(module) if isinstance(node, ast.Attribute)}
+    return frozenset(attributes | {node.name for node in ast.walk(module) if isinstance(node, ast.alias)})
+
+
 class _Reader:
     """Goes through statements in their order; a name is read unless it was surely assigned before."""
 

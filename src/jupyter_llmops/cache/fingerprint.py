@@ -7,13 +7,19 @@ Python); two different things never share one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import dis
 import hashlib
+import importlib.util
+import logging
 import platform
+import re
 import sys
 import sysconfig
 import types
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -29,7 +35,7 @@ class NoFingerprintError(Exception):
     """Something that decides the value can't be told apart; the message is a phrase that names it."""
 
 
-def fingerprint(value: Any, name: str) -> str:
+def fingerprint(value: Any, name: str, attributes: AbstractSet[str] = frozenset()) -> str:
     """Return a digest that differs for different values, in every process.
 
     Parameters
@@ -38,13 +44,16 @@ def fingerprint(value: Any, name: str) -> str:
         A value that can be kept (see `cache.values`), a path, set, dataclass, module, function or class.
     name : str
         How it is called, for the message.
+    attributes : set of str
+        What may be read of it where it is a module: that counts as it is now, not as its file says.
 
     Raises
     ------
     NoFingerprintError
         It is something else, or too large.
     """
-    return _Fingerprints().of(value, name)
+    found = _Fingerprints()
+    return digest("read", found.of(value, name), *found.of_attributes(value, attributes, name, 0))
 
 
 class _Fingerprints:
@@ -52,6 +61,7 @@ class _Fingerprints:
 
     def __init__(self) -> None:
         self._seen: dict[int, str] = {}
+        self._attributes: set[tuple[str, str]] = set()
 
     def of(self, value: Any, name: str, depth: int = 0) -> str:  # noqa: PLR0911 - one for each kind
         if depth > _DEEPEST:
@@ -72,10 +82,17 @@ class _Fingerprints:
             return digest("path", type(value).__name__, str(value))
         if type(value) in (set, frozenset):
             return digest("set", *sorted(self.of(item, f"a part of {name}", depth + 1) for item in value))
-        if dataclasses.is_dataclass(value):
-            parts = [part.name for part in dataclasses.fields(value)]
-            inside = [self.of(getattr(value, part), f"{name}.{part}", depth + 1) for part in parts]
+        if dataclasses.is_dataclass(value) and not _holds_more(value):
+            inside = [
+                text
+                for part in _attributes_of(value)
+                for text in (part, self.of(getattr(value, part), f"{name}.{part}", depth + 1))
+            ]
             return digest("dataclass", self.of(type(value), type(value).__name__, depth + 1), *inside)
+        if isinstance(value, re.Pattern):
+            return digest("pattern", self.of(value.pattern, name, depth + 1), str(value.flags))
+        if type(value) is logging.Logger:  # decides what is said, and no value
+            return digest("logger", value.name)
         return self._of_data(value, name, depth)
 
     def _of_data(self, value: Any, name: str, depth: int) -> str:
@@ -93,20 +110,47 @@ class _Fingerprints:
 
     def _once(self, code: Any, make: Any) -> str:
         if id(code) not in self._seen:
-            self._seen[id(code)] = digest("itself", code.__qualname__)  # in what it names itself
+            # In what it names itself; numbered, as closures of one function have the same name.
+            self._seen[id(code)] = digest("itself", str(len(self._seen)), code.__qualname__)
             self._seen[id(code)] = make()
         return self._seen[id(code)]
 
     def _of_function(self, function: types.FunctionType, depth: int) -> str:
         parts = [_of_code(function.__code__)]
+        unseen = _called_blindly(function.__code__) - function.__globals__.keys()
+        refuse_unseen(unseen, function.__name__)
+        names = _names_in(function.__code__)
         for name, value in _read_by(function):
-            parts += [name, self.of(value, f"{name}, which {function.__name__} reads,", depth + 1)]
+            said = f"{name}, which {function.__name__} reads,"
+            parts += [name, self.of(value, said, depth + 1)]
+            parts += self.of_attributes(value, names, said, depth + 1)
+        for name, value in sorted(vars(function).items()):
+            parts += [name, self.of(value, f"{function.__name__}.{name}", depth + 1)]
         defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).items()]
         parts += [self.of(value, f"a default of {function.__name__}", depth + 1) for value in defaults]
         return digest("function", function.__name__, *parts)
 
+    def of_attributes(
+        self, module: Any, names: AbstractSet[str], said: str, depth: int, *, inner: bool = False
+    ) -> list[str]:
+        """Return fingerprints of what may be read of a module, as it is now: edited since, set or patched."""
+        parts: list[str] = []
+        if not isinstance(module, types.ModuleType):
+            return parts
+        for name in sorted(names & vars(module).keys()):
+            if (module.__name__, name) in self._attributes:
+                continue
+            self._attributes.add((module.__name__, name))
+            value = vars(module)[name]
+            if not is_installed(module) or _is_patched(value) or (not inner and _is_setting(value)):
+                parts += [name, self.of(value, f"{name} of {said}", depth + 1)]
+            parts += self.of_attributes(value, names, said, depth + 1, inner=True)
+        return parts
+
     def _of_class(self, kind: type, depth: int) -> str:
         parts = [self.of(base, base.__name__, depth + 1) for base in kind.__bases__]
+        if type(kind) is not type:
+            parts.append(self.of(type(kind), type(kind).__name__, depth + 1))
         for name, member in sorted(vars(kind).items()):
             if name in _OF_EVERY_CLASS or isinstance(
                 member, types.GetSetDescriptorType | types.MemberDescriptorType
@@ -136,6 +180,82 @@ def _read_by(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     for name in sorted(_names_in(function.__code__)):
         if name in function.__globals__:
             yield name, function.__globals__[name]
+    for name in _imported_in(function.__code__, function.__globals__.get("__package__") or ""):
+        yield name, imported(name)
+
+
+def imported(name: str) -> types.ModuleType | None:
+    """Return a module that is about to be imported anyway; None where there is none of that name."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _imported_in(code: types.CodeType, package: str) -> tuple[str, ...]:
+    """Return the modules that a function imports itself."""
+    found: list[str] = []
+    before: list[Any] = [0, 0]
+    for step in dis.get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            name = f"{'.' * (before[-2] or 0)}{step.argval}"
+            with contextlib.suppress(ImportError):
+                found.append(importlib.util.resolve_name(name, package))
+        before = [before[-1], step.argval]
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            found += _imported_in(const, package)
+    return tuple(sorted(set(found)))
+
+
+UNSEEN: Final = frozenset({"eval", "exec", "globals", "__import__"})
+
+
+def refuse_unseen(names: AbstractSet[str], said: str) -> None:
+    """Refuse what reads names that nobody can see in its code.
+
+    Raises
+    ------
+    NoFingerprintError
+        One of the names is such a function of Python.
+    """
+    if found := sorted(names & UNSEEN):
+        raise NoFingerprintError(f"{said} calls {found[0]}(), which may read anything")
+
+
+@lru_cache(maxsize=1024)
+def _called_blindly(code: types.CodeType) -> frozenset[str]:
+    loads = {
+        step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+    inner = (const for const in code.co_consts if isinstance(const, types.CodeType))
+    return UNSEEN.intersection(loads).union(*map(_called_blindly, inner))
+
+
+def _is_patched(value: Any) -> bool:
+    """Return whether what an installed module offers is code of somebody else."""
+    if not isinstance(value, types.FunctionType | type):
+        return False
+    home = sys.modules.get(value.__module__ or "")
+    return home is None or not is_installed(home)
+
+
+def _is_setting(value: Any) -> bool:
+    return value is None or type(value) in (bool, int, float, str, bytes)
+
+
+def _holds_more(value: Any) -> bool:
+    """Return whether a value has contents beside its attributes, as a list's subclass has."""
+    heap = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
+    return any(base is not object and not base.__flags__ & heap for base in type(value).__mro__)
+
+
+def _attributes_of(value: Any) -> list[str]:
+    slots = (getattr(base, "__slots__", ()) for base in type(value).__mro__)
+    names = {name for one in slots for name in ([one] if isinstance(one, str) else one)}
+    names |= {*getattr(value, "__dict__", {}), *(part.name for part in dataclasses.fields(value))}
+    return sorted(name for name in names - {"__dict__", "__weakref__"} if hasattr(value, name))
 
 
 def _names_in(code: types.CodeType) -> set[str]:

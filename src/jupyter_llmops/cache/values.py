@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import math
 import sys
+from datetime import date
 from typing import Any, Final
 
 from jupyter_llmops.cache.item_format import ItemRejectedError
@@ -22,6 +23,9 @@ from jupyter_llmops.cache.plain_json import plain_dumps, plain_loads
 
 _LENGTH: Final = 8
 _DEEPEST: Final = 12
+_FREQ: Final = b"llmops.freq"
+# What an object column or label may hold.
+_EXACT: Final = frozenset({str, bytes, bool, int, float, type(None), date})
 _SPECIAL_FLOATS: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -105,6 +109,8 @@ def _encode_array(value: Any, kind: type, blobs: list[bytes]) -> Any:
     if numpy is not None and (kind is numpy.ndarray or isinstance(value, numpy.generic)):
         if numpy.asarray(value).dtype.hasobject:
             raise UnkeepableError("an array of Python objects")
+        if numpy.asarray(value).dtype.metadata:
+            raise UnkeepableError("an array whose dtype has metadata")
         buffer = io.BytesIO()
         numpy.save(buffer, value, allow_pickle=False)
         return ["npy" if kind is numpy.ndarray else "numpy", _put(buffer.getvalue(), blobs)]
@@ -125,9 +131,12 @@ def _frame_bytes(frame: Any) -> bytes:
     import pyarrow as pa
 
     try:
-        table = pa.Table.from_pandas(frame, preserve_index=True)
+        table = pa.Table.from_pandas(frame)
     except (pa.ArrowException, ValueError, TypeError) as error:
         raise UnkeepableError(f"a data frame that Arrow can't hold ({str(error).splitlines()[0]})") from error
+    freq = getattr(frame.index, "freqstr", None)  # Arrow does not know it
+    if freq is not None:
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _FREQ: freq})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
@@ -141,22 +150,40 @@ def _read_frame(blob: bytes) -> Any:
     import pyarrow as pa
 
     with pa.ipc.open_file(pa.BufferReader(blob)) as reader:
-        return reader.read_all().to_pandas()
+        table = reader.read_all()
+    frame = table.to_pandas()
+    freq = (table.schema.metadata or {}).get(_FREQ)
+    if freq is not None and frame.index.dtype.kind in "mM":
+        frame.index.freq = freq.decode("utf-8")
+    return frame
 
 
 def _is_same(frame: Any, again: Any) -> bool:
     from pandas.testing import assert_frame_equal
 
     try:
-        assert_frame_equal(frame, again, check_exact=True, check_freq=False)
+        assert_frame_equal(frame, again, check_exact=True, check_index_type=True)
     except (AssertionError, TypeError, ValueError):
         return False
     # None, NaN and NaT count as equal above, and True as 1.
     return dict(frame.attrs) == dict(again.attrs) and all(
-        [*map(type, frame.iloc[:, at])] == [*map(type, again.iloc[:, at])]
-        for at, dtype in enumerate(frame.dtypes)
-        if dtype.kind == "O"
+        _is_told_exactly(one, other)
+        for one, other in zip(_parts_of(frame), _parts_of(again), strict=True)
+        if one.dtype.kind == "O"
     )
+
+
+def _parts_of(frame: Any) -> list[Any]:
+    """Return the columns and what the labels of rows and columns are made of."""
+    columns = [frame.iloc[:, at] for at in range(frame.shape[1])]
+    labels = [part for index in (frame.index, frame.columns) for part in getattr(index, "levels", [index])]
+    return columns + labels
+
+
+def _is_told_exactly(one: Any, other: Any) -> bool:
+    """Return whether values are of types that are equal only where they are the same: no 1.0 in a list, no 1.00."""
+    kinds = [*map(type, one)]
+    return len(one) == len(other) and kinds == [*map(type, other)] and _EXACT.issuperset(kinds)
 
 
 def _decode(node: Any, blobs: list[bytes]) -> Any:

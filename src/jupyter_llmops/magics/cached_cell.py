@@ -7,8 +7,8 @@ from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
-from jupyter_llmops.cache.cells import CellNames, definitions_of, names_of
-from jupyter_llmops.cache.fingerprint import NoFingerprintError, digest, fingerprint
+from jupyter_llmops.cache.cells import CellNames, attributes_in, definitions_of, imports_of, names_of
+from jupyter_llmops.cache.fingerprint import NoFingerprintError, digest, fingerprint, imported, refuse_unseen
 from jupyter_llmops.cache.functions import FunctionCache
 from jupyter_llmops.errors import UsageError
 
@@ -44,6 +44,7 @@ class CachedCell:
             shell.showsyntaxerror()
             raise UsageError("The cell has a syntax error.", "It is shown above.") from None
         self._names: CellNames = names_of(self._module)
+        self._attributes = attributes_in(self._module)
         self._result: Any = None
         self._space: dict[str, Any] = shell.user_ns
 
@@ -71,12 +72,18 @@ class CachedCell:
 
     def _inputs(self) -> dict[str, str]:
         """Return a fingerprint of everything that the cell may read."""
-        return {
-            name: digest("given", name, fingerprint(self._space[name], name))
+        refuse_unseen(self._names.read - self._space.keys(), "it")
+        given = {
+            name: digest("given", name, fingerprint(self._space[name], name, self._attributes))
             if name in self._space
             else digest("absent", name)
             for name in sorted(self._names.read)
         }
+        # What it imports itself; a blank keeps these apart from its names.
+        for name in imports_of(self._module):
+            module = fingerprint(imported(name), name, self._attributes)
+            given[f"import {name}"] = digest("imported", name, module)
+        return given
 
     def _compute(self) -> dict[str, Any]:
         try:
@@ -105,7 +112,7 @@ class CachedCell:
             if name not in self._space:
                 continue
             try:
-                now = digest("given", name, fingerprint(self._space[name], name))
+                now = digest("given", name, fingerprint(self._space[name], name, self._attributes))
             except NoFingerprintError:
                 now = ""
             if now != was:
