@@ -53,6 +53,24 @@ def test_the_whole_row() -> None:
     assert render("{{ row }}", read_rows(named).variables(0, {})).text == "a column of that name"
 
 
+def test_an_iterator_that_was_read_says_so() -> None:
+    rows = iter([{"x": 1}])
+    assert len(read_rows(rows)) == 1
+    with pytest.raises(UsageError, match="none left"):
+        read_rows(rows)
+    assert len(read_rows([])) == 0
+
+
+def test_a_key_that_only_other_rows_have_is_missing_and_no_variable_stands_in() -> None:
+    table = read_rows([{"city": "Oslo"}, {"town": "Bergen"}])
+    variables = table.variables(1, {"city": "hidden", "shared": 1})
+    assert "city" not in variables
+    assert set(variables) == {"town", "row", "shared"}
+    assert table.missing(1, ["city", "town"]) == ["city"]
+    with pytest.raises(TemplateError, match="'city'"):
+        render("{{ city }}", variables)
+
+
 @pytest.mark.parametrize("value", [None, float("nan"), np.float32("nan"), pd.NaT, pd.NA])
 def test_what_is_missing_is_not_defined(value: Any) -> None:
     assert is_missing(value)

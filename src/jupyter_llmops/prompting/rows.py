@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ _HINT = "Give a data frame, or a list of texts, dicts or records."
 class RowVariables(Mapping[str, Any]):
     """One row's values before everything else that has a name.
 
-    A value that is missing (None, NaN, NaT) counts as not defined, so that a template's ``default``
+    A value that is missing (None, NaN, NaT, a key that only other rows have) counts as not defined, so that a template's ``default``
     filter applies and nothing reaches a model as the word "nan"; a notebook variable of that name
     does not stand in for it.
 
@@ -28,16 +28,23 @@ class RowVariables(Mapping[str, Any]):
         What ``{{ row }}`` is.
     others : mapping
         Every other variable.
+    columns : collection of str
+        The names that some row has.
     """
 
-    def __init__(self, own: Mapping[str, Any], whole: Any, others: Mapping[str, Any]) -> None:
+    def __init__(
+        self, own: Mapping[str, Any], whole: Any, others: Mapping[str, Any], columns: Collection[str] = ()
+    ) -> None:
         self._own = own
         self._whole = whole
         self._others = others
+        self._columns = columns
 
     def __getitem__(self, name: str) -> Any:
         if name in self._own:
             value = self._own[name]
+        elif name in self._columns:
+            raise KeyError(name)
         elif name == ROW:
             value = self._whole
         else:
@@ -48,9 +55,10 @@ class RowVariables(Mapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._own
-        if ROW not in self._own:
+        taken = {*self._own, *self._columns, ROW}
+        if ROW not in self._own and ROW not in self._columns:
             yield ROW
-        yield from (name for name in self._others if name not in self._own and name != ROW)
+        yield from (name for name in self._others if name not in taken)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -91,7 +99,7 @@ class RowTable(Sequence[Mapping[str, Any]]):
 
     def variables(self, index: int, others: Mapping[str, Any]) -> RowVariables:
         """Return what a template finds for one row."""
-        return RowVariables(self._own(index), self._whole(index), others)
+        return RowVariables(self._own(index), self._whole(index), others, self.names)
 
     def missing(self, index: int, names: Iterable[str]) -> list[str]:
         """Return those of `names` that are columns and have no value in a row."""
@@ -117,7 +125,7 @@ def read_rows(rows: object) -> RowTable:
     Raises
     ------
     UsageError
-        It holds no rows.
+        It is nothing that holds rows, or an iterator that was read already.
     """
     if isinstance(rows, str | bytes | bytearray):
         raise UsageError(
@@ -135,7 +143,13 @@ def read_rows(rows: object) -> RowTable:
             return _record_table(listed())
     if not isinstance(rows, Iterable):
         raise UsageError(f"{type(rows).__name__} is no type that holds rows.", _HINT)
-    return _record_table(list(rows))
+    records = list(rows)
+    if not records and isinstance(rows, Iterator):  # a map that was stopped could not go on from there
+        raise UsageError(
+            "The iterator has no rows, or none left: each can be read once.",
+            "Put them into a list, e.g. rows = list(…), and map that.",
+        )
+    return _record_table(records)
 
 
 def is_frame(rows: object) -> bool:
