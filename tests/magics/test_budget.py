@@ -42,3 +42,7 @@ def test_a_hit_costs_nothing_and_says_what_it_saved(priced: Notebook):
 @pytest.mark.parametrize("line", ["%budget much", "%budget 5USD --per week", "%budget --per day"])
 def test_bad_amounts_and_periods_are_one_sentence(notebook: Notebook, line: str):
     assert type(notebook.fail(line)).__name__ == "UsageError"
+
+
+def test_an_answer_says_what_it_cost(priced: Notebook):
+    assert "0.25 USD" in priced.shown(priced.run("%%prompt --no-cache\nSay {{ word }}."))

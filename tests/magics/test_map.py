@@ -476,3 +476,16 @@ def test_stored_answers_outlive_the_kernel(notebook: Notebook, rows: RowEngine, 
     workspace.__dict__.pop("pipeline")
     result = notebook.run(MAP)
     assert (result.reused, result.computed) == (2, 1)
+
+
+def test_a_template_that_reads_nothing_of_a_row_says_so(notebook: Notebook) -> None:
+    notebook.run("city = 'Rome'")
+    result = notebook.run("%%prompt --map ['Paris','Oslo'] --into out\nThe capital {{ city }}")
+    assert any("reads nothing of a row" in note for note in result.notes)
+    reading = notebook.run("%%prompt --map ['Paris','Oslo'] --into out\nThe capital {{ row }}")
+    assert reading.notes == ()
+
+
+def test_a_cluster_for_one_prompt_is_refused(notebook: Notebook) -> None:
+    assert "Add --map ROWS" in str(notebook.fail("%%prompt --backend loky:2\nHi"))
+    notebook.run("%%prompt --backend kernel\nHi")

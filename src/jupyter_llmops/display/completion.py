@@ -61,6 +61,10 @@ def summary(completion: Completion) -> str:
             f"from the model in {duration(completion.computed_seconds)}"
             + (f" ({rate:.0f} tokens/s)" if rate else "")
         )
+    if completion.cost.amount:
+        from jupyter_llmops.display.budget import money
+
+        parts.append(money(completion.cost.amount, completion.cost.currency))
     if completion.finish_reason == "length":
         parts.append("cut at -n")
     if completion.finish_reason == "interrupted":

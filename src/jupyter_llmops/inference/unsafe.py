@@ -26,6 +26,11 @@ def allow(names: Iterable[str] = ()) -> None:
     _allowed = frozenset(names)
 
 
+def allowed_models() -> list[str]:
+    """Return which models may run code of their own, for a process that this one starts."""
+    return sorted(_allowed)
+
+
 def is_allowed(*names: str) -> bool:
     """Return whether a model of one of these names or folders may run code of its own."""
     return bool(_allowed) and any(name and (name in _allowed or _same_place(name)) for name in names)

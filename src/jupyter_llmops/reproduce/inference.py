@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_llmops.errors import Interrupted, ReproduceError
+from jupyter_llmops.inference.unsafe import allowed_models
 from jupyter_llmops.records.reproduction import Difference, Reproduction
 from jupyter_llmops.reproduce.record import RecordedPrompt
 
@@ -49,6 +50,7 @@ def reinfer(
         "adapter_source": recorded.adapter_source,
         "models_folder": str(models_folder),
         "offline": offline,
+        "unsafe_models": allowed_models(),
     }
     answer = _ask_worker(order)
     return compare(recorded, answer)

@@ -96,7 +96,7 @@ class Maps(Prompts):
 
         from jupyter_llmops.prompting.map import MapRun
         from jupyter_llmops.prompting.map_job import MapJob
-        from jupyter_llmops.prompting.rows import read_rows
+        from jupyter_llmops.prompting.rows import ROW, read_rows
 
         _check_retry(retry)
         draft = self._draft(template, options, private=private or not save_as, progress=progress)
@@ -107,6 +107,11 @@ class Maps(Prompts):
             said: SaveOptions = {"description": description, "tags": tags, "private": private}
             draft = self._saved_draft(save_as, draft, said, options, on_saved)
         places = _Places(self, draft.backend)
+        if len(table) > 1 and not {ROW, *table.names}.intersection(_needs(draft)):
+            columns = ", ".join(table.names) or ROW
+            places.notes += (
+                f"The template reads nothing of a row, so all rows ask the same; there is {columns}.",
+            )
         job = MapJob(draft, table, places.compute, use_cache, retry, draft.backend or KERNEL)
         run = MapRun(
             self.pipeline,

@@ -68,6 +68,7 @@ class Prompts(Contexts, PromptExchange):
         Interrupted
             Ctrl-C; the unfinished completion is in the exception and in the record.
         """
+        _check_backend(options.get("backend", ""))
         draft = self._draft(template, options, private=private or not save_as, progress=progress)
         prepared = self.pipeline.prepare(draft)
         if save_as:
@@ -300,6 +301,17 @@ class Prompts(Contexts, PromptExchange):
 
         here = self.settings.site
         return placed_model(model, backend=backend, site=site, registered=self.catalog_models(), here=here)
+
+
+def _check_backend(backend: str) -> None:
+    """Refuse a cluster for one prompt: its workers would load the model for a single answer."""
+    from jupyter_llmops.inference.backends.specification import is_backend
+
+    if is_backend(backend) and backend.strip().lower() != "kernel":
+        raise UsageError(
+            f"--backend {backend} spreads the rows of a map, and this is one prompt.",
+            "Add --map ROWS, or leave --backend out.",
+        )
 
 
 def _output_schema(options: PromptOptions) -> str:
