@@ -329,3 +329,20 @@ def test_texts_that_are_no_secrets_are_kept(notebook: Notebook, space: dict[str,
     source = "import pandas as pd\nkey = 'title'\nframe = pd.DataFrame({'review': ['good book', 'the token is out']})"
     assert ran(notebook, source)
     assert not ran(notebook, source)
+
+
+def test_a_version_does_not_stand_for_the_code_of_a_notebook_or_a_closure(notebook: Notebook):
+    ws = notebook.workspace
+    notebook.run("def load(n): return n + 1")
+    notebook.run("first = load")
+    notebook.run("def load(n): return n + 2")
+    assert ws.cached(notebook.shell.user_ns["first"], version="1")(1) == 2
+    assert ws.cached(notebook.shell.user_ns["load"], version="1")(1) == 3
+
+    def times(factor: int):
+        def scaled(x: int) -> int:
+            return factor * x
+
+        return ws.cached(scaled, version="1")
+
+    assert (times(2)(5), times(3)(5)) == (10, 15)

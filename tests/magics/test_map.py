@@ -479,10 +479,10 @@ def test_stored_answers_outlive_the_kernel(notebook: Notebook, rows: RowEngine, 
 
 
 def test_a_template_that_reads_nothing_of_a_row_says_so(notebook: Notebook) -> None:
-    notebook.run("city = 'Rome'")
-    result = notebook.run("%%prompt --map ['Paris','Oslo'] --into out\nThe capital {{ city }}")
+    notebook.run("city = 'Rome'; cities = ['Paris', 'Oslo']")
+    result = notebook.run("%%prompt --map cities --into out\nThe capital {{ city }}")
     assert any("reads nothing of a row" in note for note in result.notes)
-    reading = notebook.run("%%prompt --map ['Paris','Oslo'] --into out\nThe capital {{ row }}")
+    reading = notebook.run("%%prompt --map cities --into out\nThe capital {{ row }}")
     assert reading.notes == ()
 
 

@@ -116,7 +116,7 @@ class _Fingerprints:
         return self._seen[id(code)]
 
     def _of_function(self, function: types.FunctionType, depth: int) -> str:
-        parts = [_of_code(function.__code__)]
+        parts = [code_digest(function.__code__)]
         unseen = _called_blindly(function.__code__) - function.__globals__.keys()
         refuse_unseen(unseen, function.__name__)
         names = _names_in(function.__code__)
@@ -263,7 +263,8 @@ def _names_in(code: types.CodeType) -> set[str]:
     return set(code.co_names).union(*map(_names_in, inner))
 
 
-def _of_code(code: types.CodeType) -> str:
+def code_digest(code: types.CodeType) -> str:
+    """Return a digest of what a code object does, without the values of the names that it reads."""
     consts = [_of_const(const) for const in code.co_consts]
     names = [repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars))]
     counts = repr((code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags))
@@ -274,7 +275,7 @@ def _of_code(code: types.CodeType) -> str:
 
 def _of_const(const: Any) -> str:
     if isinstance(const, types.CodeType):
-        return _of_code(const)
+        return code_digest(const)
     if isinstance(const, tuple):
         return digest("tuple", *map(_of_const, const))
     if isinstance(const, frozenset):

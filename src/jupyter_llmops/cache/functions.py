@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from jupyter_llmops.cache.answer import user_at_host
-from jupyter_llmops.cache.fingerprint import NoFingerprintError, digest, fingerprint
+from jupyter_llmops.cache.fingerprint import NoFingerprintError, code_digest, digest, fingerprint
 from jupyter_llmops.cache.flight import Flight
 from jupyter_llmops.cache.item_folder import SUFFIX
 from jupyter_llmops.cache.item_format import ItemRejectedError
@@ -24,6 +25,7 @@ from jupyter_llmops.display.elements import ago, duration
 from jupyter_llmops.errors import TeamKeyError, UsageError
 
 _SCHEMA: Final = "llmops.function/1"
+_PLAIN: Final = (bool, int, float, str, bytes, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +200,18 @@ class FunctionCache:
 
 
 def _code_identity(code: Callable[..., Any], version: str | None) -> str:
-    if version is not None:
-        return digest("version", code.__module__, code.__qualname__, version)
-    return fingerprint(code, code.__name__)
+    if version is None:
+        return fingerprint(code, code.__name__)
+    parts = [code.__module__, code.__qualname__, version]
+    # A version stands for what a function reads, and for the code of a module. Two notebooks may both have
+    # a function of one name, and what a closure was made with tells it from its siblings.
+    if code.__module__ == "__main__" and hasattr(code, "__code__"):
+        parts.append(code_digest(code.__code__))
+    for cell in getattr(code, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # an empty cell
+            if type(cell.cell_contents) in _PLAIN:
+                parts.append(fingerprint(cell.cell_contents, code.__name__))
+    return digest("version", *parts)
 
 
 def _key(identity: str) -> str:

@@ -177,7 +177,8 @@ class Reuse(Trail):
 
         The value is given again for the same arguments, the same code of the function, of what it calls of yours, of
         what else it reads, and the same versions of the packages behind these; what it does beside
-        returning a value (printing, writing files) is not done again. Kept are None, numbers, texts, bytes,
+        returning a value (printing, writing files) is not done again, and what it reads from files or the
+        network is no part of the key: give that as an argument, or name it in `version`. Kept are None, numbers, texts, bytes,
         NumPy arrays, pandas data frames and series, and lists, tuples and dicts of these: as closed JSON, npy and
         Arrow, never as a pickle. With another value or argument the function runs as always, and says so once.
 
@@ -186,7 +187,8 @@ class Reuse(Trail):
         function : callable, optional
             The function; without it a decorator is returned.
         version : str, optional
-            Stands for the code: the same version is the same function, however its source was changed.
+            Stands for what the function reads and, of a function of a module, for its code: the same version is
+            the same function, however that changed. Of a function of the notebook its own code still counts.
         ignore : iterable of str
             Arguments that don't change the value, e.g. ``verbose``.
 

@@ -12,7 +12,13 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from jupyter_llmops.errors import InferenceError, LLMOpsError, UnknownNameError, UsageError
+from jupyter_llmops.errors import (
+    EndpointAnswerError,
+    InferenceError,
+    LLMOpsError,
+    UnknownNameError,
+    UsageError,
+)
 from jupyter_llmops.inference import decoding
 from jupyter_llmops.inference.credentials import secret
 from jupyter_llmops.inference.endpoints.address import Address, address_of
@@ -167,6 +173,11 @@ class EndpointEngine:
                     outcome = _generation(await run.ask(self._asked(request, model)), request)
                 except LLMOpsError as error:
                     outcome = error.with_traceback(None)
+                except Exception as error:  # noqa: BLE001 - what nobody foresaw is this row's, not the map's
+                    outcome = EndpointAnswerError(
+                        f"The answer of {model.name} could not be read: {type(error).__name__}.",
+                        "Ask again; if it stays so, ask whoever runs the endpoint.",
+                    )
                 done.put((position, outcome))
 
         async def run_all() -> None:
