@@ -33,6 +33,7 @@ class SecondPerson:
     def __init__(self, name: str) -> None:
         here = jupyter_llmops.open_workspace()
         self._home = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        self.letterbox = self._home / "letterbox"
         atexit.register(self.leave)
         # Converting a model takes a minute; Ben would do it once on a machine of his own.
         here.models_folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +57,7 @@ class SecondPerson:
         self._client.start_channels()
         self._client.wait_for_ready(timeout=120)
         self.run("%load_ext jupyter_llmops")
+        self.run(f"letterbox = {str(self.letterbox)!r}")
 
     def run(self, source: str) -> None:
         """Run a cell in the person's kernel and show here what it shows there; an error stops this cell too."""
