@@ -143,8 +143,8 @@ class Connection:
 
         Of a folder it costs a file look-up; of a bucket a request, at most every five seconds.
         """
-        if self.location.folder is not None:
-            return folder_mark(self.location.folder, table)
+        if self.location.is_local:
+            return folder_mark(self.location.uri, table)
         return self._watched.ask(table, 0, lambda: self.version(table))
 
     def fragments(self, table: str) -> int:
