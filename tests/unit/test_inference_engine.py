@@ -324,15 +324,16 @@ def test_pytorchs_threads_sleep_while_they_wait() -> None:
         class Spy:
             def find_spec(self, name, path=None, target=None):
                 if name == "torch":
-                    print("policy", os.environ.get("OMP_WAIT_POLICY"))
+                    print("policy", os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
 
         sys.meta_path.insert(0, Spy())
         os.environ.pop("OMP_WAIT_POLICY", None)
+        os.environ.pop("GOMP_SPINCOUNT", None)
         if sys.argv[1:]:
             os.environ["OMP_WAIT_POLICY"] = sys.argv[1]
         import_torch()
         assert "torch" in sys.modules
-        print("then", os.environ.get("OMP_WAIT_POLICY"))
+        print("then", os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
     """
-    assert run(script).stdout.split() == ["policy", "PASSIVE", "then", "None"]
-    assert run(script, "ACTIVE").stdout.split() == ["policy", "ACTIVE", "then", "ACTIVE"]
+    assert run(script).stdout.split() == ["policy", "PASSIVE", "1000", "then", "None", "None"]
+    assert run(script, "ACTIVE").stdout.split() == ["policy", "ACTIVE", "None", "then", "ACTIVE", "None"]

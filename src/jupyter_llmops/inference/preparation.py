@@ -17,7 +17,7 @@ from jupyter_llmops.inference.engine import Progress
 from jupyter_llmops.inference.memory import memory_error, need_memory, weights_bytes
 from jupyter_llmops.inference.quantization import CONVERSION_VERSION, PACKED, installed_version
 from jupyter_llmops.inference.sources import ModelFiles, read_config
-from jupyter_llmops.inference.threads import WAIT_POLICY
+from jupyter_llmops.inference.threads import SLEEPING
 from jupyter_llmops.records.model import Model
 
 # A process with torch and transformers, before any weight.
@@ -155,7 +155,7 @@ def _needed(files: ModelFiles) -> int:
 
 
 def _run(job: Job, model: Model, progress: Progress | None) -> None:
-    environment = {WAIT_POLICY: "PASSIVE", **os.environ}
+    environment = {**SLEEPING, **os.environ}
     package_root = str(Path(jupyter_llmops.__path__[0]).parent)
     environment["PYTHONPATH"] = os.pathsep.join(
         [package_root, *filter(None, [environment.get("PYTHONPATH")])]

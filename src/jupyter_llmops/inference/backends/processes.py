@@ -10,6 +10,7 @@ from typing import Any, Final
 from jupyter_llmops.inference.backends import worker
 from jupyter_llmops.inference.backends.distribution import Answer, Distribution
 from jupyter_llmops.inference.engine import OnDone
+from jupyter_llmops.inference.threads import SLEEPING
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.request import InferenceRequest
 
@@ -90,7 +91,7 @@ def thread_environment(threads: int) -> dict[str, str]:
     """Return the environment in which the numeric libraries of a process take so many threads."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     # Workers share the cores with this process and with each other; see inference/threads.py.
-    return {name: str(threads) for name in names} | {"OMP_WAIT_POLICY": "PASSIVE"}
+    return {name: str(threads) for name in names} | SLEEPING
 
 
 class _Pool:
