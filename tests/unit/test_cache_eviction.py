@@ -282,7 +282,7 @@ def test_counting_a_hit_keeps_nobody_waiting_for_the_disk(tmp_path: Path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert log._hits[item_id(5)] == 4
+    assert log._noted.count(item_id(5)) == 4
     assert not (tmp_path / "absent").exists()
 
 

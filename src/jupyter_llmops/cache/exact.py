@@ -11,7 +11,7 @@ from typing import Final
 from jupyter_llmops.cache.answer import StoredAnswer, answer_of, decode_answer, encode_answer
 from jupyter_llmops.cache.explanation import describe_mark, explain_hit, provenance
 from jupyter_llmops.cache.flight import Flight, Progress
-from jupyter_llmops.cache.item_folder import SUFFIX, FileMark
+from jupyter_llmops.cache.item_folder import SUFFIX, FileMark, mark_of
 from jupyter_llmops.cache.item_format import ItemRejectedError
 from jupyter_llmops.cache.recall import Recall, Recalled
 from jupyter_llmops.cache.request_key import KnownKeys, why_not_reusable
@@ -298,11 +298,11 @@ class ExactCache(SharedAnswers):
 
     def _look(self, key: str, request: InferenceRequest, began: float) -> tuple[CacheResult | None, str]:
         """Return the verified answer from memory or disk and count the hit, or what was there that did not verify."""
-        rejection, recalled = "", self._recalled(key)
+        recalled = self._recalled(key)
         if recalled is None:
             recalled, rejection = self._read(key)
-        if recalled is None:
-            return None, rejection
+            if recalled is None:
+                return None, rejection
         self.session.hit(request, recalled.answer, began)
         self.store.usage.note(key)
         return recalled.result, ""
@@ -318,7 +318,7 @@ class ExactCache(SharedAnswers):
         found = self._recall.get(key)
         if found is None:
             return None
-        if self.store.items.mark(key + SUFFIX) == found.mark:
+        if mark_of(found.path) == found.mark:
             return found
         self._recall.drop(key)
         return None
@@ -357,7 +357,7 @@ class ExactCache(SharedAnswers):
             why=explain_hit(answer, said),
             provenance=said,
         )
-        recalled = Recalled(answer, mark, result)
+        recalled = Recalled(answer, self.store.items.path(answer.key + SUFFIX), mark, result)
         self._recall.put(recalled)
         return recalled
 

@@ -18,13 +18,16 @@ class Recalled(NamedTuple):
     ----------
     answer : StoredAnswer
         The answer.
+    path : str
+        Its file.
     mark : FileMark
-        What its file must still have, so that it is given out.
+        What that must still have, so that it is given out.
     result : CacheResult
         It as a hit.
     """
 
     answer: StoredAnswer
+    path: str
     mark: FileMark
     result: CacheResult
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 from collections import OrderedDict
 from dataclasses import fields, replace
 from functools import lru_cache
 from json.encoder import encode_basestring  # JSON string escapes exactly as RFC 8785 3.2.2.2 has them, in C
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from jupyter_llmops.records.request import GenerationParameters, InferenceRequest
 
@@ -80,7 +81,8 @@ class KnownKeys:
         self._held = 0
         self._keys: OrderedDict[Any, tuple[str, int]] = OrderedDict()
         # All but the messages is the same in a thousand requests: their canonical form around the messages.
-        self._frames: OrderedDict[Any, tuple[str, str]] = OrderedDict()
+        self._frames: OrderedDict[Any, _Frame] = OrderedDict()
+        self._last: _Frame | None = None
         self._lock = threading.Lock()
 
     def key(self, request: InferenceRequest) -> str:
@@ -93,20 +95,24 @@ class KnownKeys:
         """
         values = _VALUES(request)
         types = [*map(type, values)]
-        for pairs in (request.parameters.extra, request.engine_options):
-            for _, value in pairs:
-                types.append(type(value))
-        frame = (*values, *types)
-        identity = (request.messages, frame)
+        if pairs := request.parameters.extra:
+            types += [type(pair[1]) for pair in pairs]
+        if pairs := request.engine_options:
+            types += [type(pair[1]) for pair in pairs]
+        # Comparing with the last one costs less than the hash of its twenty values.
+        frame = self._last
         try:
+            if frame is None or frame.values != values or frame.types != types:
+                frame = self._frame(request, values, types)
+            # Not the messages themselves, whose hash and comparison are Python's.
+            identity = (frame.number, *map(_ROLE_AND_CONTENT, request.messages))
             known = self._keys.get(identity)
         except TypeError:  # a value that is not hashable
             return request_key(request)
         return known[0] if known is not None else self._new(request, identity, frame)
 
-    def _new(self, request: InferenceRequest, identity: Any, frame: Any) -> str:
-        before, after = self._frames.get(frame) or self._framed(request, frame)
-        key = key_of(f"{before}{canonical_json(request.canonical_messages())}{after}")
+    def _new(self, request: InferenceRequest, identity: Any, frame: _Frame) -> str:
+        key = key_of(f"{frame.before}{canonical_json(request.canonical_messages())}{frame.after}")
         size = sum(len(message.content) for message in request.messages)
         with self._lock:
             if identity not in self._keys and size <= self._characters:
@@ -116,19 +122,35 @@ class KnownKeys:
                 self._held -= self._keys.popitem(last=False)[1][1]
         return key
 
-    def _framed(self, request: InferenceRequest, frame: Any) -> tuple[str, str]:
-        # Inside a text quotes are escaped, and no other value is an empty list, so this stands there once.
-        before, _, after = canonical_json(replace(request, messages=()).canonical()).partition(
-            '"messages":[]'
-        )
-        parts = f'{before}"messages":', after
-        with self._lock:
-            self._frames[frame] = parts
-            while len(self._frames) > _MOST_FRAMES:
-                self._frames.popitem(last=False)
-        return parts
+    def _frame(self, request: InferenceRequest, values: Any, types: list[type]) -> _Frame:
+        identity = (values, *types)
+        frame = self._frames.get(identity)
+        if frame is None:
+            # Inside a text quotes are escaped, and no other value is an empty list, so this stands there once.
+            before, _, after = canonical_json(replace(request, messages=()).canonical()).partition(
+                '"messages":[]'
+            )
+            frame = _Frame(next(_NUMBERS), values, types, f'{before}"messages":', after)
+            with self._lock:
+                self._frames[identity] = frame
+                while len(self._frames) > _MOST_FRAMES:
+                    self._frames.popitem(last=False)
+        self._last = frame
+        return frame
 
 
+class _Frame(NamedTuple):
+    """All of a request but its messages; its number is never another's."""
+
+    number: int
+    values: Any
+    types: list[type]
+    before: str
+    after: str
+
+
+_NUMBERS: Final = itertools.count()
+_ROLE_AND_CONTENT: Final = attrgetter("role", "content")
 _MOST_FRAMES: Final = 64
 _VALUES: Final = attrgetter(
     *(field.name for field in fields(InferenceRequest) if field.name not in {"messages", "parameters"}),

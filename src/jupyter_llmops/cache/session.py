@@ -43,11 +43,13 @@ class Session:
     def hit(self, request: InferenceRequest, answer: StoredAnswer, began: float) -> None:
         """Count a hit; `began` is when the look-up did, by `time.perf_counter`."""
         self.recent.add(answer.key, request)
-        generation, counts = answer.generation, self.counts
+        counts, generation = self.counts, answer.generation
+        saved = generation.seconds - (time.perf_counter() - began)
         cost = generation.cost
         with self._lock:
             counts.hits += 1
-            counts.seconds_saved += max(0.0, generation.seconds - (time.perf_counter() - began))
+            if saved > 0:
+                counts.seconds_saved += saved
             if cost.amount:
                 counts.saved[cost.currency] = counts.saved.get(cost.currency, 0.0) + cost.amount
             self._last = self.last_answer = answer
