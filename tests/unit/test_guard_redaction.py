@@ -8,11 +8,13 @@ import random
 import string
 import sysconfig
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from jupyter_llmops.guard import redaction
+from jupyter_llmops.guard.assignments import find_assignments
 from jupyter_llmops.guard.redaction import Redactor
 
 LETTERS = string.ascii_letters
@@ -433,3 +435,30 @@ def test_no_text_takes_for_ever() -> None:
         "-----BEGIN PRIVATE KEY-----\n",
     ):
         redactor.redact(piece * (200_000 // len(piece)))
+
+
+def test_what_recurs_among_many_texts_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[str] = []
+
+    def find(text: str, lowered: str) -> Iterator[tuple[int, int]]:
+        searched.append(text)
+        return find_assignments(text, lowered)
+
+    monkeypatch.setattr(redaction, "find_assignments", find)
+    redactor = Redactor({})
+    for row in range(1000):
+        redactor.redact("the template of a map")
+        redactor.redact(f"row {row}")
+    assert searched.count("the template of a map") == 1
+    assert searched.count("row 7") == 1
+
+
+@pytest.mark.parametrize("others", [1, 70, 130])
+def test_what_is_learned_later_is_cut_out_of_a_remembered_text(others: int) -> None:
+    redactor = Redactor({})
+    said = "it was swordfish-77 all along"
+    assert redactor.redact(said).text == said
+    for row in range(others):
+        redactor.redact(f"row {row}")
+    assert redactor.learn("db_password", "swordfish-77")
+    assert "swordfish" not in redactor.redact(said).text

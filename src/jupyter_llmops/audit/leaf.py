@@ -92,7 +92,7 @@ def plain(value: Any, depth: int = 0, budget: list[int] | None = None) -> Any:
     budget = budget if budget is not None else [LARGEST_LEAF]
     budget[0] -= 1
     kind = type(value)
-    if value is None or kind is bool:
+    if value is None or kind is bool or (kind is str and value.isascii()):
         return value
     # issubclass of the type, as isinstance would ask the object for its __class__.
     if issubclass(kind, str):
@@ -107,7 +107,11 @@ def plain(value: Any, depth: int = 0, budget: list[int] | None = None) -> Any:
         if issubclass(kind, dict):
             items = dict.items(value)
             return {
-                str(plain(key, 32)): plain(item, depth + 1, budget) for key, item in items if budget[0] > 0
+                key if type(key) is str and key.isascii() else str(plain(key, 32)): plain(
+                    item, depth + 1, budget
+                )
+                for key, item in items
+                if budget[0] > 0
             }
         if issubclass(kind, list | tuple):
             items_ = list.__iter__(value) if issubclass(kind, list) else tuple.__iter__(value)

@@ -16,7 +16,7 @@ from jupyter_llmops.guard.rules import RULES, Rule
 
 NAMED = "named-secret"
 _MOST_LEARNED = 4096
-_MOST_RECENT = 32
+_MOST_RECENT = 64
 _MOST_WITHIN = 256
 _DEEPEST = 3
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
@@ -56,11 +56,14 @@ class Redactor:
         raw = getattr(environ, "_data", None)
         self._table: Mapping[Any, Any] = raw if isinstance(raw, dict) else environ
         self._seen: dict[Any, Any] | None = None
-        self._lock = threading.Lock()
+        # Reentrant, as a signal handler may stamp while its own thread is redacting.
+        self._lock = threading.RLock()
         self._values: dict[str, str] = {}
         self._searches: list[tuple[str, tuple[tuple[str, re.Pattern[str] | None], ...]]] = []
-        # A cell's source is asked for twice, its notebook's path again and again.
+        # A cell's source is asked for twice, its notebook's path and the fields of a map's rows again and
+        # again. Those of before, so that what recurs outlives the many texts that come once.
         self._recent: dict[str, Redaction] = {}
+        self._recent_before: dict[str, Redaction] = {}
 
     def redact(self, text: str) -> Redaction:
         """Return `text` without what looks like a secret.
@@ -71,9 +74,11 @@ class Redactor:
             Any text; a secret inside JSON or a Python literal is found in its escaped spelling too.
         """
         self._read_environment()
-        recent = self._recent
+        recent, before = self._recent, self._recent_before
         if (known := recent.get(text)) is not None:
             return known
+        if (known := before.get(text)) is not None:
+            return self._keep_recent(text, known, recent, before)
         found: dict[str, None] = {}
         clean = self._without_values(text, found)
         for rule in _candidates(clean):
@@ -84,11 +89,7 @@ class Redactor:
             # What was learned just now may stand elsewhere in the same text under no name.
             clean = self._without_values(clean, found)
         result = Redaction(clean, tuple(found))
-        # What is learned meanwhile puts a new table in this one's place.
-        if len(recent) >= _MOST_RECENT:
-            recent.clear()
-        recent[text] = result
-        return result
+        return self._keep_recent(text, result, recent, before)
 
     def learn(self, name: str, value: object) -> bool:
         """Remember a variable's value if its name says that it is secret; return whether it is.
@@ -110,6 +111,18 @@ class Redactor:
             if sure or _is_no_word(text):
                 learned |= self._learn_named(text, near)
         return learned
+
+    def _keep_recent(
+        self, text: str, result: Redaction, recent: dict[str, Redaction], before: dict[str, Redaction]
+    ) -> Redaction:
+        """Remember a result in the table that was there when its text was begun."""
+        # What is learned meanwhile puts new tables in place of both: then what is kept here is forgotten.
+        recent[text] = result
+        if len(recent) >= _MOST_RECENT:
+            with self._lock:
+                if self._recent is recent and self._recent_before is before:
+                    self._recent, self._recent_before = {}, recent
+        return result
 
     def _learn_named(self, text: str, strength: int) -> bool:
         return is_secret(text, strength, SHORTEST_VALUE) and self._remember(text, NAMED)
@@ -134,7 +147,7 @@ class Redactor:
                 # may be going through the old one.
                 known = [*self._searches, (kind, searches)]
                 self._searches = sorted(known, key=lambda search: -len(search[1][0][0]))
-                self._recent = {}
+                self._recent, self._recent_before = {}, {}
         return True
 
     def _without_values(self, text: str, found: dict[str, None]) -> str:
