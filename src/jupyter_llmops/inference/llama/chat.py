@@ -53,7 +53,12 @@ class LlamaChat:
             ) from error
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        """Return the tokens of the rendered chat."""
+        """Return the tokens of the rendered chat: those that transformers gives it.
+
+        A byte that no token of the vocabulary has is lost in both: SmolLM2's lacks six control characters
+        and the bytes with which U+40000 to U+BFFFF begin, where no character is assigned. Transformers
+        may join what stands before and after it to one token; llama.cpp leaves it apart.
+        """
         # A template writes its own beginning-of-text; without one the tokenizer adds it.
         return self._tokens(self.render(messages), add_special=not self.template)
 
