@@ -18,6 +18,7 @@ from jupyter_llmops.cache import leases as module
 from jupyter_llmops.cache import watch as watching
 from jupyter_llmops.cache.flight import Flight
 from jupyter_llmops.cache.leases import HOLDERS, LEASES, Claim, Leases
+from jupyter_llmops.cache.warning import CacheWarning
 from jupyter_llmops.cache.watch import Watch
 
 ITEM = "ab" * 32
@@ -311,3 +312,26 @@ def test_who_is_waited_for_is_said(ada: Leases, bob: Leases):
     Flight(lambda: bob).wait(ITEM, lambda: bool(said), seconds=60, progress=lambda word, _: said.append(word))
     assert holds(claim)
     assert said[0].startswith("ada@lab is computing this answer; waiting since ")
+
+
+def test_a_holder_that_lives_and_never_gives_an_answer_is_not_waited_for_without_end(
+    ada: Leases, bob: Leases
+):
+    held = [ada.take(item) for item in (ITEM, "cd" * 32, "ef" * 32)]
+    flight = Flight(lambda: bob, longest_wait=1.0)
+    with pytest.warns(CacheWarning, match="^ada@lab said for 1.* to be computing what was asked"):
+        assert not holds(flight.turn(ITEM, lambda: False))
+    assert bob.holder(ITEM) is not None, "nothing was taken from it"
+    # Nor is it for its other leases, however many it has.
+    assert flight.claim("ef" * 32) is not None
+    assert not holds(flight.turn("cd" * 32, lambda: False))
+    assert all(map(holds, held))
+
+
+def test_several_short_waits_add_up(ada: Leases, bob: Leases):
+    held, flight = ada.take(ITEM), Flight(lambda: bob, longest_wait=0.6)
+    assert flight.claim(ITEM) is None
+    with pytest.warns(CacheWarning, match="gave nothing"):
+        until(lambda: flight.wait(ITEM, lambda: False, seconds=0.2) or flight.claim(ITEM) is not None)
+    assert not holds(flight.claim(ITEM))
+    assert holds(held)

@@ -1,7 +1,8 @@
 """Single-flight: of all that ask for the same answer at the same time, one computes it.
 
 The others wait until the answer lies there, or until nobody is computing it any more: its process was
-killed or frozen, or what it computed is not to be kept. Then the next one computes.
+killed or frozen, or what it computed is not to be kept. Then the next one computes. Nobody waits without
+end either: a holder may be seen to live as long as it likes and never give an answer.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 
 from jupyter_llmops.cache.holders import Holder
 from jupyter_llmops.cache.leases import Claim, Leases
+from jupyter_llmops.cache.warning import warn
 from jupyter_llmops.cache.watch import Watch
 from jupyter_llmops.display.elements import duration
 
@@ -25,6 +27,8 @@ _SECONDS_BETWEEN_WORDS: Final = 1.0
 # After so many holders that left no answer it will not be kept (a secret, an error): waiting in a row
 # for each other would only take longer than computing side by side.
 _MOST_HOLDERS: Final = 3
+# The longest answers that people ask of a CPU take some minutes. Two that compute the same do no harm.
+LONGEST_WAIT: Final = 600.0
 
 
 class Flight:
@@ -34,11 +38,17 @@ class Flight:
     ----------
     leases : callable
         Returns the leases of the cache's folder; asked when they are first needed.
+    longest_wait : float
+        Seconds that one waits for an answer at most, however much its holder is seen to live. Whoever has
+        kept others waiting so long is not waited for, for as long again.
     """
 
-    def __init__(self, leases: Callable[[], Leases]) -> None:
+    def __init__(self, leases: Callable[[], Leases], longest_wait: float = LONGEST_WAIT) -> None:
         self._leases = leases
+        self._longest_wait = longest_wait
         self._lost: dict[str, Holder] = {}
+        self._waited: dict[str, float] = {}  # item → seconds, over several waits
+        self._given_up: dict[str, float] = {}  # process that held one → until when
 
     def turn(self, item: str, there: Callable[[], bool], progress: Progress | None = None) -> Claim:
         """Return at once where the answer is there, else when it is, or when it is ours to compute.
@@ -73,17 +83,23 @@ class Flight:
                 return Claim()
             if self._leases().holds_one():
                 return Claim()  # two that wait while others wait for them could wait for each other
-            patience.sleep(watch)
+            if self._is_too_long(watch, patience.seconds):
+                return Claim()
+            patience.sleep(watch, self._longest_wait)
 
     def claim(self, item: str) -> Claim | None:
         """Return the right to compute an item, None where somebody else computes it; never waits.
 
-        Whom a `wait` has found to be stale has lost it.
+        Whom a `wait` has found to be stale has lost it; whom one has waited for too long keeps nobody away.
         """
         leases, lost = self._leases(), self._lost.pop(item, None)
         if lost is not None and leases.holder(item) == lost:
             return leases.steal(item, lost)
-        return Watch(leases, item).claim()
+        watch = Watch(leases, item)
+        claim = watch.claim()
+        if claim is None and self._is_too_long(watch, self._waited.get(item, 0.0)):
+            return Claim()
+        return claim
 
     def wait(
         self, item: str, there: Callable[[], bool], *, seconds: float, progress: Progress | None = None
@@ -98,14 +114,33 @@ class Flight:
             The longest wait.
         """
         watch, patience = Watch(self._leases(), item), _Patience(progress)
+        before = self._waited.pop(item, 0.0)
         while not there():
             if watch.is_abandoned():
                 if watch.seen is not None and not self._leases().has(watch.seen):
                     self._lost[item] = watch.seen
                 return there()  # it may have come between the two looks
-            if patience.seconds >= seconds:
+            if patience.seconds >= seconds or self._is_too_long(watch, before + patience.seconds):
+                self._waited[item] = before + patience.seconds
                 return there()
             patience.sleep(watch, seconds)
+        return True
+
+    def _is_too_long(self, watch: Watch, waited: float) -> bool:
+        """Return whether its holder is not waited for any more, and say so when that begins."""
+        now = time.monotonic()
+        process = watch.seen.name.partition("-")[0] if watch.seen is not None else ""
+        if process and self._given_up.get(process, 0.0) > now:
+            return True
+        if waited < self._longest_wait:
+            return False
+        self._given_up = {name: until for name, until in self._given_up.items() if until > now}
+        self._given_up[process] = now + self._longest_wait
+        who = watch.seen.who if watch.seen is not None else "Somebody"
+        warn(
+            f"{who} said for {duration(waited)} to be computing what was asked, and gave nothing. "
+            "It is computed here; if that is nobody of yours, look who can write to the cache's folder."
+        )
         return True
 
 

@@ -25,6 +25,8 @@ from jupyter_llmops.display.elements import ago, duration
 from jupyter_llmops.errors import TeamKeyError, UsageError
 
 _SCHEMA: Final = "llmops.function/1"
+# A cell may well compute for an hour, unlike a model for one answer.
+_LONGEST_WAIT: Final = 2 * 3600.0
 _PLAIN: Final = (bool, int, float, str, bytes, type(None))
 
 
@@ -73,7 +75,7 @@ class FunctionCache:
         self._session = session
         self._enabled = enabled
         self._find_secrets = find_secrets
-        self._flight = Flight(lambda: store.leases)
+        self._flight = Flight(lambda: store.leases, _LONGEST_WAIT)
         self._told: set[str] = set()
 
     def call(self, name: str, identity: Callable[[], str], compute: Callable[[], Any]) -> KeptValue:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from jupyter_llmops.cache.eviction import Evicted, Evictor
-from jupyter_llmops.cache.leases import Leases
+from jupyter_llmops.cache.leases import Claim, Leases
 from jupyter_llmops.cache.limits import LIMITS, read_limits
 from jupyter_llmops.cache.watch import Watch
 from jupyter_llmops.records.cache import CacheLimits
@@ -19,6 +19,8 @@ from jupyter_llmops.records.cache import CacheLimits
 UPKEEP: Final = "upkeep"
 SECONDS_BETWEEN_LOOKS: Final = 60.0
 _SECONDS_BETWEEN_TIDYING: Final = 3600.0
+# Ten times what evicting from a million items takes; two that evict at once do no harm.
+_LONGEST_UPKEEP: Final = 6 * 3600.0
 # A folder that takes long to look through is looked through less often.
 _SHARE_OF_TIME: Final = 0.02
 _FAN: Final = re.compile(r"[0-9a-f]{2}", re.ASCII)
@@ -63,7 +65,9 @@ class CacheUpkeep:
         if self._watch is None:
             self._watch = Watch(Leases(str(self._folder)), UPKEEP)
         claim = self._watch.claim()
-        if claim is None or not claim.name:  # another does it, or nothing can be written here
+        if claim is None and self._watch.seconds >= _LONGEST_UPKEEP:
+            claim = Claim()  # whoever has it so long only says so
+        elif claim is None or not claim.name:  # another does it, or nothing can be written here
             return Evicted()
         with claim:
             evicted = self._evictor.evict(limits)
