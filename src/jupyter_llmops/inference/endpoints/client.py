@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.request import getproxies
 
 from jupyter_llmops.inference.endpoints import failures
 from jupyter_llmops.inference.endpoints.address import Address, is_private
@@ -31,16 +34,21 @@ class EndpointClient:
     def __init__(self, address: Address, timeout: float) -> None:
         import httpx2
 
+        from jupyter_llmops.inference.endpoints.connections import DirectTransport
+
         self.address = address
         self._timeout = timeout
+        self._url: Any = None
         self._quirks: set[str] = set()
+        self._timeouts = httpx2.Timeout(timeout, connect=_CONNECT_SECONDS, pool=None)
         # No proxy stands before a machine of one's own; elsewhere the environment's counts.
-        direct = {f"all://{address.host}": None} if is_private(address.host) else None
+        is_direct = is_private(address.host) or not _names_proxy()
+        host = f"[{address.host}]" if ":" in address.host else address.host
         self._http = httpx2.AsyncClient(
-            timeout=httpx2.Timeout(timeout, connect=_CONNECT_SECONDS, pool=None),
+            timeout=self._timeouts,
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
             follow_redirects=False,  # a key must not travel to an address that nobody typed
-            mounts=direct,
+            mounts={f"all://{host}": DirectTransport()} if is_direct else None,
             headers={"User-Agent": "jupyter-llmops", "Accept-Encoding": "identity"},
         )
 
@@ -83,10 +91,9 @@ class EndpointClient:
     ) -> failures.Failure | None:
         import httpx2
 
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            async with self._http.stream(
-                "POST", f"{self.address.base}/chat/completions", json=body, headers=headers
+            async with contextlib.aclosing(
+                await self._http.send(self._request(body, key), stream=True)
             ) as response:
                 kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if response.status_code != 200:
@@ -112,10 +119,28 @@ class EndpointClient:
         # Returned, not raised: an exception of the library would hold the request with the key in it.
         return failure
 
+    def _request(self, body: dict[str, Any], key: str) -> Any:
+        """Return a request; `AsyncClient.build_request` would read the address anew for each."""
+        import httpx2
+
+        if self._url is None:
+            self._url = httpx2.URL(f"{self.address.base}/chat/completions")
+        headers = [*self._http.headers.raw, (b"Content-Type", b"application/json")]
+        if key:
+            headers.append((b"Authorization", f"Bearer {key}".encode("ascii")))
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return httpx2.Request(
+            "POST",
+            self._url,
+            headers=headers,
+            content=content.encode(),
+            extensions={"timeout": self._timeouts.as_dict()},
+        )
+
     async def _streamed(
         self, response: Any, answer: Answer, on_piece: Callable[[str], None] | None, key: str
     ) -> failures.Failure | None:
-        async for data in _events(response):
+        async for data in _events(response, self._timeout):
             if data == "[DONE]":
                 break
             if response.num_bytes_downloaded > _MOST_BYTES:
@@ -170,6 +195,12 @@ class EndpointClient:
         return False
 
 
+def _names_proxy() -> bool:
+    """Return whether the environment names a proxy for anything."""
+    found = getproxies()
+    return any(found.get(scheme) for scheme in ("http", "https", "all"))
+
+
 async def _read(response: Any) -> bytes:
     """Return a whole body, or as much of it as an answer can have."""
     parts, size = [], 0
@@ -181,11 +212,25 @@ async def _read(response: Any) -> bytes:
     return b"".join(parts)
 
 
-async def _events(response: Any) -> AsyncIterator[str]:
-    """Yield the data of each server-sent event."""
+async def _events(response: Any, patience: float) -> AsyncIterator[str]:
+    """Yield the data of each server-sent event; comments between them do not make it last longer.
+
+    Raises
+    ------
+    httpx2.ReadTimeout
+        No event came for `patience` seconds.
+    """
     import httpx2
 
-    async for event in httpx2.EventSource(response):
+    events = aiter(httpx2.EventSource(response))
+    while True:
+        try:
+            async with asyncio.timeout(patience):
+                event = await anext(events)
+        except TimeoutError:
+            raise httpx2.ReadTimeout("no event") from None
+        except StopAsyncIteration:
+            return
         yield event.data
 
 

@@ -135,7 +135,7 @@ class EndpointEngine:
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         answers: list[Answer] = []
         dispatch = self._dispatch(model, SHORT_PATIENCE)
-        asked = self._asked(request, model)
+        asked = _asked(request, model, self.identify(model, "").options)
         began = time.perf_counter()
 
         async def run() -> Served:
@@ -164,13 +164,15 @@ class EndpointEngine:
         """
         done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         dispatch = self._dispatch(model)
+        options = self.identify(model, "").options
         rows = iter(enumerate(requests))
 
         async def work(run: Dispatch) -> None:
+            soon = asyncio.get_running_loop().call_soon
             for position, request in rows:
                 outcome: Generation | LLMOpsError
                 try:
-                    outcome = _generation(await run.ask(self._asked(request, model)), request)
+                    outcome = _generation(await run.ask(_asked(request, model, options)), request)
                 except LLMOpsError as error:
                     outcome = error.with_traceback(None)
                 except Exception as error:  # noqa: BLE001 - what nobody foresaw is this row's, not the map's
@@ -178,7 +180,8 @@ class EndpointEngine:
                         f"The answer of {model.name} could not be read: {type(error).__name__}.",
                         "Ask again; if it stays so, ask whoever runs the endpoint.",
                     )
-                done.put((position, outcome))
+                # When the next request is sent: whoever waits here takes the interpreter to keep this one.
+                soon(done.put, (position, outcome))
 
         async def run_all() -> None:
             try:
@@ -187,7 +190,7 @@ class EndpointEngine:
                     for _ in range(min(run.slots, len(requests))):
                         group.create_task(work(run))
             finally:
-                done.put(_DONE)
+                asyncio.get_running_loop().call_soon(done.put, _DONE)
 
         with self._running(run_all()) as future:
             try:
@@ -238,15 +241,6 @@ class EndpointEngine:
         allowed = self._options().http_hosts
         return [address_of(member.model, allowed) for member in _members(model)]
 
-    def _asked(self, request: InferenceRequest, model: Model) -> Asked:
-        check_parameters(request, model)
-        if request.engine_options != self.identify(model, "").options:
-            raise InferenceError(
-                f"The request is for another endpoint than {model.name!r} is now.", "Ask again with %%prompt."
-            )
-        tokens = estimated_tokens(request.messages) + request.parameters.max_new_tokens
-        return Asked(partial(body_of, request), tokens)
-
     def _dispatch(self, model: Model, patience: float | None = None) -> Callable[[], Dispatch]:
         """Read the keys in this thread; what is returned makes the run in the loop's."""
         options = self._options()
@@ -281,6 +275,16 @@ class EndpointEngine:
             yield future
         finally:
             future.cancel()
+
+
+def _asked(request: InferenceRequest, model: Model, options: tuple[tuple[str, Any], ...]) -> Asked:
+    check_parameters(request, model)
+    if request.engine_options != options:
+        raise InferenceError(
+            f"The request is for another endpoint than {model.name!r} is now.", "Ask again with %%prompt."
+        )
+    tokens = estimated_tokens(request.messages) + request.parameters.max_new_tokens
+    return Asked(partial(body_of, request), tokens)
 
 
 def check_parameters(request: InferenceRequest, model: Model) -> None:
