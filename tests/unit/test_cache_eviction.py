@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -84,6 +85,26 @@ def test_what_was_dear_but_is_not_asked_for_any_more_goes_in_the_end(tmp_path: P
         if not dear.exists():
             break
     assert 1 < day < 39
+
+
+def test_nothing_is_written_down_for_ever_of_what_is_gone(tmp_path: Path):
+    paths = [put(tmp_path, number) for number in range(4)]
+    log = UsageLog(str(tmp_path / PLACE))
+    for number in range(4):
+        log.note(item_id(number))
+    log.flush()
+    evictor = Evictor(tmp_path)
+    evictor.tidy()
+    assert set(used(tmp_path)) == set(map(item_id, range(4)))
+    paths[2].unlink()  # by %cache clear, a mark, anything
+    evictor.tidy()
+    assert used(tmp_path) == {item_id(number): [1, 0.0] for number in (0, 1, 3)}, "and no hit counts twice"
+    evictor.evict(CacheLimits(2_300))
+    assert set(used(tmp_path)) == {item_id(number) for number in left(paths)} != set()
+
+
+def used(folder: Path) -> dict[str, object]:
+    return json.loads((folder / PLACE / USAGE / "worth.json").read_text())["used"]
 
 
 def test_ages_are_those_of_the_file_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -273,6 +294,19 @@ def test_what_is_no_size_is_said(text: str):
         parse_size(text)
     with pytest.raises(TraitError, match="5GB, 500MB or off"):
         LLMOps(cache_limit=text)
+
+
+def test_an_eviction_that_somebody_claims_for_ever_is_done_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    paths = [put(tmp_path, number) for number in range(4)]
+    claim = Leases(str(tmp_path)).take(UPKEEP)
+    upkeep = CacheUpkeep(tmp_path, CacheLimits(1_200))
+    assert upkeep.look().items == 0
+    monkeypatch.setattr("jupyter_llmops.cache.upkeep._LONGEST_UPKEEP", 0.0)
+    assert upkeep.look(lambda: time.monotonic() + SECONDS_BETWEEN_LOOKS + 1).items == 3
+    assert len(left(paths)) == 1
+    assert claim is not None
 
 
 def test_counting_a_hit_keeps_nobody_waiting_for_the_disk(tmp_path: Path):

@@ -81,6 +81,28 @@ def test_links_in_a_cache_cost_nobody_a_file_outside_of_it(
     assert contents(home) == before
 
 
+def test_a_second_name_of_a_file_in_place_of_a_log_or_a_sign_of_life_costs_nobody_the_file(tmp_path: Path):
+    dear = tmp_path / "thesis.tex"
+    dear.write_text("dear")
+    place = tmp_path / "cache" / PLACE
+    log, leases = UsageLog(str(place)), Leases(str(place), who="ada@lab")
+    log.note(ITEM)
+    log.flush()
+    claim = leases.take(ITEM)
+    for own in (place / USAGE / log._name, place / HOLDERS / leases._holder):
+        own.unlink()
+        own.hardlink_to(dear)
+    log.note(ITEM)
+    log.flush()
+    leases._beat()
+    assert dear.read_text() == "dear"
+    assert "ada@lab" in (place / HOLDERS / leases._holder).read_text()
+    log.note(ITEM)
+    log.flush()
+    assert (place / USAGE / log._name).read_text() == f"{ITEM} 1\n"
+    assert claim is not None
+
+
 @pytest.mark.parametrize(
     "state",
     [

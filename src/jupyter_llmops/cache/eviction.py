@@ -21,7 +21,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -132,13 +132,14 @@ class Evictor:
         return Evicted() if now is None else self._too_old(now, seconds)
 
     def tidy(self) -> None:
-        """Take away what killed processes left long ago: leases, signs of life, logs that were read."""
+        """Take away what killed processes left long ago: leases, signs of life, logs that were read, records of gone items."""
         now = self._now()
         if now is None:
             return
         for place in self._places():
             for folder in (LEASES, HOLDERS):
                 self._drop_forgotten(place, folder, now - _FORGOTTEN_SECONDS)
+        self._keep_worth(now)
 
     # -- choosing -----------------------------------------------------------------------------
 
@@ -166,7 +167,7 @@ class Evictor:
         if not chosen:
             return Evicted()
         evicted = self._remove([item for _, _, item in sorted(chosen, reverse=True)])
-        self._raise_clocks(now, -chosen[0][0], {item.name[:64] for _, _, item in chosen})
+        self._keep_worth(now, -chosen[0][0])
         return evicted
 
     def _worth(self, place: str) -> _Worth:
@@ -176,13 +177,19 @@ class Evictor:
             worth.used[item] = (worth.used.get(item, (0, 0.0))[0] + count, worth.now)
         return worth
 
-    def _raise_clocks(self, now: float, clock: float, gone: Container[str]) -> None:
+    def _keep_worth(self, now: float, clock: float | None = None) -> None:
+        """Write down who was used, of those that are still there, and the new L where it rose."""
         for place in self._places():
+            if place == self._folder:  # items of older versions are not used any more
+                continue
             worth = self._worth(place)
-            worth.used = {item: used for item, used in worth.used.items() if item not in gone}
-            worth.clocks = [*worth.clocks, (now, max(clock, worth.now))][-_MOST_CLOCKS:]
+            # Gone by any way: evicted, cleared, marked as wrong.
+            there = self._ids_in(place)
+            worth.used = {item: used for item, used in worth.used.items() if item in there}
+            if clock is not None:
+                worth.clocks = [*worth.clocks, (now, max(clock, worth.now))][-_MOST_CLOCKS:]
             drop_read(place, worth.read, now - _FORGOTTEN_SECONDS)
-            if place != self._folder:  # items of older versions are not used any more
+            if worth != _Worth():
                 _write_worth(place, worth)
 
     # -- files --------------------------------------------------------------------------------
@@ -222,6 +229,14 @@ class Evictor:
                         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                         yield Found(place, name, status.st_size, status.st_mtime)
                     self._breathe()
+
+    def _ids_in(self, place: str) -> set[str]:
+        ids: set[str] = set()
+        for fan in [name for name in _names(place) if _FAN.fullmatch(name)]:
+            with contextlib.suppress(OSError), _opened(place) as items, _opened(fan, items) as folder:
+                ids |= {name[:64] for name in os.listdir(folder) if ITEM_NAME.fullmatch(name)}  # noqa: PTH208
+            self._breathe()
+        return ids
 
     def _seconds(self, item: Found) -> float:
         """Return what computing an item took, 0 where its header does not say."""

@@ -229,6 +229,16 @@ class _opened:  # noqa: N801 - reads as a verb; contextlib's generator would cos
         os.close(self.descriptor)
 
 
+def has_one_name(file: int) -> bool:
+    """Return whether an open file is a regular one that lies in one place only.
+
+    Whoever can write to a shared folder can plant a second name of another's file there; a link of this
+    kind is not seen by ``O_NOFOLLOW``.
+    """
+    status = os.fstat(file)
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+
+
 def mark_of(path: str) -> FileMark | None:
     """Return the mark of a file without reading it, None when there is none."""
     try:

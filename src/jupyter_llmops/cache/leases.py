@@ -30,6 +30,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from jupyter_llmops.cache.holders import Holder, self_description
+from jupyter_llmops.cache.item_folder import has_one_name
 
 LEASES: Final = "leases"
 HOLDERS: Final = "holders"
@@ -274,6 +275,10 @@ class Leases:
         with contextlib.suppress(OSError), _opened(self._made(HOLDERS)) as folder:
             # Closed each time, as NFS sends what was written only then.
             file = os.open(self._holder, _WRITE, 0o666, dir_fd=folder)
+            if not has_one_name(file):  # planted in its place
+                os.close(file)
+                os.unlink(self._holder, dir_fd=folder)
+                file = os.open(self._holder, _WRITE | os.O_EXCL, 0o666, dir_fd=folder)
             try:
                 # The length hardly changes, and a torn one is just another state: never truncated.
                 os.write(file, json.dumps(said).ljust(_LARGEST_BEAT // 2).encode("utf-8"))

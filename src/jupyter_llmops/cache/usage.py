@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from jupyter_llmops.cache.item_folder import has_one_name
+
 USAGE: Final = "usage"
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _MOST_NOTED: Final = 100_000
@@ -65,7 +67,10 @@ class UsageLog:
             with usage_folder(self.location, make=True) as folder:
                 file = os.open(self._name, _APPEND, 0o666, dir_fd=folder)
                 try:
-                    os.write(file, lines)
+                    if has_one_name(file):
+                        os.write(file, lines)
+                    else:  # planted in its place: what comes next goes into another
+                        self._name = secrets.token_hex(16)
                 finally:
                     os.close(file)
 
