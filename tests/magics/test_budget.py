@@ -44,5 +44,12 @@ def test_bad_amounts_and_periods_are_one_sentence(notebook: Notebook, line: str)
     assert type(notebook.fail(line)).__name__ == "UsageError"
 
 
+@pytest.mark.parametrize("amount", ["-5USD", "-.5", "-$5", "--per day -5USD", "'- 5 EUR'", "-- -5USD"])
+def test_an_amount_below_zero_is_no_option(notebook: Notebook, amount: str):
+    said = str(notebook.fail(f"%budget {amount}"))
+    assert said.startswith("A budget is an amount above 0, not -")
+    assert said.endswith("Type %budget 5USD, or %budget off.")
+
+
 def test_an_answer_says_what_it_cost(priced: Notebook):
     assert "0.25 USD" in priced.shown(priced.run("%%prompt --no-cache\nSay {{ word }}."))

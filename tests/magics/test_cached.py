@@ -117,7 +117,7 @@ def test_what_a_branch_did_not_assign_stays(notebook: Notebook, space: dict[str,
         ("print('x')", "assigns nothing"),
         ("x = 1\ndel x", "deletes x"),
         ("x = {1, 2}", "holds a set"),
-        ("x = object()", "holds a object"),
+        ("x = object()", "holds an object"),
         ("x = [shell]", "can't be told apart"),
         ("def f():\n    global g\n    g = 1\ny = f()", "lets a function assign g"),
         ("from math import *\ny = pi", "imports every name"),
@@ -241,7 +241,7 @@ def test_what_can_not_be_told_apart_is_computed_each_time(notebook: Notebook):
         return len(calls)
 
     made = ws.cached(work, version="1")
-    with pytest.warns(CacheWarning, match="argument thing holds a object") as seen:
+    with pytest.warns(CacheWarning, match="argument thing holds an object") as seen:
         assert [made(object()) for _ in range(3)] == [1, 2, 3]
     assert len(seen) == 1
     with pytest.warns(CacheWarning, match="its value holds a set"):

@@ -102,7 +102,7 @@ def test_only_engines_of_a_site(notebook: Notebook, servers: list[OpenAIServer])
     failed = notebook.fail("%%prompt -m one --site mars\nHi")
     assert isinstance(failed, UsageError)
     assert "There is no site 'mars'" in str(failed)
-    assert "lab: far" in str(failed)
+    assert "lab (far)" in str(failed)
     shown = notebook.run("%%prompt -m one --site lab --dry-run\nHi")
     assert dict(shown.request.engine_options)["url"] == "https://far.example/v1"
 

@@ -379,6 +379,8 @@ def test_a_dry_run_shows_the_first_row(
     [
         ("--map nothing", "no variable named"),
         ("--map ddf", "Did you mean df?"),
+        ("--map (x for x in many)", "Put the expression between quotes"),
+        ("--map [x] for", "'for' is not an option"),
         ("--map 1/0", "ZeroDivisionError"),
         ("--map 'df['", "can't be evaluated"),
         ("--map 5", "no type that holds rows"),

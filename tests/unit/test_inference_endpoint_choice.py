@@ -117,12 +117,14 @@ def test_a_site_leaves_only_its_engines() -> None:
     assert place(backend="a=3,b", site="LAB") == "a=3"
     assert place("openai/gpt-oss", site="lab") == "a"  # the same model, served there
     assert place("a", site="two.example") == "b"
-    with pytest.raises(UsageError, match=r"no site 'mars'.*here: home; lab: a; two.example: b"):
+    with pytest.raises(UsageError, match=r"no site 'mars'.*here \(home\), lab \(a\) and two.example \(b\)"):
         place(site="mars")
     with pytest.raises(UsageError, match="Nothing at the site 'lab' answers for 'tiny'"):
         place(site="lab")
     with pytest.raises(UsageError, match="Nothing at the site 'here' answers for 'a'"):
         place("a", site="here")
+    with pytest.raises(UsageError, match=r"no site 'mars'. The only site is here \(this machine\)\.$"):
+        placed_model("tiny", backend="", site="mars", registered=(LOCAL,), here="here")
     with pytest.raises(UsageError, match="can't be chosen by site"):
         place(backend="dask", site="lab")
 

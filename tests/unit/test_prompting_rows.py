@@ -167,3 +167,8 @@ def test_the_line_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(told) == count, "it was told a moment ago"
     progress.tell("waiting", now=True)
     assert told[-1][0].endswith(" · waiting")
+    for index in range(40, 100):
+        tally.answered(index, completion(0.25))
+    tally.pending = 0
+    progress.tell(now=True)
+    assert told[-1] == ("100 of 100 rows · 2.0 rows/s, 20 tokens/s · 20 reused · 25 USD", 1.0)

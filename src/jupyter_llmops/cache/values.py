@@ -119,7 +119,8 @@ def _encode_array(value: Any, kind: type, blobs: list[bytes]) -> Any:
     if pandas is not None and kind is pandas.Series:
         name = _encode(value.name, blobs, _DEEPEST)
         return ["series", _put(_frame_bytes(value.to_frame("value")), blobs), name]
-    raise UnkeepableError(f"a {kind.__module__}.{kind.__qualname__}".replace("a builtins.", "a "))
+    name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+    raise UnkeepableError(f"an {name}" if name[0].lower() in "aeiou" else f"a {name}")
 
 
 def _put(blob: bytes, blobs: list[bytes]) -> int:

@@ -119,10 +119,12 @@ def _nothing_there(asked: str, site: str, registered: Iterable[Model], here: str
         if is_endpoint(row) and not row.retired:
             by_site.setdefault(sites_of(row, here)[0], []).append(row.name)
     known = {name.casefold() for name in by_site}
-    shown = "; ".join(
-        f"{name}: {', '.join(models) or 'this machine'}" for name, models in sorted(by_site.items())
-    )
+    sites = [f"{name} ({', '.join(models) or 'this machine'})" for name, models in sorted(by_site.items())]
+    if len(sites) == 1:
+        hint = f"The only site is {sites[0]}."
+    else:
+        hint = f"The sites are {', '.join(sites[:-1])} and {sites[-1]}. Choose one of their models with -m."
     message = f"Nothing at the site {site!r} answers for {asked!r}."
     if site.casefold() not in known:
         message = f"There is no site {site!r}."
-    return UsageError(message, f"The sites there are: {shown}. Choose one of their models with -m.")
+    return UsageError(message, hint)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
@@ -13,6 +14,10 @@ from jupyter_llmops.magics.base import WorkspaceMagics
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.budget import BudgetStatus
+
+# Else the parser takes it for an option that there is not.
+_BELOW_ZERO: Final = re.compile(r"(?<!\S)['\"]?(-\s*[$€£]?\s*\.?\d[^\s'\"]*)")
+_EXAMPLE: Final = "Type %budget 5USD, or %budget off."
 
 
 @magics_class
@@ -42,6 +47,8 @@ class BudgetMagics(WorkspaceMagics):
             %budget 20EUR --per month
             %budget off
         """
+        if below := _BELOW_ZERO.search(line):
+            raise UsageError(f"A budget is an amount above 0, not {below[1]}.", _EXAMPLE)
         arguments = parse(self.budget, line, self.shell)
         if not arguments.words:
             if arguments.per != "session":

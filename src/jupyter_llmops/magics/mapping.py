@@ -37,6 +37,24 @@ def check_map_options(arguments: Namespace) -> None:
         raise UsageError("--replace says which column may be overwritten only with --column.", _EXAMPLE)
 
 
+def refuse_unquoted(arguments: Namespace) -> None:
+    """Refuse an expression whose first word only was taken for the rows.
+
+    Raises
+    ------
+    UsageError
+        Words stand on the line that no option takes, and what --map has got is no whole expression.
+    """
+    rows = arguments.map
+    try:
+        compile(rows, "--map", "eval")
+    except (SyntaxError, ValueError):
+        raise UsageError(
+            f"--map takes one word, and {rows!r} is only the beginning of an expression.",
+            "Put the expression between quotes, e.g. --map '(x for x in texts)'.",
+        ) from None
+
+
 def map_rows(
     workspace: Workspace,
     shell: InteractiveShell,

@@ -14,7 +14,7 @@ from jupyter_llmops.errors import UsageError, nearest
 from jupyter_llmops.magics.arguments import pairs, parse, scalars, secret_values, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
-from jupyter_llmops.magics.mapping import check_map_options, map_rows
+from jupyter_llmops.magics.mapping import check_map_options, map_rows, refuse_unquoted
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.completion import Completion
@@ -191,6 +191,8 @@ class PromptMagics(WorkspaceMagics):
     def _what_to_run(self, arguments: Namespace, cell: str | None) -> tuple[str, PromptOptions]:
         if cell is not None:
             if arguments.saved:
+                if arguments.map:
+                    refuse_unquoted(arguments)
                 raise UsageError(
                     f"{arguments.saved[0]!r} is not an option; the prompt's text goes below the %%prompt line.",
                     usage(self.prompt),

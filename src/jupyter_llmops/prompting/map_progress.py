@@ -77,7 +77,8 @@ class MapProgress:
         seconds = self._computing + (time.perf_counter() - self._began if self._began else 0.0)
         if self._computed and seconds > SECONDS_TO_A_RATE:
             parts.append(f"{_rate(self._computed / seconds)}, {self._tokens / seconds:.0f} tokens/s")
-            parts.append(f"{duration(self._left(seconds))} left")
+            if tally.done < len(tally):
+                parts.append(f"{duration(self._left(seconds))} left")
         if tally.spared:
             parts.append(f"{tally.spared:,} reused")
         if tally.failed:
