@@ -101,6 +101,23 @@ def test_a_column_is_added_in_order_and_equal_rows_are_computed_once(
     assert "saved" in shown
 
 
+@pytest.mark.parametrize("options", ["", "--no-cache"])
+def test_the_cache_counts_what_a_map_says_that_it_spared(
+    notebook: Notebook, rows: RowEngine, options: str
+) -> None:
+    notebook.workspace.settings.price_per_hour = {"cpu": 3600.0}
+    notebook.shell.user_ns["many"] = ["a", "b", "a", "a", "c", "b"]
+    counted = [notebook.workspace.cache_stats()]
+    for _ in range(2):
+        result = notebook.run(f"%%prompt --map many --into out {options}\nSay {{{{ row }}}}")
+        counted.append(notebook.workspace.cache_stats())
+        before, after = counted[-2:]
+        assert after.hits - before.hits == result.reused + result.repeated
+        assert after.seconds_saved - before.seconds_saved == pytest.approx(result.seconds_saved, abs=0.1)
+        money = sum(cost.amount for cost in after.saved) - sum(cost.amount for cost in before.saved)
+        assert money == pytest.approx(result.saved.amount)
+
+
 def test_without_a_column_the_data_frame_stays_as_it_is(
     notebook: Notebook, rows: RowEngine, frame: pd.DataFrame
 ) -> None:

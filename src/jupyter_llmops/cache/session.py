@@ -10,6 +10,7 @@ from jupyter_llmops.cache.answer import StoredAnswer
 from jupyter_llmops.cache.difference import RecentRequests
 from jupyter_llmops.cache.explanation import explain_hit, explain_miss, provenance
 from jupyter_llmops.display.elements import ago
+from jupyter_llmops.records.completion import Generation
 from jupyter_llmops.records.cost import Cost
 from jupyter_llmops.records.request import InferenceRequest
 
@@ -69,6 +70,15 @@ class Session:
             self.counts.hits += 1
             self.counts.seconds_saved += max(0.0, seconds - (time.perf_counter() - began))
             self._last = why
+
+    def repeated(self, generation: Generation) -> None:
+        """Count a row of a map that takes an earlier row's answer: a hit that nothing was looked up for."""
+        cost, counts = generation.cost, self.counts
+        with self._lock:
+            counts.hits += 1
+            counts.seconds_saved += generation.seconds
+            if cost.amount:
+                counts.saved[cost.currency] = counts.saved.get(cost.currency, 0.0) + cost.amount
 
     def computed(self, why: str) -> None:
         """Count a miss of a function."""

@@ -185,7 +185,7 @@ class MapRun:
         if found is None:
             return False
         if first != ask.index and self._tally.rows[first].completion is not None:
-            self._take_repeat(ask, ask.index, found, first)
+            self._take_repeat(ask, ask.index, found, first, counted=True)
         else:
             self._take(ask, found)
         return True
@@ -250,12 +250,8 @@ class MapRun:
             priced = self._pipeline.priced(ask.prepared, generation)
             result = CacheResult(priced, hit=False, key=ask.key, stored_at=None, stored_by="", why="")
             if ask.stored:
-                result = self._cache.keep(
-                    ask.prepared.request,
-                    priced,
-                    store=self._pipeline.may_store,
-                    reuse=ask.prepared.draft.reuse,
-                )
+                request, reuse = ask.prepared.request, ask.prepared.draft.reuse
+                result = self._cache.keep(request, priced, store=self._pipeline.may_store, reuse=reuse)
             self._progress.computed(priced.tokens_out)
             self._take(ask, result)
         self._progress.tell()
@@ -315,9 +311,14 @@ class MapRun:
                 self._take_repeat(ask, index, result, ask.index)
         self._tell_row(row)
 
-    def _take_repeat(self, ask: Ask, index: int, result: CacheResult, first: int) -> None:
+    def _take_repeat(
+        self, ask: Ask, index: int, result: CacheResult, first: int, *, counted: bool = False
+    ) -> None:
+        """Take an earlier row's answer; `counted` where the cache was asked, and so has counted it."""
         with postponed_interrupt():
             row = self._record.repeated(ask.prepared, index, result, first)
+            if not counted:
+                self._cache.session.repeated(result.generation)
         self._tell_row(row)
 
     def _take_failure(self, ask: Ask, index: int, error: LLMOpsError, same_as: int | None = None) -> None:
