@@ -30,7 +30,7 @@ MODES = {"default": False, "--exact": True}
 def main() -> None:
     """Let the modes take turns; print a table and one JSON line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=24, help="length of every answer")
     parser.add_argument("--quant", default="nf4")
     options = parser.parse_args()

@@ -4,7 +4,8 @@ All have the same prompts and token limit, greedy, on the default model: the pee
 itself one by one, llama-cpp-python on the GGUF file that the weights come from (Q4_1: 4 bits too), and plain
 transformers' ``generate`` on the same nf4 weights in padded batches of 16 in the order given. They take turns, so that
 what else the machine does falls on all alike. One by one, a spread sample of the prompts is asked: tokens
-a second do not depend on how many follow.
+a second do not depend on how many follow. llama-cpp-python has a process of its own: beside PyTorch's
+threads it takes twice as long.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import contextlib
 import json
 import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,16 +46,24 @@ ALONE, LLAMA, PADDED = (
     "transformers, batches of 16",
 )
 # Prompts that each is asked in a round.
-ASKED = {OURS: PROMPTS, ALONE: PROMPTS[::6], LLAMA: PROMPTS[::2], PADDED: PROMPTS}
+ASKED = {OURS: PROMPTS, ALONE: PROMPTS[::13], LLAMA: PROMPTS[::6], PADDED: PROMPTS}
 Answer = Callable[[list[str], int], int]
+# Tokens that came, seconds, and seconds of all processors together.
+Timed = tuple[int, float, float]
 
 
 def main() -> None:
     """Load all, let them take turns, print a table and one JSON line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=64, help="most tokens of an answer")
+    parser.add_argument("--tokens", type=int, default=32, help="most tokens of an answer")
+    parser.add_argument(
+        "--peer", metavar="FILE", help="answer with llama-cpp-python what standard input asks"
+    )
     options = parser.parse_args()
+    if options.peer:
+        answer_orders(llama(options.peer))
+        return
     answerers = load()
     for name, answer in answerers.items():
         answer(ASKED[name][:2], 4)
@@ -62,10 +73,9 @@ def main() -> None:
     for _ in range(options.rounds):
         names = [*names[1:], names[0]]
         for name in names:
-            begun, computing = time.perf_counter(), time.process_time()
-            tokens = answerers[name](ASKED[name], options.tokens)
-            taken[name].append((time.perf_counter() - begun) * 1000 / tokens)
-            computed[name].append((time.process_time() - computing) * 1000 / tokens)
+            tokens, seconds, computing = answerers[name](ASKED[name], options.tokens)
+            taken[name].append(seconds * 1000 / tokens)
+            computed[name].append(computing * 1000 / tokens)
     rows = summary(taken)
     # Of all processors together: what it is where other programs take their share of the time.
     note = "; ".join(
@@ -79,8 +89,8 @@ def main() -> None:
     print(json.dumps({"claim": claim, "unit": "ms per token", "rows": rows, "note": note}))
 
 
-def load() -> dict[str, Answer]:
-    """Return what answers prompts and says how many tokens came, by name."""
+def load() -> dict[str, Callable[[list[str], int], Timed]]:
+    """Return what answers prompts and says how many tokens came and how long it took, by name."""
     import_torch()
     engine = TransformersEngine(MODELS, offline=True)
     model = engine.with_digest(sources.resolve(sources.DEFAULT_LLM))
@@ -98,11 +108,49 @@ def load() -> dict[str, Answer]:
         return sum(len(engine.generate(request, model).token_ids) for request in requests)
 
     return {
-        OURS: together,
-        ALONE: one_by_one,
-        LLAMA: llama(sources.locate(model).path),
-        PADDED: padded(engine, model),
+        OURS: timed(together),
+        ALONE: timed(one_by_one),
+        LLAMA: in_own_process(sources.locate(model).path),
+        PADDED: timed(padded(engine, model)),
     }
+
+
+def timed(answer: Answer) -> Callable[[list[str], int], Timed]:
+    """Return the same with how long it took."""
+
+    def run(prompts: list[str], limit: int) -> Timed:
+        begun, computing = time.perf_counter(), time.process_time()
+        tokens = answer(prompts, limit)
+        return tokens, time.perf_counter() - begun, time.process_time() - computing
+
+    return run
+
+
+def in_own_process(path: Path) -> Callable[[list[str], int], Timed]:
+    """Start this script as the peer; it ends with this process."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, "--peer", str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def run(prompts: list[str], limit: int) -> Timed:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps([prompts, limit]) + "\n")
+        process.stdin.flush()
+        tokens, seconds, computing = json.loads(process.stdout.readline())
+        return tokens, seconds, computing
+
+    return run
+
+
+def answer_orders(answer: Answer) -> None:
+    """Answer and time each order that comes on standard input."""
+    run = timed(answer)
+    for line in sys.stdin:
+        print(json.dumps(run(*json.loads(line))), flush=True)
 
 
 def request_of(engine: TransformersEngine, model: Model, prompt: str, limit: int) -> InferenceRequest:
@@ -120,18 +168,18 @@ def request_of(engine: TransformersEngine, model: Model, prompt: str, limit: int
     )
 
 
-def llama(path: Path) -> Answer:
+def llama(path: str) -> Answer:
     """Return what answers with llama-cpp-python, as its documentation does."""
     from llama_cpp import Llama
 
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
-        net = Llama(str(path), n_ctx=2048, n_threads=os.cpu_count(), verbose=False)
+        net = Llama(path, n_ctx=2048, n_threads=os.cpu_count(), verbose=False)
 
     def answer(prompts: list[str], limit: int) -> int:
         tokens = 0
         for prompt in prompts:
             chat = [{"role": "user", "content": prompt}]
-            made: Any = net.create_chat_completion(chat, max_tokens=limit, temperature=0.0)  # type: ignore[arg-type]
+            made: Any = net.create_chat_completion(chat, max_tokens=limit, temperature=0.0)
             tokens += made["usage"]["completion_tokens"]
         return tokens
 
