@@ -23,13 +23,14 @@ from jupyter_llmops.inference.engines import Engines
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.records.request import GenerationParameters, InferenceRequest, Message
 
+Requests = Sequence[InferenceRequest]
 SUBJECTS = ("rivers", "bread", "moss", "trains", "glass", "bees", "salt", "maps")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=64)
-    parser.add_argument("--tokens", type=int, default=24)
+    parser.add_argument("--tokens", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--models", type=Path, default=Path("build/test-models"))
     chosen = parser.parse_args()
@@ -55,17 +56,17 @@ def main() -> None:
             LocalCluster(n_workers=2, **options) as two,
             Client(two, set_as_default=False) as plain,
         ):
-            maps: dict[str, Callable[[], None]] = {
-                "one": mapping(one.scheduler_address, engines, folder, requests, model),
-                "two": mapping(two.scheduler_address, engines, folder, requests, model),
-                "plain": lambda: one_by_one(plain, requests, model, folder),
+            maps: dict[str, Callable[[Requests], None]] = {
+                "one": mapping(one.scheduler_address, engines, folder, model),
+                "two": mapping(two.scheduler_address, engines, folder, model),
+                "plain": lambda asked: one_by_one(plain, asked, model, folder),
             }
             for run in maps.values():
-                run()  # every worker loads the model
+                run(requests[:8])  # every worker loads the model
             for _ in range(chosen.rounds):
                 for name, run in maps.items():
                     begun = time.perf_counter()
-                    run()
+                    run(requests)
                     times[name].append(time.perf_counter() - begun)
                     print(f"{name}: {times[name][-1]:.2f} s", flush=True)
     medians = {name: statistics.median(values) for name, values in times.items()}
@@ -109,12 +110,10 @@ def questions(engines: Engines, model: Model, count: int, tokens: int) -> list[I
     ]
 
 
-def mapping(
-    address: str, engines: Engines, folder: Path, requests: Sequence[InferenceRequest], model: Model
-) -> Callable[[], None]:
+def mapping(address: str, engines: Engines, folder: Path, model: Model) -> Callable[[Requests], None]:
     backend = open_backend(f"dask:{address}", models_folder=folder, offline=True, engines=engines)
 
-    def run() -> None:
+    def run(requests: Requests) -> None:
         got: dict[int, Any] = {}
         backend.run(requests, model, got.__setitem__)
         failed = [outcome for outcome in got.values() if isinstance(outcome, Exception)]
@@ -124,7 +123,7 @@ def mapping(
     return run
 
 
-def one_by_one(client: Any, requests: Sequence[InferenceRequest], model: Model, folder: Path) -> None:
+def one_by_one(client: Any, requests: Requests, model: Model, folder: Path) -> None:
     from jupyter_llmops.inference.backends.worker import compute
 
     jobs = [write_job([request], model, folder, offline=True) for request in requests]
