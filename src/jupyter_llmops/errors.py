@@ -155,7 +155,15 @@ class UnsafeModelError(InferenceError):
 
 
 class OutputSchemaError(InferenceError):
-    """A JSON Schema that can't be followed, or an answer that does not follow it."""
+    """A JSON Schema that can't be followed, or an answer that does not follow it.
+
+    Attributes
+    ----------
+    answer : str
+        The whole answer that does not follow it, for the record; else empty.
+    """
+
+    answer = ""
 
 
 class BackendError(InferenceError):

@@ -12,7 +12,7 @@ from jupyter_llmops.inference.engines import Engines
 from jupyter_llmops.magics.completer import candidates
 from jupyter_llmops.settings import user_folder
 from magic_shell import Notebook
-from openai_server import OpenAIServer, error, serving
+from openai_server import OpenAIServer, Reply, error, serving
 
 KEY = "sk-notebook-0123456789abcdef"
 
@@ -126,3 +126,17 @@ def test_what_can_not_be_is_said_in_one_sentence(notebook: Notebook, servers: li
             notebook.workspace.settings.endpoint_limits = {"one": {limit: value}}
     for line in ("%models grade one", "%models load one --quant fp32"):
         assert isinstance(notebook.fail(line), LLMOpsError)
+
+
+def test_an_answer_that_breaks_the_schema_is_in_the_record(
+    notebook: Notebook, servers: list[OpenAIServer]
+) -> None:
+    said = f'{{"choices": [{{"message": {{"content": "no JSON, but {KEY}"}}, "finish_reason": "stop"}}]}}'
+    servers[0].trouble = lambda _: Reply(body=said)
+    failed = notebook.fail("%%prompt -m one --format json\nHi")
+    assert "Its text is in the record" in str(failed)
+    workspace = notebook.workspace
+    content = workspace.content(workspace.runs(1, kind="prompt")[0])
+    assert content is not None
+    assert content["response"].startswith("no JSON, but ")
+    assert KEY not in content["response"]

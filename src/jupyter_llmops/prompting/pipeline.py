@@ -17,6 +17,7 @@ from jupyter_llmops.prompting.recording import (
     Stamp,
     completion_fields,
     completion_of,
+    failure_content,
     request_content,
     request_fields,
     response_content,
@@ -375,7 +376,7 @@ class PromptPipeline:
             started_at=started_at,
             seconds=seconds,
             fields={**request_fields(prepared), "error_type": type(error).__name__, **(fields or {})},
-            content=request_content(prepared),
+            content=request_content(prepared) | failure_content(error),
         )
 
 

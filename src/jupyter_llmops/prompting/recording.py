@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from jupyter_llmops.errors import OutputSchemaError
 from jupyter_llmops.records.completion import Completion, Generation
 from jupyter_llmops.records.cost import UNKNOWN_COST, Cost
 
@@ -177,3 +178,9 @@ def response_content(generation: Generation, secrets: tuple[str, ...]) -> dict[s
     if secrets:
         return {"response": generation.text}  # redacted by the journal; its tokens would spell it out
     return {"response": generation.text, "token_ids": json.dumps(list(generation.token_ids))}
+
+
+def failure_content(error: BaseException) -> dict[str, str]:
+    """Return the text that came although it is no answer: what the schema does not allow."""
+    text = error.answer if isinstance(error, OutputSchemaError) else ""
+    return {"response": text} if text else {}  # redacted by the journal

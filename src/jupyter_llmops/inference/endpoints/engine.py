@@ -16,6 +16,7 @@ from jupyter_llmops.errors import (
     EndpointAnswerError,
     InferenceError,
     LLMOpsError,
+    OutputSchemaError,
     UnknownNameError,
     UsageError,
 )
@@ -346,7 +347,11 @@ def _generation(served: Served, request: InferenceRequest) -> Generation:
     if request.output_schema and answer.finish_reason == "stop":
         from jupyter_llmops.inference.constrained import parse
 
-        parse(request.output_schema, answer.text)
+        try:
+            parse(request.output_schema, answer.text)
+        except OutputSchemaError as error:
+            error.answer = answer.text
+            raise
     return Generation(
         text=answer.text,
         token_ids=(),
