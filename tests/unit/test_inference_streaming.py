@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from jupyter_llmops.errors import InferenceError
 from jupyter_llmops.inference.chat import ChatTokenizer
 from jupyter_llmops.inference.preparation import prepare_tokenizer
 from jupyter_llmops.inference.sources import locate
@@ -67,3 +70,13 @@ def test_digits_are_tokens_of_their_own(chat: ChatTokenizer) -> None:
     """The rule "smollm" of the GGUF file, which transformers leaves out when it converts the tokenizer."""
     tokens = chat.inner.convert_ids_to_tokens(chat.encode_answer("  12  34"))
     assert tokens == ["ĠĠ", "1", "2", "ĠĠ", "3", "4"]
+
+
+@pytest.mark.parametrize("damage", ["nothing", "no json"])
+def test_a_tokenizer_that_can_not_be_read_is_said_in_one_sentence(damage: str, tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    if damage == "no json":
+        (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(InferenceError, match=r"^The tokenizer in .* can't be read\.") as caught:
+        ChatTokenizer(tmp_path)
+    assert "tokenizer.json" in caught.value.hint

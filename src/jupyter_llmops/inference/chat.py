@@ -20,15 +20,29 @@ class ChatTokenizer:
         Where tokenizer.json and the chat template are.
     unsafe : bool
         Whether this user allowed the model to run code of its own.
+
+    Raises
+    ------
+    InferenceError
+        The folder holds no tokenizer that can be read.
     """
 
     def __init__(self, folder: Path, *, unsafe: bool = False) -> None:
         from transformers import AutoTokenizer
 
-        with quiet():
-            self.inner: Any = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=unsafe, local_files_only=True
-            )
+        try:
+            with quiet():
+                self.inner: Any = AutoTokenizer.from_pretrained(
+                    folder, trust_remote_code=unsafe, local_files_only=True
+                )
+        except Exception as error:  # tokenizers raises nothing more precise
+            if "trust_remote_code" in str(error) or isinstance(error, MemoryError):
+                raise
+            raise InferenceError(
+                f"The tokenizer in {folder} can't be read.",
+                "Its tokenizer.json is missing or damaged; copy tokenizer.json and tokenizer_config.json "
+                "from where the model came from, then run the cell again.",
+            ) from error
 
     def render(self, messages: Sequence[Message]) -> str:
         """Return the text that the model reads, up to where its answer begins.
