@@ -30,7 +30,7 @@ MANY = f"jupyter_llmops, {TOGETHER} side by side"
 def main() -> None:
     """Let them take turns, print a table and one JSON line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=96, help="length of every answer")
     parser.add_argument("--role", choices=("ours", "peer"))
     options = parser.parse_args()
