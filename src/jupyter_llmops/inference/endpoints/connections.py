@@ -1,6 +1,6 @@
 """Connections to one endpoint without a proxy: HTTP/1.1 by h11 over asyncio's own sockets.
 
-httpx2's own transport costs three times as much processor time for a request, and gives way to other tasks
+httpx2's own transport costs about twice the processor time for a request, and gives way to other tasks
 between head and body: of rows whose answers come together none is asked anew before all are read.
 """
 # ruff: noqa: TID253 - it imports httpx2, and only the client does this, inside a function
