@@ -79,6 +79,12 @@ class LLMOps(Configurable):
         "off", help="Longest age of a stored answer, e.g. '30d' or 'off'; a folder's own limit comes first."
     ).tag(config=True)
     audit = Bool(True, help="Stamp every cell run into the audit trail.").tag(config=True)
+    share_content = Bool(
+        True,
+        help="Share what runs said (redacted sources, prompts, answers) with the catalog, so that everyone finds "
+        "them; otherwise only the leaves are shared, which hold digests.",
+    ).tag(config=True)
+    witness = Bool(True, help="Countersign the heads of colleagues' logs in the catalog.").tag(config=True)
     agent = Enum(
         ["auto", "off"],
         default_value="auto",

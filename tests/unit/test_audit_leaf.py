@@ -122,7 +122,7 @@ def test_a_leaf_holds_what_design_says() -> None:
         redacted=("b", "a", "b"),
     )  # fmt: skip
     assert leaf == {
-        "schema": "llmops.leaf/1", "hash": "sha-256", "seq": 3, "prev": "ab" * 32, "session": "s",
+        "schema": "llmops.leaf/2", "hash": "sha-256", "seq": 3, "prev": "ab" * 32, "session": "s",
         "id": "0123456789abcdef", "parent": "", "kind": "cell", "status": "ok",
         "started_at": "2026-11-03T10:15:02.000005Z", "microseconds": 1234568, "user": "u", "host": "h",
         "execution_count": 7, "field.seq": 99, "digests": {"source": "sha256:x"}, "redacted": ["a", "b"],

@@ -105,7 +105,7 @@ def test_records_after_a_closed_end_are_named(folder: Path) -> None:
 def test_a_leaf_of_a_newer_schema_is_shown_read_only_and_verifies(folder: Path) -> None:
     lines = lines_of(folder)
     newer = changed(
-        lines[-1], schema="llmops.leaf/2", kind="dream", status="paused", execution_count="x", digests=7
+        lines[-1], schema="llmops.leaf/9", kind="dream", status="paused", execution_count="x", digests=7
     )
     rewrite(folder, [*lines[:-1], newer])
     run = list(read_runs(journal_path(folder, "s")))[-1]

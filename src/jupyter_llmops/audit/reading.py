@@ -11,7 +11,7 @@ from typing import Any
 from jupyter_llmops.audit.files import JOURNAL_FOLDER, JOURNAL_SUFFIX, content_path
 from jupyter_llmops.audit.leaf import CONTENT_SCHEMA, line_digest
 from jupyter_llmops.errors import AuditError
-from jupyter_llmops.records.run import LEAF_SCHEMA, Run
+from jupyter_llmops.records.run import LEAF_SCHEMAS, Run
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -139,7 +139,7 @@ def parse_run(line: bytes, session: str, number: int) -> Run | None:
         error_type=_text(leaf, "error_type"),
         leaf_digest="sha256:" + line_digest(line),
         leaf=leaf,
-        read_only=schema != LEAF_SCHEMA,
+        read_only=schema not in LEAF_SCHEMAS,
     )
 
 

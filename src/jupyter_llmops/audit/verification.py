@@ -29,7 +29,7 @@ from jupyter_llmops.audit.files import (
 )
 from jupyter_llmops.audit.leaf import HASH, NO_PREVIOUS, canonical, content_digest, line_digest, sidecar_bytes
 from jupyter_llmops.audit.reading import complete_lines, list_journals
-from jupyter_llmops.records.run import LEAF_SCHEMA, Problem, Verification
+from jupyter_llmops.records.run import LEAF_SCHEMAS, Problem, Verification
 
 UNWITNESSED = (
     "verified, unwitnessed: no second key has signed these records, so their owner could have made them anew"
@@ -108,7 +108,7 @@ class _JournalCheck:
             leaf = self._leaf(number, line)
             run_id = str(leaf.get("id", ""))
             self._check_place(number, leaf, run_id)
-            if leaf and leaf.get("schema") == LEAF_SCHEMA:
+            if leaf and leaf.get("schema") in LEAF_SCHEMAS:
                 self._check_content(number, leaf, run_id)
             marks.append(Mark(number, line_digest(line)))
             ids.append(run_id)
@@ -159,7 +159,7 @@ class _JournalCheck:
         schema = leaf.get("schema")
         if not isinstance(schema, str) or not schema.startswith("llmops.leaf/"):
             self._problem(number, run_id, f"not a record of this trail: schema {schema!r}")
-        if schema == LEAF_SCHEMA and leaf.get("hash") != HASH:
+        if schema in LEAF_SCHEMAS and leaf.get("hash") != HASH:
             self._problem(number, run_id, f"unknown hash {leaf.get('hash')!r}")
         if leaf.get("session") != self.session:
             self._problem(number, run_id, f"belongs to session {leaf.get('session')!r}")

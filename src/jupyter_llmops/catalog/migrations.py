@@ -10,6 +10,9 @@ from jupyter_llmops.catalog.connection import Connection
 from jupyter_llmops.catalog.schemas import (
     CHANGES,
     COLLECTIONS,
+    CONTENTS,
+    COSIGNATURES,
+    HEADS,
     LEASES,
     MEANINGS,
     MIGRATIONS,
@@ -18,6 +21,7 @@ from jupyter_llmops.catalog.schemas import (
     PROMPTS,
     RUNS,
     SCHEMA_VERSION,
+    SIGNERS,
     SNAPSHOTS,
 )
 from jupyter_llmops.errors import CatalogNewerError
@@ -55,9 +59,15 @@ def _create_sharing_tables(connection: Connection) -> None:
         connection.add_missing_columns(table)
 
 
+def _create_trail_tables(connection: Connection) -> None:
+    for table in (CONTENTS, HEADS, COSIGNATURES, SIGNERS):
+        connection.create(table)
+
+
 STEPS: tuple[Migration, ...] = (
     Migration(1, "models, prompts and runs", _create_first_tables),
     Migration(2, "aliases, collections and snapshots", _create_sharing_tables),
+    Migration(3, "contents of runs, heads of logs and their witnesses", _create_trail_tables),
 )
 
 

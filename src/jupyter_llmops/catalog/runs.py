@@ -14,7 +14,7 @@ from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.schemas import RUNS, json_value, rows_of
 from jupyter_llmops.errors import AmbiguousNameError, UnknownNameError
-from jupyter_llmops.records.run import LEAF_SCHEMA, Run
+from jupyter_llmops.records.run import LEAF_SCHEMA, LEAF_SCHEMAS, Run
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Run) if field.name != "read_only")
 _OPTIONAL = {"execution_count", "tokens_in", "tokens_out", "leaf"}
@@ -191,7 +191,7 @@ def _run(row: dict[str, Any]) -> Run:
     leaf = values["leaf"] = None if values["leaf"] is None else _leaf(values["leaf"])
     values["started_at"] = values["started_at"] or datetime.min.replace(tzinfo=UTC)
     values |= {name: values[name] or 0 for name in ("seq", "seconds")}
-    newer = leaf is not None and leaf.get("schema", LEAF_SCHEMA) != LEAF_SCHEMA
+    newer = leaf is not None and leaf.get("schema", LEAF_SCHEMA) not in LEAF_SCHEMAS
     return Run(**values, read_only=newer)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 MODELS = "models"
 PLACES = "places"
@@ -21,6 +21,10 @@ COLLECTIONS = "collections"
 CHANGES = "changes"
 MEANINGS = "meanings"
 RUNS = "runs"
+CONTENTS = "contents"
+HEADS = "heads"
+COSIGNATURES = "cosignatures"
+SIGNERS = "signers"
 SNAPSHOTS = "snapshots"
 LEASES = "leases"
 MIGRATIONS = "migrations"
@@ -33,6 +37,10 @@ KEYS = {
     CHANGES: "key",
     MEANINGS: "key",
     RUNS: "id",
+    CONTENTS: "id",
+    HEADS: "key",
+    COSIGNATURES: "key",
+    SIGNERS: "key",
     SNAPSHOTS: "name",
     LEASES: "name",
     MIGRATIONS: "version",
@@ -52,6 +60,10 @@ PURPOSES = {
     CHANGES: "All that moves, one row a move: aliases, what is retired, descriptions and tags",
     MEANINGS: "Vectors of what models, prompts and collections are about, for finding them by meaning",
     RUNS: "The leaves of everybody's audit trail, without content",
+    CONTENTS: "What runs said, redacted, for finding them by text and meaning; forgetting a run deletes its row",
+    HEADS: "Signed heads of the sessions' transparency logs",
+    COSIGNATURES: "What witnesses signed: that a head continues all they saw of its log before",
+    SIGNERS: "Public keys of those who sign heads and of witnesses, sealed by the team's key",
     SNAPSHOTS: "Named releases of the whole catalog",
     LEASES: "Who does the upkeep now",
     MIGRATIONS: "The steps that brought the catalog to its schema",
@@ -174,6 +186,51 @@ def schema_of(table: str) -> pa.Schema:
             "error_type": text,
             "leaf_digest": text,
             "leaf": text,  # the journal line
+            "site": text,
+        },
+        CONTENTS: {
+            "id": text,  # of the run
+            "session": text,
+            "seq": whole,
+            "user": text,
+            "kind": text,
+            "title": text,  # its first line
+            "text": text,  # the redacted source, or prompt and answer
+            "created_at": instant,
+            "site": text,
+        },
+        HEADS: {
+            "key": text,  # session + U+001F + size
+            "session": text,
+            "size": whole,
+            "root": text,  # base64 of 32 bytes
+            "checkpoint": text,  # a C2SP checkpoint with the log's own signature
+            "previous_size": whole,
+            "consistency": text,  # JSON: a list of base64, the RFC 6962 proof from previous_size to size
+            "user": text,
+            "host": text,
+            "created_at": instant,
+            "site": text,
+        },
+        COSIGNATURES: {
+            "key": text,  # session + U+001F + size + U+001F + witness
+            "session": text,
+            "size": whole,
+            "root": text,
+            "witness": text,  # its key's name
+            "line": text,  # a C2SP cosignature/v1 signature line
+            "created_at": instant,
+            "site": text,
+        },
+        SIGNERS: {
+            "key": text,  # the verifier key itself
+            "kind": text,  # log or witness
+            "name": text,
+            "vkey": text,
+            "user": text,
+            "host": text,
+            "seal": text,  # keyed BLAKE2b of the other columns by the team's key, hexadecimal
+            "created_at": instant,
             "site": text,
         },
         SNAPSHOTS: {

@@ -6,10 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-RunKind = Literal["session", "cell", "prompt", "map", "cascade", "reproduction", "cache"]
+from jupyter_llmops.records.trail import Gap
+
+RunKind = Literal[
+    "session", "environment", "cell", "prompt", "map", "cascade", "training", "reproduction", "cache",
+    "rating", "forget", "scrub", "retention", "observation",
+]  # fmt: skip
 RunStatus = Literal["ok", "error", "interrupted"]
 
-LEAF_SCHEMA = "llmops.leaf/1"
+LEAF_SCHEMA = "llmops.leaf/2"
+LEAF_SCHEMAS = frozenset({"llmops.leaf/1", LEAF_SCHEMA})
+"""The versions that this package understands; a leaf of any other is shown as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +31,12 @@ class Run:
         The journal that holds it.
     seq : int
         Its line in that journal, from 0.
-    kind : {"session", "cell", "prompt", "map", "cascade", "reproduction", "cache"}
-        What ran; a journal's first leaf is the "session" itself. A "map" is the parent of its
-        rows' prompts; "cache" is somebody's word on a stored answer (marked as wrong).
+    kind : {"session", "environment", "cell", "prompt", "map", "cascade", "training", "reproduction", \
+"cache", "rating", "forget", "scrub", "retention", "observation"}
+        What ran; a journal's first leaf is the "session" itself, and "environment" is what it ran on.
+        A "map" is the parent of its rows' prompts; "cache" is somebody's word on a stored answer (marked
+        as wrong), "rating" on a run. "forget", "scrub" and "retention" say what was deleted and why;
+        "observation" is what the server saw kernels run.
     status : {"ok", "error", "interrupted"}
         How it ended.
     started_at : datetime
@@ -88,12 +98,21 @@ class Verification:
         Empty when everything verifies.
     notes : tuple of str
         What can't be said: content that was deleted, leaves that no second key has witnessed.
+    not_covered : tuple of Gap
+        Cells that ran and are in no log; no problem of the log, but nothing is proven of them.
+    witnessed : int
+        How many of the records are under a head that a second key has signed.
+    witnesses : tuple of str
+        Names of those keys.
     """
 
     sessions: int
     records: int
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    not_covered: tuple[Gap, ...] = ()
+    witnessed: int = 0
+    witnesses: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
