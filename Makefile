@@ -137,7 +137,7 @@ $(STAMPS)/bench: requirements-bench.lock $(STAMPS)/locked $(STAMPS)/gguf
 # UPGRADE=--upgrade takes newer versions; without it the locked ones stay where they fit.
 UPGRADE ?=
 # What the tests and the benchmarks read with the real libraries.
-READERS = --extra mlflow --extra onnx --extra signing --extra keyring --extra adapters --extra dask
+READERS = --extra mlflow --extra onnx --extra signing --extra keyring --extra adapters --extra dask --extra otel
 COMPILE = build/lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 $(UPGRADE) \
 	--excludes build/lock/without.txt --no-header --annotation-style line
 
