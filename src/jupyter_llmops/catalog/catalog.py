@@ -11,6 +11,7 @@ from pathlib import Path
 from jupyter_llmops.catalog.changes import Changes
 from jupyter_llmops.catalog.collections import Collections
 from jupyter_llmops.catalog.connection import Connection
+from jupyter_llmops.catalog.contents import Contents
 from jupyter_llmops.catalog.leases import Leases
 from jupyter_llmops.catalog.meanings import Meanings
 from jupyter_llmops.catalog.migrations import Migrations
@@ -48,7 +49,7 @@ class Catalog:
 
     Attributes
     ----------
-    models, prompts, collections, runs
+    models, prompts, collections, runs, contents
         The tables.
     changes
         Where aliases point, what is retired, what is said of things.
@@ -79,6 +80,7 @@ class Catalog:
         self.prompts = Prompts(self._connection, self._migrations, self.changes, site, user)
         self.collections = Collections(self._connection, self._migrations, self.changes, site, user)
         self.runs = Runs(self._connection, self._migrations, site)
+        self.contents = Contents(self._connection, self._migrations, site)
         leases = Leases(self._connection, self._migrations, site)
         self.upkeep = Upkeep(self._connection, self._migrations, leases, retention)
         self.snapshots = Snapshots(self._connection, self._migrations, leases, site, user)

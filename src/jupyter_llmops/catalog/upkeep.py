@@ -17,7 +17,7 @@ from jupyter_llmops.catalog.connection import Connection
 from jupyter_llmops.catalog.indexes import ensure_indexes, needs_indexes
 from jupyter_llmops.catalog.leases import UPKEEP, UPKEEP_SECONDS, Leases, new_holder
 from jupyter_llmops.catalog.migrations import Migrations
-from jupyter_llmops.catalog.schemas import ITEMS_PREFIX
+from jupyter_llmops.catalog.schemas import CONTENTS, ITEMS_PREFIX
 from jupyter_llmops.catalog.snapshots import drop_orphans
 from jupyter_llmops.errors import CatalogError
 
@@ -149,7 +149,7 @@ class Upkeep:
         # Rows that are replaced leave no pieces, but old versions.
         if self._connection.fragments(table) >= after or self._litter(table) >= after:
             return True
-        return table.startswith(ITEMS_PREFIX) and needs_indexes(self._connection, table)
+        return _has_indexes(table) and needs_indexes(self._connection, table)
 
     def _has_settled(self, table: str) -> bool:
         return self._connection.fragments(table) >= COMMITS_BEFORE_QUIET
@@ -194,7 +194,7 @@ class Upkeep:
         self._clean_at.pop(table, None)
         before = self._connection.version(table)
         drop_orphans(self._connection, table)
-        if table.startswith(ITEMS_PREFIX):
+        if _has_indexes(table):
             ensure_indexes(self._connection, table)
         self._connection.optimize(table, self.retention)
         self._versions[table] = self._connection.version(table)
@@ -216,3 +216,7 @@ class Upkeep:
             if few and not table.startswith(ITEMS_PREFIX):
                 seen[table] = mark
         return seen
+
+
+def _has_indexes(table: str) -> bool:
+    return table == CONTENTS or table.startswith(ITEMS_PREFIX)
