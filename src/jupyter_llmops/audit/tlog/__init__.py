@@ -1,0 +1,1 @@
+"""Transparency logs in the formats of C2SP: Merkle trees, signed notes, checkpoints, cosignatures, tiles, proofs."""
