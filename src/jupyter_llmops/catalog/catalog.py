@@ -12,6 +12,7 @@ from jupyter_llmops.catalog.changes import Changes
 from jupyter_llmops.catalog.collections import Collections
 from jupyter_llmops.catalog.connection import Connection
 from jupyter_llmops.catalog.contents import Contents
+from jupyter_llmops.catalog.heads import Cosignatures, Heads
 from jupyter_llmops.catalog.leases import Leases
 from jupyter_llmops.catalog.meanings import Meanings
 from jupyter_llmops.catalog.migrations import Migrations
@@ -19,8 +20,10 @@ from jupyter_llmops.catalog.models import Models
 from jupyter_llmops.catalog.objects import Objects, open_objects
 from jupyter_llmops.catalog.probe import newest_commit, try_writing
 from jupyter_llmops.catalog.prompts import Prompts
+from jupyter_llmops.catalog.run_search import RunSearch
 from jupyter_llmops.catalog.runs import Runs
 from jupyter_llmops.catalog.schemas import KEYS, LEASES, MIGRATIONS, SCHEMA_VERSION
+from jupyter_llmops.catalog.signers import Signers
 from jupyter_llmops.catalog.snapshots import SnapshotConnection, Snapshots
 from jupyter_llmops.catalog.upkeep import COMMITS_BETWEEN_UPKEEP, RETENTION, Upkeep
 from jupyter_llmops.errors import CatalogError, UnknownNameError
@@ -51,10 +54,14 @@ class Catalog:
     ----------
     models, prompts, collections, runs, contents
         The tables.
+    run_search
+        Finds runs.
     changes
         Where aliases point, what is retired, what is said of things.
     meanings
         Vectors of what things are about.
+    heads, cosignatures, signers
+        What proves the runs: signed heads of the logs, what witnesses signed of them, and whose keys do.
     """
 
     def __init__(
@@ -80,7 +87,11 @@ class Catalog:
         self.prompts = Prompts(self._connection, self._migrations, self.changes, site, user)
         self.collections = Collections(self._connection, self._migrations, self.changes, site, user)
         self.runs = Runs(self._connection, self._migrations, site)
+        self.heads = Heads(self._connection, self._migrations, site)
+        self.cosignatures = Cosignatures(self._connection, self._migrations, site)
+        self.signers = Signers(self._connection, self._migrations, site)
         self.contents = Contents(self._connection, self._migrations, site)
+        self.run_search = RunSearch(self._connection, self.changes)
         leases = Leases(self._connection, self._migrations, site)
         self.upkeep = Upkeep(self._connection, self._migrations, leases, retention)
         self.snapshots = Snapshots(self._connection, self._migrations, leases, site, user)

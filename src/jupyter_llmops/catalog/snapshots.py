@@ -26,6 +26,8 @@ from jupyter_llmops.catalog.names import check_name
 from jupyter_llmops.catalog.schemas import (
     CHANGES,
     COLLECTIONS,
+    COSIGNATURES,
+    HEADS,
     ITEMS_PREFIX,
     MEANINGS,
     MIGRATIONS,
@@ -34,6 +36,7 @@ from jupyter_llmops.catalog.schemas import (
     PLACES,
     PROMPTS,
     RUNS,
+    SIGNERS,
     SNAPSHOTS,
     rows_of,
     understood,
@@ -48,7 +51,9 @@ if TYPE_CHECKING:
 
 # What refers to others comes before what it refers to. A writer does it the other way round, so
 # whatever a row names was there before the row, and is there when it is looked at after the row.
-ORDER = (MIGRATIONS, RUNS, CHANGES, MEANINGS, PLACES, COLLECTIONS, PROMPTS, MODELS)
+ORDER = (
+    MIGRATIONS, COSIGNATURES, HEADS, SIGNERS, RUNS, CHANGES, MEANINGS, PLACES, COLLECTIONS, PROMPTS, MODELS
+)  # fmt: skip
 
 BRANCH_PREFIX = "snapshot-"
 _BRANCH = re.compile(rf"{BRANCH_PREFIX}[0-9a-f]+-[0-9a-f]+")

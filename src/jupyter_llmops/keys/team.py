@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from jupyter_llmops.errors import TeamKeyError
+from jupyter_llmops.keys.key_files import put_key, write_new
 
 TEAM_KEY_VARIABLE: Final = "LLMOPS_TEAM_KEY_FILE"
 _FORMAT: Final = "llmops-team-key/1"
@@ -117,7 +118,7 @@ def invite(catalog: str, file: Path, *, inside: Path | None = None) -> TeamKey:
         )
     key = team_key(catalog)
     try:
-        _write_new(file, key.secret)
+        write_new(file, _format(key.secret))
     except FileExistsError:
         raise TeamKeyError(
             f"{file} is there already and was left as it is.", "Name a new file: %llmops invite FILE"
@@ -162,7 +163,7 @@ def join(catalog: str, file: Path) -> tuple[TeamKey, Path | None]:
             return before, None
         former = path.with_name(f"{path.stem}-{before.id[:8]}.former")
         with contextlib.suppress(FileExistsError):
-            _write_new(former, before.secret)
+            write_new(former, _format(before.secret))
     _put(path, new.secret, replace=True)
     return read_key(path), former
 
@@ -230,18 +231,8 @@ def _mend(path: Path) -> str:
 
 
 def _put(path: Path, secret: bytes, *, replace: bool) -> None:
-    """Put a key's file in place, whole or not at all; the first of several processes wins."""
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_new(unfinished, secret)
-        try:
-            if replace:
-                unfinished.replace(path)
-            else:
-                _link(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        put_key(path, _format(secret), replace=replace)
     except OSError as error:
         raise TeamKeyError(
             f"The team's key can't be kept in {path.parent}: {error.strerror}.",
@@ -249,22 +240,5 @@ def _put(path: Path, secret: bytes, *, replace: bool) -> None:
         ) from None
 
 
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return  # another process of this user was first, and its key counts
-    except OSError:  # a file system without links
-        if not target.exists():
-            source.replace(target)
-
-
-def _write_new(path: Path, secret: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
-    try:
-        os.fchmod(descriptor, 0o600)
-        os.write(descriptor, f"{_FORMAT} {base64.b64encode(secret).decode()}\n".encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _format(secret: bytes) -> bytes:
+    return f"{_FORMAT} {base64.b64encode(secret).decode()}\n".encode()

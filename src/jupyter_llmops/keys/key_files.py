@@ -1,0 +1,65 @@
+"""Files that hold a key: 0600, whole or not at all, and made by the first of several processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+
+def put_key(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """Put a key's file in place; without `replace` the first of several processes wins, and its key counts.
+
+    Raises
+    ------
+    OSError
+        It can't be written; nothing was.
+    """
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_new(unfinished, data)
+    try:
+        if replace:
+            unfinished.replace(path)
+        else:
+            _link(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet, 0600, and wait for the disk.
+
+    Raises
+    ------
+    FileExistsError
+        It is there, and was left as it is.
+    OSError
+        It can't be written; nothing was.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    except OSError:
+        # Half a key would be taken for one by nobody, and would be in the way of the next attempt.
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return  # another process of this user was first
+    except OSError:  # a file system without links
+        if not target.exists():
+            source.replace(target)

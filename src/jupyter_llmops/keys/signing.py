@@ -1,0 +1,193 @@
+"""The two keys with which a user signs: one the heads of the own logs, one the heads of others' logs.
+
+Each is an Ed25519 key in a file of its own, ``log.key`` and ``witness.key`` in the folder ``keys`` of the user's
+own folder: 0600, PEM (PKCS8), made at its first use. Their public halves are C2SP verifier keys.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import stat
+import urllib.parse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from jupyter_llmops.errors import AuditError
+from jupyter_llmops.keys.key_files import put_key
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+LOG_KEY: Final = "log.key"
+WITNESS_KEY: Final = "witness.key"
+ORIGIN_PREFIX: Final = "jupyter-llmops/"
+# Signature types of c2sp.org/signed-note: Ed25519, and timestamped Ed25519 cosignatures.
+ED25519: Final = 1
+COSIGNATURE: Final = 4
+_LARGEST_FILE: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class LogKeys:
+    """The two private keys of a user; they show in no representation and are not pickled.
+
+    Parameters
+    ----------
+    log : Ed25519PrivateKey
+        Signs the heads of this user's logs.
+    witness : Ed25519PrivateKey
+        Signs the heads of others' logs.
+    """
+
+    log: Ed25519PrivateKey = field(repr=False)
+    witness: Ed25519PrivateKey = field(repr=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> LogKeys:
+        """Return the keys in a folder; the first call makes them.
+
+        Parameters
+        ----------
+        folder : Path
+            Holds ``log.key`` and ``witness.key``; `keys_folder` says which.
+
+        Raises
+        ------
+        AuditError
+            A file can't be read or made, holds no such key, or others may read it.
+        """
+        return cls(_load(Path(folder) / LOG_KEY), _load(Path(folder) / WITNESS_KEY))
+
+    def log_vkey(self, user: str, host: str) -> str:
+        """Return the verifier key of the logs under its general name; the key itself is the one of each log."""
+        return verifier_key(f"{ORIGIN_PREFIX}log/{_person(user, host)}", self.log_public)
+
+    def session_vkey(self, session: str) -> str:
+        """Return the verifier key of one session's log, whose name is the log's origin."""
+        return verifier_key(ORIGIN_PREFIX + session, self.log_public)
+
+    def witness_vkey(self, user: str, host: str) -> str:
+        """Return the verifier key of this user's cosignatures."""
+        return verifier_key(witness_name(user, host), self.witness_public, COSIGNATURE)
+
+    @property
+    def log_public(self) -> bytes:
+        """The public half of `log`, 32 bytes."""
+        return self.log.public_key().public_bytes_raw()
+
+    @property
+    def witness_public(self) -> bytes:
+        """The public half of `witness`, 32 bytes."""
+        return self.witness.public_key().public_bytes_raw()
+
+    def __reduce__(self) -> str:
+        raise TypeError("Private keys are not pickled.")
+
+
+def keys_folder() -> Path:
+    """Return where this user's keys lie."""
+    from jupyter_llmops.settings import user_folder  # brings traitlets
+
+    return user_folder() / "keys"
+
+
+def witness_name(user: str, host: str) -> str:
+    """Return the C2SP key name of a witness, e.g. ``jupyter-llmops/ada@lab``."""
+    return ORIGIN_PREFIX + _person(user, host)
+
+
+def verifier_key(name: str, public: bytes, kind: int = ED25519) -> str:
+    """Return a C2SP verifier key: its name, key ID and key, with plus signs between.
+
+    Parameters
+    ----------
+    name : str
+        Without spaces and plus signs.
+    public : bytes
+        32 bytes.
+    kind : int
+        The signature type: 1 for Ed25519, 4 for cosignatures.
+    """
+    material = bytes([kind]) + public
+    key_id = hashlib.sha256(name.encode() + b"\n" + material).digest()[:4]
+    return f"{name}+{key_id.hex()}+{base64.b64encode(material).decode()}"
+
+
+def public_half(vkey: str) -> bytes:
+    """Return the 32 bytes of the public key in a verifier key; empty where it is none.
+
+    Two names of one key have the same.
+    """
+    try:
+        name, _, rest = vkey.partition("+")
+        _, _, text = rest.partition("+")
+        material = base64.b64decode(text, validate=True)
+        whole = len(material) == 33 and verifier_key(name, material[1:], material[0]) == vkey
+    except (ValueError, UnicodeError):
+        return b""
+    return material[1:] if whole else b""
+
+
+def _person(user: str, host: str) -> str:
+    # Neither space nor plus is allowed in a name, and a slash would look like another log's.
+    return f"{urllib.parse.quote(user, safe='')}@{urllib.parse.quote(host, safe='')}"
+
+
+def _load(path: Path) -> Ed25519PrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        data = _read(path)
+    except FileNotFoundError:
+        _make(path)
+        data = _read(path)
+    try:
+        key = load_pem_private_key(data, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise AuditError(f"{path} holds no Ed25519 key.", _mend(path))
+    return key
+
+
+def _make(path: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    data = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        put_key(path, data)
+    except OSError as error:
+        raise AuditError(
+            f"The key that signs the trail can't be kept in {path.parent}: {error.strerror}.",
+            "Make that folder writable; until then the trail goes on unsigned.",
+        ) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise AuditError(f"The key {path} can't be read: {error.strerror}.", _mend(path)) from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise AuditError(f"{path} is no file that holds a key.", _mend(path))
+        if status.st_mode & 0o077:
+            raise AuditError(
+                f"Others may read or write the key {path}.", f"Type !chmod 600 {path} if nobody did."
+            )
+        return os.read(descriptor, _LARGEST_FILE)
+    finally:
+        os.close(descriptor)
+
+
+def _mend(path: Path) -> str:
+    return f"Move {path} away: a new key is made then, which signs new sessions only."
