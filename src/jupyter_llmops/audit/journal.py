@@ -15,7 +15,8 @@ from typing import Any
 
 from jupyter_llmops.audit import leaf as leaves
 from jupyter_llmops.audit.files import NOTHING, LostJournalError, Mark, SessionFiles
-from jupyter_llmops.audit.session import new_session_name, session_fields
+from jupyter_llmops.audit.running import RunningCells
+from jupyter_llmops.audit.session import Role, new_session_name, session_fields
 
 SYNC_SECONDS = 0.2
 RETRY_SECONDS = 2.0
@@ -53,6 +54,8 @@ class Journal:
         Name of the session; a new one by default. A name is used for one journal only.
     context : mapping
         "user" and "host" stand in every leaf; everything else (the catalog, …) in the first.
+    role : {"kernel", "agent", "server"}
+        Which process this session is; stands in the first leaf.
     redact : callable
         Takes a text, returns it without secrets and the kinds of what was found.
     warn : callable
@@ -65,6 +68,7 @@ class Journal:
         *,
         session: str | None = None,
         context: Mapping[str, Any] | None = None,
+        role: Role = "kernel",
         redact: Redact = lambda text: (text, ()),
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -73,11 +77,13 @@ class Journal:
         self._context = dict(context or {})
         self._user = str(self._context.pop("user", ""))
         self._host = str(self._context.pop("host", ""))
+        self._role: Role = role
         self._opened_at = datetime.now(UTC)
         self._redact = redact
         self._warn = warn
         self._warned_at: dict[str, float] = {}
         self._files = SessionFiles(self.folder, self.session)
+        self.running = RunningCells(self.folder, self.session)
         self._process = os.getpid()
         # Reentrant, as a signal handler may stamp while its own thread is stamping.
         self._lock = threading.RLock()
@@ -124,6 +130,8 @@ class Journal:
         seconds: float = 0.0,
         fields: Mapping[str, Any] | None = None,
         content: Mapping[str, str] | None = None,
+        facts: Mapping[str, Any] | None = None,
+        salt: str = "",
     ) -> str:
         """Record one run and return its id; empty when there is nothing to record it in.
 
@@ -147,12 +155,17 @@ class Journal:
             "source", "request", "response": goes, redacted, into a sidecar that may be deleted,
             the leaf keeps salted digests of it. Pass texts as they are: within a text that is
             itself JSON a secret is found in its escaped spelling only as far as that is foreseen.
+        facts : mapping of name to JSON value, optional
+            More fields, of digests, counts and names that the caller has seen to hold no secret: they
+            are not searched, as looking through each digest would cost more than making it.
+        salt : str
+            From `leaf.new_salt`, where `facts` hold digests that were made with it; kept in the sidecar.
         """
         if os.getpid() != self._process or self._stop.is_set():
             return ""
         run_id = id or self.new_id()
         moment = started_at or datetime.now(UTC)
-        run = (kind, run_id, parent, status, moment, seconds, fields or {}, content or {})
+        run = (kind, run_id, parent, status, moment, seconds, fields or {}, content or {}, facts, salt)
         try:
             try:
                 self._stamp(run)
@@ -206,6 +219,7 @@ class Journal:
         if os.getpid() != self._process or self._stop.is_set():
             return
         complete = self.flush()
+        self.running.close()
         self._stop.set()
         self._wake.set()
         with self._lock:
@@ -224,21 +238,24 @@ class Journal:
             )
 
     def _first(self) -> dict[str, Any]:
-        return {**session_fields(), **self._context}
+        return {**session_fields(self._role), **self._context}
 
     def _add(
         self, kind: str, run_id: str, parent: str, status: str, started_at: datetime,
         seconds: float, fields: Mapping[str, Any], content: Mapping[str, str],
+        facts: Mapping[str, Any] | None = None, salt: str = "",
     ) -> None:  # fmt: skip
         found: set[str] = set()
         # First the fields: what they give away by name is then known in the content too.
         cleaned = self._clean(leaves.plain(fields), found)
+        if facts:
+            cleaned |= leaves.plain(facts)
         seq = self._last.mark.seq + 1
         digests: dict[str, str] = {}
         sidecar = b""
         if content:
             kept = {name: self._redacted(text, found) for name, text in content.items()}
-            salt = leaves.new_salt()
+            salt = salt or leaves.new_salt()
             texts = {name: text for name, (text, _) in kept.items()}
             digests = {name: leaves.content_digest(salt, name, text) for name, text in texts.items()}
             sidecar = leaves.sidecar_bytes(self.session, seq, run_id, salt, texts)
@@ -247,7 +264,7 @@ class Journal:
             kind=kind, status=status, started_at=started_at, seconds=seconds, user=self._user,
             host=self._host, fields=cleaned, digests=digests, redacted=tuple(found),
         )  # fmt: skip
-        line = leaves.canonical(leaf)
+        line = leaves.leaf_line(leaf)
         if sidecar:
             self._contents.append((seq, sidecar))
         entry = _Entry(Mark(seq, leaves.line_digest(line)), line, run_id)

@@ -17,12 +17,13 @@ HASH = "sha-256"
 NO_PREVIOUS = "0" * 64
 SALT_BYTES = 16
 LARGEST_LEAF = 20_000
+LARGEST_LINE = 60_000  # bytes; an entry of a C2SP bundle holds 65,535 at most
 
 # What every leaf holds; a kind's own field may not take one of these names.
 CORE_FIELDS = frozenset(
     {
         "schema", "hash", "seq", "prev", "session", "id", "parent", "kind", "status", "started_at",
-        "microseconds", "user", "host", "digests", "redacted",
+        "microseconds", "user", "host", "digests", "redacted", "cut",
     }
 )  # fmt: skip
 
@@ -168,6 +169,37 @@ def sidecar_bytes(session: str, seq: int, run_id: str, salt: str, content: Mappi
         "content": dict(content),
     }  # fmt: skip
     return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def leaf_line(leaf: dict[str, Any]) -> bytes:
+    """Return the journal line of a leaf, its largest fields cut where it would be too long.
+
+    What was cut says so: its value is ``[cut: 123456 bytes]`` and the leaf's `cut` names the field and
+    the SHA-256 of its canonical form.
+
+    Parameters
+    ----------
+    leaf : dict
+        From `new_leaf`; its own fields are cut where needed, never those that every leaf has.
+
+    Raises
+    ------
+    ValueError
+        Its fixed part alone is too long, or a value has no RFC 8785 form.
+    """
+    line = canonical(leaf)
+    if len(line) <= LARGEST_LINE:
+        return line
+    sizes = {name: len(canonical({"": leaf[name]})) - 5 for name in leaf if name not in CORE_FIELDS}
+    cut: dict[str, str] = {}
+    for name in sorted(sizes, key=lambda name: -sizes[name]):
+        cut[name] = hashlib.sha256(canonical({"": leaf[name]})[4:-1]).hexdigest()
+        leaf[name] = f"[cut: {sizes[name]} bytes]"
+        leaf["cut"] = cut
+        line = canonical(leaf)
+        if len(line) <= LARGEST_LINE:
+            return line
+    raise ValueError("a record of more than 60,000 bytes, even without its fields")
 
 
 def instant(moment: datetime) -> str:

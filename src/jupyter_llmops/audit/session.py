@@ -7,9 +7,12 @@ import platform
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jupyter_llmops
+
+Role = Literal["kernel", "agent", "server"]
+"""Which process a session is: one that runs cells, or one that carries, seals and observes."""
 
 
 def new_session_name(now: datetime | None = None) -> str:
@@ -18,10 +21,11 @@ def new_session_name(now: datetime | None = None) -> str:
     return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(4).hex()}"
 
 
-def session_fields() -> dict[str, Any]:
-    """Return what a session's leaf says of its process: Python, platform, versions, kernel, notebook."""
+def session_fields(role: Role = "kernel") -> dict[str, Any]:
+    """Return what a session's leaf says of its process: role, Python, platform, versions, kernel, notebook."""
     system = os.uname() if hasattr(os, "uname") else None
     return {
+        "role": role,
         "pid": os.getpid(),
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
