@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jupyter_llmops.agent.screening import RowScreen
 from jupyter_llmops.audit.files import JOURNAL_SUFFIX
 from jupyter_llmops.audit.reading import list_journals, read_runs
 from jupyter_llmops.catalog import Catalog
@@ -63,6 +64,7 @@ class Flusher:
         self._catalog = catalog
         self._seen: dict[Path, _Seen] = {}
         self._revision = 0
+        self._screen = RowScreen()
 
     def changed(self) -> bool:
         """Return whether a journal came or changed since the last flush; costs some file look-ups."""
@@ -99,7 +101,7 @@ class Flusher:
                 carried = self._catalog.runs.last_seqs() if carried is None else carried
                 last_seq = carried.get(path.name.removesuffix(JOURNAL_SUFFIX), -1)
             for run in _readable(path, last_seq):
-                waiting.append(run)
+                waiting.append(self._screen.screen(run))
                 last_seq = run.seq
                 if len(waiting) == ROWS_PER_COMMIT:
                     added += self._catalog.runs.append(waiting)

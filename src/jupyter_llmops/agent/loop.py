@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jupyter_llmops.agent.election import Election
 from jupyter_llmops.agent.flush import Flusher
+from jupyter_llmops.agent.sharing import ContentSharing
 from jupyter_llmops.cache.upkeep import CacheUpkeep
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import LLMOpsError
@@ -55,6 +56,7 @@ class AgentLoop:
     ) -> None:
         self.election = Election(folder, catalog.location)
         self._flusher = Flusher(folder, catalog)
+        self._sharing = ContentSharing(folder, catalog)
         self._maintained = (catalog, *maintains)
         self._caches = tuple(caches)
         self._on_flush = on_flush
@@ -101,11 +103,13 @@ class AgentLoop:
             if self.election.holds:
                 self.step()
                 self.election.resign()
+            self._sharing.close()
 
     def step(self) -> None:
         """Carry what is new, then maintain where it is due; a problem is told, never raised."""
         try:
             self._flush()
+            self._sharing.share()
             self._maintain()
         except LLMOpsError as error:
             self._fail(str(error))

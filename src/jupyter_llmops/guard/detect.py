@@ -6,7 +6,7 @@ that, and are what records are full of.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ class Detector:
     def _plugins(self) -> list[tuple[str, BasePlugin]]:
         from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 
-        plugins = get_mapping_from_secret_type_to_class()
+        plugins: Mapping[str, type[BasePlugin]] = get_mapping_from_secret_type_to_class()
         return [(kind, make()) for kind, make in sorted(plugins.items()) if kind not in _LEFT_OUT]
 
     @cached_property

@@ -1,0 +1,228 @@
+"""From the content sidecars of this user into the catalog, after a second look for secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jupyter_llmops.audit.files import JOURNAL_SUFFIX, content_path
+from jupyter_llmops.audit.leaf import CONTENT_SCHEMA, sidecar_bytes
+from jupyter_llmops.audit.reading import list_journals, parse_run
+from jupyter_llmops.audit.sharing import may_share, searchable
+from jupyter_llmops.catalog import Catalog
+from jupyter_llmops.catalog.contents import RunText
+from jupyter_llmops.errors import SettingsError
+from jupyter_llmops.guard.detect import Detector
+from jupyter_llmops.location import Location
+from jupyter_llmops.records.run import Run
+
+ROWS_PER_COMMIT = 500
+_CHUNK = 1 << 20
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A journal, and up to where it was read."""
+
+    offset: int = 0
+    line: int = 0
+    ours: bool | None = None
+    shared_to: int = -1
+
+
+class _CannotScrubError(Exception):
+    """The word of a scrub could not be written; the run waits."""
+
+
+class ContentSharing:
+    """Shares what runs of this user said, again and again, reading only what is new.
+
+    Where detect-secrets finds what the kernel's redactor did not, the sidecar on the disk is scrubbed
+    too: its texts are redacted, its salt is dropped (so that its digests say nothing of what was cut),
+    and a leaf of kind "scrub" in the agent's own journal names run and kinds before that happens.
+
+    Parameters
+    ----------
+    folder : Path
+        The audit folder of this user.
+    catalog : Catalog
+        Where to: runs of journals whose session names it.
+    """
+
+    def __init__(self, folder: Path, catalog: Catalog, detector: Detector | None = None) -> None:
+        self._folder = Path(folder)
+        self._catalog = catalog
+        self._detector = detector or Detector()
+        self._journals: dict[Path, _Reading] = {}
+        self._last: dict[str, int] | None = None
+        self._own: Any = None
+
+    def share(self) -> int:
+        """Share what is new; return how many runs.
+
+        Raises
+        ------
+        CatalogError
+            The catalog can't be written; what was not shared is tried again at the next call.
+        """
+        count = 0
+        for path in list_journals(self._folder):
+            reading = self._journals.setdefault(path, _Reading())
+            try:
+                size = path.stat().st_size
+            except OSError:
+                continue
+            if size < reading.offset:  # deleted and begun again
+                reading = self._journals[path] = _Reading()
+            if size > reading.offset and reading.ours is not False:
+                count += self._share_journal(path, reading)
+        return count
+
+    def close(self) -> None:
+        """Close the agent's own journal, where one was begun."""
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+
+    # -- within -------------------------------------------------------------------------------
+
+    def _share_journal(self, path: Path, reading: _Reading) -> int:
+        session = path.name.removesuffix(JOURNAL_SUFFIX)
+        texts: list[RunText] = []
+        count = 0
+        offset, line = reading.offset, reading.line
+        for data in _lines_from(path, reading.offset):
+            run = None
+            if line > reading.shared_to or line == 0:
+                run = parse_run(data, session, line)
+            if line == 0:
+                reading.ours = run is not None and self._is_ours(run)
+                if not reading.ours:
+                    return 0
+                reading.shared_to = self._last_seqs().get(session, -1)
+            if run is not None and run.id and line > reading.shared_to:
+                try:
+                    text = self._text_of(run)
+                except _CannotScrubError:
+                    break
+                if text is not None:
+                    texts.append(text)
+            offset, line = offset + len(data) + 1, line + 1
+            if len(texts) == ROWS_PER_COMMIT:
+                count += self._append(texts)
+                reading.offset, reading.line, texts = offset, line, []
+        count += self._append(texts)
+        reading.offset, reading.line = offset, line
+        return count
+
+    def _append(self, texts: list[RunText]) -> int:
+        added = self._catalog.contents.append(texts)
+        # What was forgotten while it was on its way must not come back.
+        gone = [text.id for text in texts if not content_path(self._folder, text.session, text.seq).exists()]
+        if gone:
+            self._catalog.contents.delete(gone)
+        return added
+
+    def _last_seqs(self) -> dict[str, int]:
+        if self._last is None:
+            self._last = self._catalog.contents.last_seqs()
+        return self._last
+
+    def _is_ours(self, run: Run) -> bool:
+        named = (run.leaf or {}).get("catalog")
+        if not isinstance(named, str) or not named:
+            return False
+        try:
+            return Location.parse(named) == self._catalog.location
+        except SettingsError:  # a leaf that this package did not write
+            return False
+
+    def _text_of(self, run: Run) -> RunText | None:
+        """Return what is shared of a run, after scrubbing its sidecar where that is needed."""
+        path = content_path(self._folder, run.session, run.seq)
+        content = _content_of(path, run)
+        if content is None:
+            return None
+        clean, kinds = self._clean(content)
+        if kinds:
+            self._scrub(path, run, clean, kinds)
+        if not may_share(self._folder, run.session, run.seq):
+            return None
+        title, text = searchable(clean)
+        if not text:
+            return None
+        return RunText(run.id, run.session, run.seq, run.user, run.kind, title, text, run.started_at)
+
+    def _clean(self, content: dict[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+        clean: dict[str, str] = {}
+        kinds: dict[str, None] = {}
+        for name, text in content.items():
+            if name == "token_ids":
+                continue
+            clean[name], found = self._detector.redact(text)
+            kinds |= dict.fromkeys(found)
+            if name == "response" and found and "token_ids" in content:
+                clean["token_ids"] = "[redacted: it spells the answer out]"  # noqa: S105
+        if "token_ids" in content:
+            clean.setdefault("token_ids", content["token_ids"])
+        return clean, tuple(kinds)
+
+    def _scrub(self, path: Path, run: Run, clean: dict[str, str], kinds: tuple[str, ...]) -> None:
+        journal = self._journal()
+        place = {"of": run.id, "of_session": run.session, "of_seq": run.seq, "kinds": list(kinds)}
+        journal.stamp("scrub", fields={"runs": [place]})
+        if not journal.flush():
+            raise _CannotScrubError
+        # Beside the folder of contents, where an unfinished file would be a stranger.
+        partial = self._folder / f".scrub-{secrets.token_hex(6)}"
+        try:
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(sidecar_bytes(run.session, run.seq, run.id, "", clean))
+                file.flush()
+                os.fsync(file.fileno())
+            if path.exists():  # it may have been forgotten meanwhile
+                partial.rename(path)
+        except OSError as error:
+            raise _CannotScrubError from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _journal(self) -> Any:
+        if self._own is None:
+            from jupyter_llmops.audit.journal import Journal
+            from jupyter_llmops.guard.redaction import Redactor
+
+            context = {
+                "user": self._catalog.user,
+                "host": self._catalog.site,
+                "catalog": str(self._catalog.location),
+            }
+            self._own = Journal(self._folder, role="agent", context=context, redact=Redactor().redact)
+        return self._own
+
+
+def _lines_from(path: Path, offset: int) -> Iterator[bytes]:
+    """Yield the complete lines of a file from an offset on, without their newlines."""
+    rest = b""
+    with path.open("rb") as file:
+        file.seek(offset)
+        while chunk := file.read(_CHUNK):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+
+
+def _content_of(path: Path, run: Run) -> dict[str, str] | None:
+    """Return a run's texts; None where there are none, or what is there is another's (`verify` says so)."""
+    try:
+        values = json.loads(path.read_bytes())
+        if values["schema"] != CONTENT_SCHEMA or values["id"] != run.id:
+            return None
+        return {str(name): str(text) for name, text in values["content"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

@@ -1,0 +1,159 @@
+"""What runs said goes to the catalog, after a second look for secrets."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_llmops.agent.loop import AgentLoop
+from jupyter_llmops.agent.screening import RowScreen
+from jupyter_llmops.agent.sharing import ContentSharing
+from jupyter_llmops.audit.deletions import Deletions
+from jupyter_llmops.audit.files import content_path
+from jupyter_llmops.audit.journal import Journal
+from jupyter_llmops.audit.reading import list_journals, read_content, read_runs
+from jupyter_llmops.audit.sharing import note_sharing
+from jupyter_llmops.catalog import Catalog
+
+# detect-secrets knows Cloudant's addresses and IBM's keys; the kernel's redactor is switched off here.
+SECRET = "".join(random.Random(7).choices(string.hexdigits.lower()[:16], k=64))
+LEAK = f"cloudant_password = '{SECRET}'"
+
+
+class Team:
+    """A journal without a redactor, a catalog, and the agent's sharing between them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.audit = folder / "audit"
+        self.catalog = Catalog(folder / "catalog", site="lab", user="ada")
+        self.journal = self.begin()
+        self.sharing = ContentSharing(self.audit, self.catalog)
+
+    def begin(self, catalog: str = "") -> Journal:
+        context = {"user": "ada", "host": "lab", "catalog": catalog or str(self.catalog.location)}
+        return Journal(self.audit, context=context)
+
+    def stamp(self, content: dict[str, str], kind: str = "cell", **fields: Any) -> str:
+        return self.journal.stamp(kind, content=content, fields=fields)
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Team:
+    return Team(tmp_path)
+
+
+def test_sources_prompts_and_answers_are_shared_once(team: Team) -> None:
+    cell = team.stamp({"source": "\n# hello\nx = 1"})
+    content = {
+        "template": "T", "message.000.system": "be kind", "message.001.user": "Who?", "response": "Ada",
+        "token_ids": "[1, 2]",
+    }  # fmt: skip
+    prompt = team.stamp(content, "prompt")
+    team.stamp({})
+    assert team.sharing.share() == 2
+    found = team.catalog.contents.get(cell)
+    assert found is not None
+    assert (found.title, found.text, found.user, found.kind) == ("# hello", "\n# hello\nx = 1", "ada", "cell")
+    found = team.catalog.contents.get(prompt)
+    assert found is not None
+    assert found.text == "Who?\n\nAda"
+    assert team.sharing.share() == 0
+    later = team.stamp({"source": "y = 2"})
+    assert ContentSharing(team.audit, team.catalog).share() == 1, "an agent that starts anew goes on"
+    assert team.sharing.share() == 0
+    assert team.catalog.contents.get(later) is not None
+
+
+def test_a_session_of_another_catalog_is_not_shared(team: Team, tmp_path: Path) -> None:
+    team.begin(str(tmp_path / "other")).stamp("cell", content={"source": "x"})
+    assert team.sharing.share() == 0
+    assert not (tmp_path / "catalog").exists()
+
+
+def test_sharing_can_be_switched_off_and_on(team: Team) -> None:
+    first = team.stamp({"source": "one"})
+    note_sharing(team.audit, team.journal.session, team.journal.stamped, shared=False)
+    private = team.stamp({"source": "two"})
+    note_sharing(team.audit, team.journal.session, team.journal.stamped, shared=True)
+    last = team.stamp({"source": "three"})
+    assert team.sharing.share() == 2
+    assert team.catalog.contents.get(private) is None
+    assert team.catalog.contents.get(first) is not None
+    assert team.catalog.contents.get(last) is not None
+    (team.audit / "sharing" / team.journal.session).write_text("nonsense")
+    team.stamp({"source": "four"})
+    assert team.sharing.share() == 0, "what can't be read forbids"
+
+
+def test_what_detect_secrets_finds_is_scrubbed_here_and_not_shared(team: Team) -> None:
+    run_id = team.stamp({"source": f"x = 1\n{LEAK}", "response": "fine", "token_ids": "[1]"})
+    assert team.sharing.share() == 1
+    shared = team.catalog.contents.get(run_id)
+    assert shared is not None
+    assert SECRET not in shared.text
+    assert "x = 1" in shared.text
+    run = list(read_runs(team.journal.path))[1]
+    sidecar = content_path(team.audit, run.session, run.seq).read_text()
+    assert SECRET not in sidecar
+    assert json.loads(sidecar)["salt"] == ""
+    assert (read_content(team.audit, run) or {})["response"] == "fine"
+    team.sharing.close()
+    leaves = [run.leaf or {} for path in list_journals(team.audit) for run in read_runs(path)]
+    scrubbed = Deletions().read(leaves).scrubbed
+    assert list(scrubbed) == [(run.session, run.seq)]
+    assert scrubbed[run.session, run.seq].kinds
+    assert [leaf["role"] for leaf in leaves if leaf["kind"] == "session"].count("agent") == 1
+    assert not list(team.audit.glob(".scrub-*"))
+
+
+def test_a_scrub_whose_word_can_not_be_written_waits(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = team.stamp({"source": LEAK})
+    monkeypatch.setattr(Journal, "flush", lambda _: False)
+    assert team.sharing.share() == 0
+    assert SECRET in content_path(team.audit, team.journal.session, 1).read_text()
+    monkeypatch.undo()
+    assert team.sharing.share() == 1
+    assert SECRET not in content_path(team.audit, team.journal.session, 1).read_text()
+    assert team.catalog.contents.get(run_id) is not None
+
+
+def test_what_is_forgotten_on_its_way_does_not_come_back(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = team.stamp({"source": "to forget"})
+    append = team.catalog.contents.append
+
+    def slow(texts: Any) -> int:
+        content_path(team.audit, team.journal.session, 1).unlink()
+        return append(texts)
+
+    monkeypatch.setattr(team.catalog.contents, "append", slow)
+    team.sharing.share()
+    assert team.catalog.contents.get(run_id) is None
+
+
+def test_a_leaf_that_seems_to_hold_a_secret_is_withheld_with_the_reason(team: Team) -> None:
+    team.stamp({}, notebook=f"notes AKIA{'Q3Z7' * 4}.ipynb", why=LEAK)
+    team.stamp({}, notebook="notes.ipynb")
+    runs = list(read_runs(team.journal.path))
+    screen = RowScreen()
+    held, free = screen.screen(runs[1]), screen.screen(runs[2])
+    assert free is runs[2]
+    assert held.leaf is not None
+    assert "seems to hold a secret" in held.leaf["withheld"]
+    assert SECRET not in str(held)
+    assert "AKIA" not in str(held)
+    assert (held.id, held.leaf_digest, held.seq) == (runs[1].id, runs[1].leaf_digest, 1)
+
+
+def test_the_agent_shares(team: Team) -> None:
+    run_id = team.stamp({"source": "by the agent"})
+    team.stamp({}, why=LEAK)
+    loop = AgentLoop(team.audit, team.catalog)
+    loop.step()
+    assert team.catalog.contents.get(run_id) is not None
+    assert all(SECRET not in str(run) for run in team.catalog.runs.list(10))
+    assert len(team.catalog.runs.list(10)) == 3
