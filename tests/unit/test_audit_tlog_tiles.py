@@ -1,15 +1,28 @@
 """A log in a folder: what lies where, growing it, and what a kill or a stranger leaves there."""
 
+import errno
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
 from jupyter_llmops.audit.tlog.merkle import (
     Frontier,
+    consistency_proof,
+    inclusion_proof,
     leaf_hash,
+    verify_consistency,
+    verify_inclusion,
 )
 from jupyter_llmops.audit.tlog.note import format_note, sign_note
-from jupyter_llmops.audit.tlog.tiles import TileStore, tile_path
+from jupyter_llmops.audit.tlog.tile_files import tile_path
+from jupyter_llmops.audit.tlog.tiles import TileStore
+from jupyter_llmops.errors import AuditError
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 BORDERS = [0, 1, 2, 255, 256, 257, 511, 512, 513, 700]
@@ -74,3 +87,260 @@ def test_it_does_not_matter_in_which_portions_a_log_grew(tmp_path, step):
     whole.write_checkpoint(signed(whole, size))
     growing.write_checkpoint(signed(growing, size))  # no partial tile of a former one is kept any more
     assert files(growing.folder) == files(whole.folder)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("large")
+    TileStore(folder, sync=False).append(lines(0, 70_000))
+    return folder
+
+
+def test_seventy_thousand_leaves_are_the_files_that_the_specification_counts(large):
+    found = {name: len(data) for name, data in files(large).items() if "entries" not in name}
+    assert found == {
+        **{tile_path(0, index): 8192 for index in range(273)},
+        tile_path(0, 273, 112): 112 * 32,
+        tile_path(1, 0): 8192,
+        tile_path(1, 1, 17): 17 * 32,
+        tile_path(2, 0, 1): 32,
+    }
+
+
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 65_791, 65_792, 65_793, 70_000])
+def test_roots_and_proofs_hold_on_both_sides_of_a_level(large, size):
+    frontier = Frontier()
+    roots = {}
+    for number in range(size):
+        roots[number] = frontier.root() if number % 16_384 in {0, 255} else b""
+        frontier.append(leaf_hash(b"leaf %d" % number))
+    store = TileStore(large)
+    assert store.size() == 70_000
+    assert store.root(size) == frontier.root()
+    for index in (0, 255, 256, 65_279, 65_534, size - 1):
+        proof = inclusion_proof(index, size, store.hash_at)
+        assert verify_inclusion(leaf_hash(b"leaf %d" % index), index, size, proof, frontier.root())
+    for old, root in roots.items():
+        if root:
+            assert verify_consistency(
+                old, size, root, frontier.root(), consistency_proof(old, size, store.hash_at)
+            )
+
+
+def counted_reads(monkeypatch):
+    read: list[int] = []
+    real = Path.read_bytes
+
+    def read_bytes(self):
+        data = real(self)
+        read.append(len(data))
+        return data
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    return read
+
+
+def test_appending_reads_the_right_edge_and_not_the_tree(large, tmp_path, monkeypatch):
+    shutil.copytree(large, tmp_path / "log")
+    read = counted_reads(monkeypatch)
+    store = TileStore(tmp_path / "log", sync=False)
+    assert store.append(lines(70_000, 70_001)) == 70_001
+    assert len(read) <= 6
+    assert sum(read) < 32 * 256 * 3 + 256 * 16
+    read.clear()
+    store.append(lines(70_001, 70_002))
+    assert sum(read) < 32 * 256  # the higher tiles, which are as they were; leaves it still knows
+
+
+def test_leaves_are_taken_as_they_come(tmp_path):
+    """A million lines need not be in memory: each bundle is written before the next line is asked for."""
+    store = TileStore(tmp_path, sync=False)
+    seen = []
+
+    def growing():
+        for number in range(1000):
+            if number % 256 == 0:
+                seen.append(TileStore(tmp_path).size())
+            yield b"leaf %d" % number
+
+    store.append(growing())
+    assert seen == [0, 256, 512, 768]
+
+
+def test_a_leaf_that_is_too_long_is_refused_and_the_log_stays_as_it_can_be_continued(tmp_path):
+    store = TileStore(tmp_path, sync=False)
+    store.append([b"", b"x" * 65_535])
+    with pytest.raises(AuditError, match="65,536 bytes can't stand in a log"):
+        store.append([b"y", b"x" * 65_536])
+    assert store.size() == 2
+    assert store.append([b"y"]) == 3
+    assert list(TileStore(tmp_path).entries(0, 3)) == [b"", b"x" * 65_535, b"y"]
+
+
+def test_nothing_is_written_over(tmp_path):
+    store = TileStore(tmp_path, sync=False)
+    store.append(lines(0, 300))
+    before = files(tmp_path)
+    # The same lines again, as after a restored backup that has lost a bundle: nothing changes.
+    (tmp_path / tile_path("entries", 1, 44)).unlink()
+    assert TileStore(tmp_path, sync=False).append(lines(256, 300)) == 300
+    assert files(tmp_path) == before
+    # Other lines at the same place are refused, whatever was lost.
+    (tmp_path / tile_path("entries", 1, 44)).unlink()
+    with pytest.raises(AuditError, match="another content"):
+        TileStore(tmp_path, sync=False).append([b"other", *lines(257, 300)])
+    # Even where a stranger was faster than a look before.
+    assert TileStore(tmp_path, sync=False).append(lines(256, 300)) == 300
+    assert files(tmp_path) == before
+
+
+def test_a_file_that_appears_between_the_look_and_the_link_wins(tmp_path, monkeypatch):
+    real = os.link
+
+    def link(source, target, **rest):
+        Path(target).write_bytes(b"a stranger's")
+        real(source, target, **rest)
+
+    monkeypatch.setattr(os, "link", link)
+    with pytest.raises(AuditError, match="another content"):
+        TileStore(tmp_path, sync=False).append(lines(0, 3))
+    assert set(files(tmp_path).values()) == {b"a stranger's"}
+
+
+def test_a_file_system_without_links_will_do(tmp_path, monkeypatch):
+    def no_links(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    for start in range(0, 600, 100):
+        TileStore(tmp_path, sync=False).append(lines(start, start + 100))
+    assert TileStore(tmp_path).root() == root_of(600)
+
+
+def test_files_are_the_owners_alone(tmp_path):
+    store = TileStore(tmp_path / "audit" / "log", sync=False)
+    store.append(lines(0, 2))
+    store.write_checkpoint(signed(store, 2))
+    for path in (tmp_path / "audit" / "log").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+
+
+def test_a_checkpoint_of_another_tree_is_not_put_there(tmp_path):
+    store = TileStore(tmp_path, sync=False)
+    store.append(lines(0, 5))
+    good = signed(store, 5)
+    store.write_checkpoint(good)
+    for wrong in (Checkpoint("log", 5, root_of(4)), Checkpoint("log", 6, root_of(5))):
+        with pytest.raises(AuditError, match="is not one of the log"):
+            store.write_checkpoint(format_note(sign_note(wrong.text, "log", KEY)))
+    with pytest.raises(ValueError, match="note"):
+        store.write_checkpoint(b"rubbish")
+    assert store.read_checkpoint() == good
+    assert TileStore(tmp_path / "nothing").read_checkpoint() is None
+
+
+def test_partial_tiles_go_when_no_checkpoint_needs_them(tmp_path):
+    store = TileStore(tmp_path, sync=False)
+    for size in (10, 20, 30, 250):
+        store.append(lines(store.size(), size))
+        store.write_checkpoint(signed(store, size))
+    assert sorted(name for name in files(tmp_path) if "/0/" in name) == [
+        "tile/0/000.p/250", "tile/0/000.p/30",
+    ]  # fmt: skip
+    store.append(lines(250, 256))  # full: no partial one is needed any more
+    assert sorted(files(tmp_path)) == ["checkpoint", "tile/0/000", "tile/1/000.p/1", "tile/entries/000"]
+    # Every size is still there to be read, from what is wider.
+    assert [store.root(size) for size in (10, 20, 30, 250)] == [root_of(n) for n in (10, 20, 30, 250)]
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("tile/0/000", b"x" * 8191), ("tile/0/000", b""), ("tile/entries/000", b"\xff\xff"),
+        ("tile/entries/000", b""), ("tile/entries/001.p/44", b"\x00"), ("tile/entries/001.p/44", b"\0\1xx"),
+        ("tile/0/001.p/44", b"x" * 31),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_named(tmp_path, path, data):
+    TileStore(tmp_path, sync=False).append(lines(0, 300))
+    (tmp_path / path).write_bytes(data)
+    store = TileStore(tmp_path)
+    read = store.entries if "entries" in path else store.leaf_hashes
+    with pytest.raises(AuditError, match=re.escape(path)):
+        list(read(0, 300))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    TileStore(tmp_path, sync=False).append(lines(0, 600))
+    (tmp_path / "tile/entries/000").unlink()
+    with pytest.raises(AuditError, match="lacks tile/entries/000"):
+        list(TileStore(tmp_path).entries(0, 600))
+    (tmp_path / "tile/0/001").unlink()
+    with pytest.raises(AuditError, match="lacks tile/0/001"):
+        list(TileStore(tmp_path).leaf_hashes(0, 600))
+
+
+def test_leaves_that_their_hashes_do_not_cover_are_not_continued(tmp_path):
+    TileStore(tmp_path, sync=False).append(lines(0, 3))
+    path = tmp_path / tile_path("entries", 0, 3)
+    path.write_bytes(path.read_bytes().replace(b"leaf 1", b"LEAF 1"))
+    with pytest.raises(AuditError, match="disagree"):
+        TileStore(tmp_path, sync=False).append(lines(3, 4))
+
+
+OPERATIONS = ((os, "open"), (os, "write"), (os, "link"), (Path, "unlink"), (Path, "replace"), (Path, "rmdir"))
+
+
+def grow(folder):
+    """From 250 leaves over a full tile to 515, with a checkpoint after each step."""
+    store = TileStore(folder, sync=False)
+    for stop in (250, 258, 515):
+        if store.size() < stop:
+            store.append(lines(store.size(), stop))
+        head = store.read_checkpoint()
+        if head is None or b"\n%d\n" % stop not in head:
+            store.write_checkpoint(signed(store, stop))
+
+
+def killed_at(folder, moment):
+    """Grow in a child that dies without a word before its `moment`-th change of the disk."""
+    child = os.fork()
+    if child == 0:
+        left = [moment]
+        for owner, name in OPERATIONS:
+            real = getattr(owner, name)
+
+            def die(*args, real=real, **named):
+                left[0] -= 1
+                if left[0] < 0:
+                    os._exit(9)
+                return real(*args, **named)
+
+            setattr(owner, name, die)
+        try:
+            grow(folder)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_a_kill_at_any_moment_leaves_a_log_that_goes_on_to_the_same_files(tmp_path):
+    grow(tmp_path / "whole")
+    whole = TileStore(tmp_path / "whole", sync=False)
+    whole.write_checkpoint(signed(whole, 515))
+    expected = files(tmp_path / "whole")
+    moment = 0
+    while killed_at(tmp_path / str(moment), moment):
+        folder = tmp_path / str(moment)
+        store = TileStore(folder, sync=False)
+        size = store.size()
+        assert list(store.entries(0, size)) == lines(0, size)
+        assert store.root() == root_of(size)
+        if moment % 7 == 0:  # and a second time, somewhere else
+            killed_at(folder, moment // 7 % 11)
+        grow(folder)
+        again = TileStore(folder, sync=False)
+        again.write_checkpoint(signed(again, 515))
+        assert {n: d for n, d in files(folder).items() if not n.endswith(".unfinished")} == expected
+        moment += 1
+    assert moment > 60

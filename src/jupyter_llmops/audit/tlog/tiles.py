@@ -15,7 +15,6 @@ a log that can be read and continued.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -23,33 +22,13 @@ from pathlib import Path
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint, parse_checkpoint
 from jupyter_llmops.audit.tlog.merkle import HASH_BYTES, fold, leaf_hash, root_hash
 from jupyter_llmops.audit.tlog.note import parse_note
+from jupyter_llmops.audit.tlog.tile_files import WIDTH, TileFiles, tile_path
 from jupyter_llmops.errors import AuditError
 
-WIDTH = 256
 HEIGHT = 8
 LARGEST_ENTRY = 65_535
-CHECKPOINT = "checkpoint"
 
 _KEPT_TILES = 64
-
-
-def tile_path(level: int | str, index: int, width: int = WIDTH) -> str:
-    """Return where a tile lies below the log's folder, e.g. ``tile/0/x001/234`` or ``tile/0/000.p/7``.
-
-    Parameters
-    ----------
-    level : int or "entries"
-        Its level, or the leaves themselves.
-    index : int
-        Its place in the level, from 0.
-    width : int
-        How many hashes it has; 256 are a full tile.
-    """
-    parts = [f"{index % 1000:03d}"]
-    while index := index // 1000:
-        parts.append(f"x{index % 1000:03d}")
-    path = f"tile/{level}/{'/'.join(reversed(parts))}"
-    return path if width == WIDTH else f"{path}.p/{width}"
 
 
 class TileStore:
@@ -72,14 +51,14 @@ class TileStore:
 
     def __init__(self, folder: Path, *, sync: bool = True) -> None:
         self.folder = Path(folder)
-        self._sync = sync
+        self._files = TileFiles(self.folder, sync=sync)
         self._edge: _Edge | None = None
         self._tiles: dict[tuple[int, int], bytes] = {}
 
     def size(self) -> int:
         """Return how many leaves the log has."""
         full = self._full_bundles()
-        return full * WIDTH + max(self._widths("entries", full), default=0)
+        return full * WIDTH + max(self._files.widths("entries", full), default=0)
 
     def append(self, lines: Iterable[bytes]) -> int:
         """Append leaves and return how many the log has then; it reads its right edge only.
@@ -159,69 +138,40 @@ class TileStore:
         if before is not None:
             with contextlib.suppress(ValueError):
                 kept.add(_read_head(before).size)
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        unfinished = self._write_unfinished(self.folder / CHECKPOINT, data)
-        try:
-            unfinished.replace(self.folder / CHECKPOINT)
-        except OSError:
-            unfinished.unlink(missing_ok=True)
-            raise
+        self._files.write_checkpoint(data)
         self._prune(new.size, kept)
 
     def read_checkpoint(self) -> bytes | None:
         """Return the signed checkpoint, None where there is none."""
-        try:
-            return (self.folder / CHECKPOINT).read_bytes()
-        except FileNotFoundError:
-            return None
+        return self._files.read_checkpoint()
 
     # ---------------------------------------------------------------- reading
 
     def _full_bundles(self) -> int:
         """Return how many bundles are full: looked for by doubling, as they have no gaps."""
-        if not self._has(tile_path("entries", 0)):
+        if not self._files.has(tile_path("entries", 0)):
             return 0
         low, high = 0, 1
-        while self._has(tile_path("entries", high)):
+        while self._files.has(tile_path("entries", high)):
             low, high = high, high * 2
         while high - low > 1:
             middle = (low + high) // 2
-            if self._has(tile_path("entries", middle)):
+            if self._files.has(tile_path("entries", middle)):
                 low = middle
             else:
                 high = middle
         return high
-
-    def _has(self, path: str) -> bool:
-        return (self.folder / path).is_file()
-
-    def _widths(self, level: int | str, index: int) -> list[int]:
-        folder = self.folder / f"{tile_path(level, index)}.p"
-        try:
-            names = [entry.name for entry in folder.iterdir()]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return [int(name) for name in names if _is_width(name)]
-
-    def _read_wide(self, level: int | str, index: int, width: int) -> bytes | None:
-        """Return the narrowest file that has the first `width` of a tile, None where there is none."""
-        wanted = [width, *sorted(one for one in self._widths(level, index) if one > width), WIDTH]
-        for one in wanted:
-            with contextlib.suppress(FileNotFoundError):
-                return (self.folder / tile_path(level, index, one)).read_bytes()
-        return None
 
     def _tile(self, level: int, index: int, width: int) -> bytes:
         """Return the first `width` hashes of a tile, or more of them."""
         known = self._tiles.get((level, index), b"")
         if len(known) >= width * HASH_BYTES:
             return known
-        data = self._read_wide(level, index, width)
-        if data is None:
-            # A kill between the tiles of one batch leaves out partial ones that can be made again.
-            data = self._remake(level, index, width)
-        if len(data) % HASH_BYTES or not width * HASH_BYTES <= len(data) <= WIDTH * HASH_BYTES:
-            raise self._damaged(tile_path(level, index, width))
+        # A kill between the tiles of one batch leaves out partial ones that can be made again.
+        found = self._files.read(level, index, width)
+        there, data = found or (width, self._remake(level, index, width))
+        if len(data) != there * HASH_BYTES:
+            raise self._files.damaged(tile_path(level, index, there))
         if len(self._tiles) >= _KEPT_TILES:
             self._tiles.pop(next(iter(self._tiles)))
         self._tiles[level, index] = data
@@ -230,33 +180,29 @@ class TileStore:
     def _remake(self, level: int, index: int, width: int) -> bytes:
         """Return the first `width` hashes of a tile that is not there, from what lies below it."""
         if width == WIDTH and level == 0:
-            raise self._missing(tile_path(level, index))
+            raise self._files.missing(tile_path(level, index))
         if level == 0:
             return b"".join(map(leaf_hash, self._bundle(index, width)[:width]))
         below = range(index * WIDTH, index * WIDTH + width)
         return b"".join(fold(self._tile(level - 1, one, WIDTH)) for one in below)
 
     def _bundle(self, index: int, width: int) -> list[bytes]:
-        data = self._read_wide("entries", index, width)
-        if data is None:
-            raise self._missing(tile_path("entries", index, width))
-        found, place = [], 0
+        file = self._files.read("entries", index, width)
+        if file is None:
+            raise self._files.missing(tile_path("entries", index, width))
+        there, data = file
+        found: list[bytes] = []
+        place = 0
         while place < len(data):
             length = int.from_bytes(data[place : place + 2])
             entry = data[place + 2 : place + 2 + length]
             if place + 2 + length > len(data):
-                raise self._damaged(tile_path("entries", index, width))
+                raise self._files.damaged(tile_path("entries", index, there))
             found.append(entry)
             place += 2 + length
-        if not width <= len(found) <= WIDTH:
-            raise self._damaged(tile_path("entries", index, width))
+        if len(found) != there:
+            raise self._files.damaged(tile_path("entries", index, there))
         return found
-
-    def _missing(self, path: str) -> AuditError:
-        return AuditError(f"The log in {self.folder} lacks {path}.", "Type: %audit verify")
-
-    def _damaged(self, path: str) -> AuditError:
-        return AuditError(f"{self.folder / path} is damaged.", "Type: %audit verify")
 
     # ---------------------------------------------------------------- writing
 
@@ -271,7 +217,7 @@ class TileStore:
             edge.levels.append([tile[i * HASH_BYTES : (i + 1) * HASH_BYTES] for i in range(width)])
             # A kill may have come before the partial tiles of a full one were removed.
             if index:
-                self._drop_partials(level, index - 1)
+                self._files.drop_partials(level, index - 1)
         index, width = divmod(size, WIDTH)
         if width:
             edge.lines = self._bundle(index, width)[:width]
@@ -280,7 +226,7 @@ class TileStore:
                     f"Leaves and hashes of the log in {self.folder} disagree.", "Type: %audit verify"
                 )
         if index:
-            self._drop_partials("entries", index - 1)
+            self._files.drop_partials("entries", index - 1)
         return edge
 
     def _write_full(self, edge: _Edge) -> None:
@@ -289,16 +235,16 @@ class TileStore:
         while len(edge.levels[level]) == WIDTH:
             index = (edge.size >> (HEIGHT * (level + 1))) - 1
             hashes = b"".join(edge.levels[level])
-            self._write(tile_path(level, index), hashes)
-            self._drop_partials(level, index)
+            self._files.write(tile_path(level, index), hashes)
+            self._files.drop_partials(level, index)
             edge.levels[level] = []
             level += 1
             if level == len(edge.levels):
                 edge.levels.append([])
             edge.levels[level].append(fold(hashes))
         index = edge.size // WIDTH - 1
-        self._write(tile_path("entries", index), _bundle_bytes(edge.lines))
-        self._drop_partials("entries", index)
+        self._files.write(tile_path("entries", index), _bundle_bytes(edge.lines))
+        self._files.drop_partials("entries", index)
         edge.lines = []
 
     def _write_partial(self, edge: _Edge) -> None:
@@ -306,59 +252,11 @@ class TileStore:
             if edge.levels[level]:
                 index = edge.size >> (HEIGHT * (level + 1))
                 hashes = edge.levels[level]
-                self._write(tile_path(level, index, len(hashes)), b"".join(hashes))
+                self._files.write(tile_path(level, index, len(hashes)), b"".join(hashes))
         if edge.lines:
-            self._write(tile_path("entries", edge.size // WIDTH, len(edge.lines)), _bundle_bytes(edge.lines))
-
-    def _write(self, path: str, data: bytes) -> None:
-        """Write a file that is not there yet; one that has this very content may stay."""
-        target = self.folder / path
-        if self._holds(target, data):
-            return
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        unfinished = self._write_unfinished(target, data)
-        try:
-            # Unlike a rename a link never takes the place of a file that another process wrote meanwhile.
-            os.link(unfinished, target)
-        except FileExistsError:
-            self._holds(target, data)
-        except OSError:  # a file system without links
-            if not self._holds(target, data):
-                unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
-
-    def _holds(self, target: Path, data: bytes) -> bool:
-        try:
-            found = target.read_bytes()
-        except FileNotFoundError:
-            return False
-        if found != data:
-            raise AuditError(
-                f"{target} is there with another content, and a log never says two things of one place.",
-                "Type: %audit verify",
+            self._files.write(
+                tile_path("entries", edge.size // WIDTH, len(edge.lines)), _bundle_bytes(edge.lines)
             )
-        return True
-
-    def _write_unfinished(self, target: Path, data: bytes) -> Path:
-        # One name per target, so that the next try removes what a kill left behind. It is never written
-        # over: it may be a link to the finished file.
-        unfinished = _unfinished(target)
-        unfinished.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(unfinished, flags, 0o600)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            if self._sync:
-                os.fsync(descriptor)
-        except OSError:
-            unfinished.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
-        return unfinished
 
     def _prune(self, size: int, kept: set[int]) -> None:
         """Remove the partial tiles of the right edge that no size in `kept` has."""
@@ -369,26 +267,10 @@ class TileStore:
                 (one >> (HEIGHT * level)) % WIDTH for one in kept if one >> (HEIGHT * (level + 1)) == index
             }
             for kind in (level, "entries") if level == 0 else (level,):
-                widths = self._widths(kind, index)
-                for width in widths:
+                for width in self._files.widths(kind, index):
                     if width not in needed and width < max(needed):
-                        (self.folder / tile_path(kind, index, width)).unlink(missing_ok=True)
+                        self._files.drop(kind, index, width)
             level += 1
-
-    def _drop_partials(self, level: int | str, index: int) -> None:
-        """Remove the partial tiles of one that is full."""
-        full = self.folder / tile_path(level, index)
-        _unfinished(full).unlink(missing_ok=True)  # of a kill after the link and before this
-        folder = full.with_name(f"{full.name}.p")
-        try:
-            names = [entry.name for entry in folder.iterdir()]
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        for name in names:
-            if _is_width(name) or name.endswith(".unfinished"):
-                (folder / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # what others put there is theirs
-            folder.rmdir()
 
 
 class _Edge:
@@ -413,14 +295,6 @@ def _pieces(start: int, stop: int) -> Iterator[tuple[int, int, int]]:
     for first, last in pairwise(borders):
         index = first // WIDTH
         yield index, first - index * WIDTH, last - index * WIDTH
-
-
-def _is_width(name: str) -> bool:
-    return name.isascii() and name.isdigit() and name[0] != "0" and len(name) <= 3 and int(name) < WIDTH
-
-
-def _unfinished(target: Path) -> Path:
-    return target.with_name(f".{target.name}.unfinished")
 
 
 def _bundle_bytes(lines: Iterable[bytes]) -> bytes:
