@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from jupyter_llmops.audit.actor import Request, notebook_of, request_of
+from jupyter_llmops.audit.evidence import facts_of, random_facts
+from jupyter_llmops.audit.hooks import ShellHooks
 from jupyter_llmops.audit.journal import Journal
+from jupyter_llmops.audit.leaf import instant, new_salt
+from jupyter_llmops.audit.outputs import CellOutputs, OutputWatch
+from jupyter_llmops.audit.session import kernel_id
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
@@ -26,6 +32,11 @@ class _Frame:
     parent: str
     started_at: datetime
     started: float
+    request: Request
+    salt: str
+    shown: tuple[CellOutputs, ...]
+    random: dict[str, str]
+    slot: int
     start_missed: bool = False
 
 
@@ -36,6 +47,8 @@ class CellStamper:
     questions. A cell that a cell runs (``%%capture``, ``run_cell`` in user code) is a leaf of its
     own whose parent is the outer one, as its source need not stand in the outer source.
 
+    What threads show after their cell has ended belongs to no leaf. In a forked child nothing is done.
+
     Parameters
     ----------
     shell : InteractiveShell
@@ -43,7 +56,8 @@ class CellStamper:
     journal : Journal
         Where they go.
     notebook : str, optional
-        Path of the notebook; by default what the Jupyter server told the kernel, empty when unknown.
+        Path of the notebook; by default what the Jupyter server told the kernel, or VS Code the
+        namespace; empty when unknown.
     on_stamp : callable, optional
         Is told the run id after each stamp.
     """
@@ -58,31 +72,38 @@ class CellStamper:
     ) -> None:
         self.shell = shell
         self.journal = journal
-        self.notebook = os.environ.get("JPY_SESSION_NAME", "") if notebook is None else notebook
+        self.notebook = notebook
         self.on_stamp = on_stamp
         # Subshells of a kernel run cells in threads of their own.
         self._running = threading.local()
-        self._registered = False
+        self._open: list[_Frame] = []
+        self._process = os.getpid()
+        self._kernel = ""
+        self._watch = OutputWatch(shell, self._takers)
+        self._hooks: ShellHooks | None = None
 
     def register(self) -> None:
         """Begin to stamp, with the cell that is running now (it loads the extension)."""
-        if self._registered:
+        if self._hooks is not None:
             return
-        self._registered = True
+        self._kernel = kernel_id()
         current = getattr(self.shell.displayhook, "exec_result", None)
         if current is not None and not self._frames():
             self._begin(current.info, start_missed=True)
-        self.shell.events.register("pre_run_cell", self._before)
-        self.shell.events.register("post_run_cell", self._after)
+        self._hooks = ShellHooks(
+            self.shell.events, {"pre_run_cell": self._before, "post_run_cell": self._after}
+        )
+        self._hooks.register()
+        self._watch.start()
 
     def unregister(self) -> None:
         """Stop stamping."""
-        if not self._registered:
+        if self._hooks is None:
             return
-        self._registered = False
-        self.shell.events.unregister("pre_run_cell", self._before)
-        self.shell.events.unregister("post_run_cell", self._after)
-        self._frames().clear()
+        self._hooks.unregister()
+        self._hooks = None
+        self._watch.stop()
+        self._end(self._frames(), 0)
 
     def current_cell_id(self) -> str:
         """Return the run id of the cell that is running in this thread, empty outside of one."""
@@ -97,22 +118,56 @@ class CellStamper:
 
     def _begin(self, info: ExecutionInfo | None, *, start_missed: bool = False) -> _Frame:
         frames = self._frames()
+        run_id, salt, started_at = self.journal.new_id(), new_salt(), datetime.now(UTC)
+        cell = str(getattr(info, "cell_id", None) or "")
+        mark = {
+            "id": run_id,
+            "started_at": instant(started_at),
+            "execution_count": self.shell.execution_count if getattr(info, "store_history", True) else None,
+            "cell": cell,
+            "kernel": self._kernel,
+        }
         frame = _Frame(
             info=info,
-            run_id=self.journal.new_id(),
+            run_id=run_id,
             parent=frames[-1].run_id if frames else "",
-            started_at=datetime.now(UTC),
+            started_at=started_at,
             started=time.perf_counter(),
+            request=request_of(self.shell, cell),
+            salt=salt,
+            shown=(*(frames[-1].shown if frames else ()), CellOutputs(salt, self.journal.redact)),
+            random={} if start_missed else random_facts(),
+            slot=self.journal.running.begin(mark),
             start_missed=start_missed,
         )
         frames.append(frame)
+        self._open.append(frame)
         return frame
+
+    def _end(self, frames: list[_Frame], place: int) -> None:
+        """Take frames off the stack, from one place on."""
+        for frame in frames[place:]:
+            self.journal.running.end(frame.slot)
+            if frame in self._open:
+                self._open.remove(frame)
+        del frames[place:]
+
+    def _takers(self) -> tuple[CellOutputs, ...]:
+        """Return what takes an output of this thread: its own cell, or where it runs none the newest."""
+        if os.getpid() != self._process:
+            return ()
+        frames = getattr(self._running, "frames", None) or self._open
+        try:
+            return frames[-1].shown
+        except IndexError:
+            return ()
 
     def _before(self, info: ExecutionInfo) -> None:
         try:
             # A prompt in this cell is stamped before the cell is: the redactor must have seen by
             # then what the cell's source says is a secret.
             self.journal.redact(str(info.raw_cell))
+            self._watch.look_again()
             self._begin(info)
         except Exception as error:  # noqa: BLE001 - whatever it is, the cell goes on
             self._complain(error)
@@ -141,7 +196,7 @@ class CellStamper:
                 place = len(frames)
                 self._begin(info, start_missed=True)
         frame = frames[place]
-        del frames[place:]
+        self._end(frames, place)
         return frame
 
     def _stamp(self, frame: _Frame, result: ExecutionResult | None) -> None:
@@ -149,7 +204,7 @@ class CellStamper:
         status, error_type = _outcome(result)
         info = frame.info
         fields: dict[str, Any] = {
-            "notebook": self.notebook,
+            "notebook": notebook_of(self.shell.user_ns) if self.notebook is None else self.notebook,
             "cell": str(getattr(info, "cell_id", None) or ""),
             "execution_count": result.execution_count if result is not None else None,
         }
@@ -159,6 +214,19 @@ class CellStamper:
             fields["store_history"] = False
         if frame.start_missed:
             fields["start_missed"] = True
+        facts = facts_of(
+            self.shell,
+            info,
+            self.journal,
+            salt=frame.salt,
+            outputs=frame.shown[-1],
+            seconds=seconds,
+        )
+        facts["actor"], facts["client"] = frame.request
+        if frame.random:
+            facts["random"] = frame.random
+        if self._hooks is not None and self._hooks.restored:
+            facts["hooks_restored"], self._hooks.restored = self._hooks.restored, 0
         run_id = self.journal.stamp(
             "cell",
             id=frame.run_id,
@@ -168,6 +236,8 @@ class CellStamper:
             seconds=seconds,
             fields=fields,
             content={"source": str(getattr(info, "raw_cell", "") or "")},
+            facts=facts,
+            salt=frame.salt,
         )
         if run_id and self.on_stamp is not None:
             self.on_stamp(run_id)

@@ -119,6 +119,10 @@ class Journal:
         """Return `text` as it would be kept: without what looks like a secret."""
         return self._redacted(text)[0]
 
+    def search(self, text: str) -> tuple[str, tuple[str, ...]]:
+        """Return `text` as it would be kept and the kinds of secrets that were cut out of it."""
+        return self._redacted(text)
+
     def stamp(
         self,
         kind: str,
