@@ -25,7 +25,14 @@ _COLUMNS = (
 )  # fmt: skip
 _TEXTS = ("noun", "name", "field", "reason", "created_by", "site")
 # What a field can hold; anything else is not of this package's making, and counts as taken away.
-_KINDS: dict[str, type] = {"description": str, "tags": list, "examples": list, "retired": bool, "table": dict}
+_KINDS: dict[str, type] = {
+    "description": str,
+    "tags": list,
+    "examples": list,
+    "retired": bool,
+    "table": dict,
+    "rating": str,
+}
 _ALIASED: dict[str, type] = {"model": str, "prompt": int}
 _LARGEST_REVISION = 2**62
 _MOST_AGAIN = 8

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from jupyter_llmops.catalog.connection import Connection
+from jupyter_llmops.catalog.run_rows import COST_IN_LEAF
 from jupyter_llmops.catalog.schemas import (
     CHANGES,
     COLLECTIONS,
@@ -62,6 +64,13 @@ def _create_sharing_tables(connection: Connection) -> None:
 def _create_trail_tables(connection: Connection) -> None:
     for table in (CONTENTS, HEADS, COSIGNATURES, SIGNERS):
         connection.create(table)
+    connection.add_missing_columns(RUNS)
+    connection.writing(RUNS, _fill_costs)
+
+
+def _fill_costs(handle: Any) -> None:
+    where = f"cost_millionths IS NULL AND {COST_IN_LEAF} IS NOT NULL"
+    handle.update(where=where, values_sql={"cost_millionths": COST_IN_LEAF})
 
 
 STEPS: tuple[Migration, ...] = (

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import builtins
-import dataclasses
-import json
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
 
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
-from jupyter_llmops.catalog.schemas import RUNS, json_value, rows_of
+from jupyter_llmops.catalog.run_rows import RUN_FIELDS, run_of, run_row
+from jupyter_llmops.catalog.run_search import newest_ids
+from jupyter_llmops.catalog.schemas import RUNS, rows_of
 from jupyter_llmops.errors import AmbiguousNameError, UnknownNameError
-from jupyter_llmops.records.run import LEAF_SCHEMA, LEAF_SCHEMAS, Run
+from jupyter_llmops.records.run import Run
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Run) if field.name != "read_only")
-_OPTIONAL = {"execution_count", "tokens_in", "tokens_out", "leaf"}
+# Among so many of the newest a mistyped id is looked for.
+_RECENT = 2_000
 
 
 class Runs:
@@ -54,7 +52,7 @@ class Runs:
         if not runs:
             return 0
         self._migrations.prepare_write()
-        return self._connection.insert_absent(RUNS, [_row(run, self._site) for run in runs])
+        return self._connection.insert_absent(RUNS, [run_row(run, self._site) for run in runs])
 
     def list(self, limit: int = 50, kind: str | None = None) -> builtins.list[Run]:
         """Return the newest runs, newest first; of a map itself alone, not each of its rows.
@@ -67,25 +65,21 @@ class Runs:
             Only runs of this kind; "prompt" has the rows of maps, too.
         """
         where = f"kind = {sql_text(kind)}" if kind else self._without_rows(limit)
-        # Sorted without the leaves first: they are most of a row's bytes.
-        newest = self._connection.read(
-            RUNS, ["id", "started_at", "seq"], where, newest_by=("started_at", "seq"), limit=limit
-        )
-        if newest is None or not newest.num_rows:
+        # Chosen without the leaves first: they are most of a row's bytes.
+        newest = newest_ids(self._connection, where, limit)
+        if not newest:
             return []
-        chosen = ", ".join(sql_text(run_id) for run_id in newest["id"].to_pylist())
-        rows = self._connection.read(RUNS, _FIELDS, f"id IN ({chosen})")
-        found = [_run(row) for row in rows_of(rows)]
+        chosen = ", ".join(map(sql_text, newest))
+        rows = self._connection.read(RUNS, RUN_FIELDS, f"id IN ({chosen})")
+        found = [run_of(row) for row in rows_of(rows)]
         return sorted(found, key=lambda run: (run.started_at, run.seq), reverse=True)
 
     def _without_rows(self, limit: int) -> str:
         """Return the filter that leaves out rows of maps; those of older maps than the newest are too old."""
-        newest = self._connection.read(
-            RUNS, ["id", "started_at", "seq"], "kind = 'map'", newest_by=("started_at", "seq"), limit=limit
-        )
-        if newest is None or not newest.num_rows:
+        newest = newest_ids(self._connection, "kind = 'map'", limit)
+        if not newest:
             return ""
-        maps = ", ".join(sql_text(run_id) for run_id in newest["id"].to_pylist())
+        maps = ", ".join(map(sql_text, newest))
         return f"parent IS NULL OR parent NOT IN ({maps})"
 
     def get(self, id_prefix: str) -> Run:
@@ -101,16 +95,24 @@ class Runs:
         prefix = id_prefix.strip().lower()
         found: builtins.list[Run] = []
         if re.fullmatch(r"[0-9a-f]+", prefix):
-            rows = self._connection.read(RUNS, _FIELDS, f"starts_with(id, {sql_text(prefix)})", limit=5)
-            found = [_run(row) for row in rows_of(rows)]
+            rows = self._connection.read(RUNS, RUN_FIELDS, f"starts_with(id, {sql_text(prefix)})", limit=5)
+            found = [run_of(row) for row in rows_of(rows)]
         if not found:
-            raise UnknownNameError("run", id_prefix, hint="Type %runs to see the ids of the last ones.")
+            raise UnknownNameError("run", id_prefix, hint=self.nearest_hint(prefix))
         if len(found) > 1:
             shown = ", ".join(sorted(run.id for run in found)[:4])
             raise AmbiguousNameError(
                 f"More than one run's id begins with {prefix!r}: {shown}.", "Type more of it."
             )
         return found[0]
+
+    def nearest_hint(self, typed: str) -> str:
+        """Return what to type instead of an id that no run has: those of the newest runs that are most like it."""
+        listed = "Type %runs to see the ids of the last ones."
+        if not re.fullmatch(r"[0-9a-f]{3,16}", typed):
+            return listed
+        near = nearest_ids(typed, newest_ids(self._connection, "", _RECENT))
+        return f"Did you mean {' or '.join(near)}? {listed}" if near else listed
 
     def last_seq(self, session: str) -> int | None:
         """Return the last line of a session's journal that is here, None when none is."""
@@ -156,46 +158,34 @@ class Runs:
         return dict(zip(rows["seq"].to_pylist(), rows["leaf_digest"].to_pylist(), strict=True))
 
 
-def _row(run: Run, site: str) -> dict[str, Any]:
-    row = {name: _storable(getattr(run, name)) for name in _FIELDS if name != "leaf"}
-    row["leaf"] = None if run.leaf is None else _leaf_text(run.leaf)
-    row["site"] = site
-    return row
+def nearest_ids(typed: str, ids: Sequence[str], limit: int = 3) -> builtins.list[str]:
+    """Return the ids whose beginning is the fewest edits away from what was typed, nearest first.
+
+    Parameters
+    ----------
+    typed : str
+        The beginning of an id, or a whole one.
+    ids : sequence of str
+        Those that there are, newest first: of two that are equally near the newer comes first.
+    limit : int
+        Most ids; none whose beginning differs in more than a third of what was typed.
+    """
+    most = max(1, len(typed) // 3)
+    scored = [(_edits(typed, run_id[: len(typed)], most), place) for place, run_id in enumerate(ids)]
+    return [ids[place] for edits, place in sorted(scored) if edits <= most][:limit]
 
 
-def _leaf_text(leaf: dict[str, Any]) -> str:
-    import rfc8785
-
-    try:
-        # The journal line is this very form, so the row proves its own digest.
-        return rfc8785.dumps(leaf).decode()
-    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError):
-        # No line that this package writes; it is kept for `verify` to complain about.
-        return json.dumps(leaf, sort_keys=True)
-
-
-def _storable(value: Any) -> Any:
-    """Return `value` so that Arrow takes it: one strange journal line must not stop all others."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
-        return None
-    return value
-
-
-def _run(row: dict[str, Any]) -> Run:
-    values: dict[str, Any] = {}
-    for name in _FIELDS:
-        value = row.get(name)
-        values[name] = "" if value is None and name not in _OPTIONAL else value
-    leaf = values["leaf"] = None if values["leaf"] is None else _leaf(values["leaf"])
-    values["started_at"] = values["started_at"] or datetime.min.replace(tzinfo=UTC)
-    values |= {name: values[name] or 0 for name in ("seq", "seconds")}
-    newer = leaf is not None and leaf.get("schema", LEAF_SCHEMA) not in LEAF_SCHEMAS
-    return Run(**values, read_only=newer)
-
-
-def _leaf(text: str) -> dict[str, Any]:
-    """Return a leaf; one that is no JSON object is empty, and its digest tells `verify` so."""
-    leaf = json_value(text)
-    return leaf if isinstance(leaf, dict) else {}
+def _edits(left: str, right: str, most: int) -> int:
+    """Return Levenshtein's distance with transpositions as one edit; `most` + 1 for all that is more."""
+    before: builtins.list[int] = []
+    row = builtins.list(range(len(right) + 1))
+    for i, a in enumerate(left, 1):
+        older, before, row = before, row, [i]
+        for j, b in enumerate(right, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == right[j - 2] and left[i - 2] == b:
+                cost = min(cost, older[j - 2] + 1)
+            row.append(cost)
+        if min(row) > most:
+            return most + 1
+    return row[-1]

@@ -187,6 +187,7 @@ def schema_of(table: str) -> pa.Schema:
             "leaf_digest": text,
             "leaf": text,  # the journal line
             "site": text,
+            "cost_millionths": whole,  # of the leaf, to look for it
         },
         CONTENTS: {
             "id": text,  # of the run
@@ -200,7 +201,7 @@ def schema_of(table: str) -> pa.Schema:
             "site": text,
         },
         HEADS: {
-            "key": text,  # session + U+001F + size
+            "key": text,  # session + U+001F + size + U+001F + digest of what the row says
             "session": text,
             "size": whole,
             "root": text,  # base64 of 32 bytes
@@ -213,7 +214,7 @@ def schema_of(table: str) -> pa.Schema:
             "site": text,
         },
         COSIGNATURES: {
-            "key": text,  # session + U+001F + size + U+001F + witness
+            "key": text,  # session + U+001F + size + U+001F + digest of witness and line
             "session": text,
             "size": whole,
             "root": text,
@@ -223,7 +224,7 @@ def schema_of(table: str) -> pa.Schema:
             "site": text,
         },
         SIGNERS: {
-            "key": text,  # the verifier key itself
+            "key": text,  # the verifier key + U+001F + seal
             "kind": text,  # log or witness
             "name": text,
             "vkey": text,

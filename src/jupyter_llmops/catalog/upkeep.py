@@ -17,7 +17,7 @@ from jupyter_llmops.catalog.connection import Connection
 from jupyter_llmops.catalog.indexes import ensure_indexes, needs_indexes
 from jupyter_llmops.catalog.leases import UPKEEP, UPKEEP_SECONDS, Leases, new_holder
 from jupyter_llmops.catalog.migrations import Migrations
-from jupyter_llmops.catalog.schemas import CONTENTS, ITEMS_PREFIX
+from jupyter_llmops.catalog.schemas import CONTENTS, ITEMS_PREFIX, RUNS
 from jupyter_llmops.catalog.snapshots import drop_orphans
 from jupyter_llmops.errors import CatalogError
 
@@ -219,4 +219,4 @@ class Upkeep:
 
 
 def _has_indexes(table: str) -> bool:
-    return table == CONTENTS or table.startswith(ITEMS_PREFIX)
+    return table in (CONTENTS, RUNS) or table.startswith(ITEMS_PREFIX)

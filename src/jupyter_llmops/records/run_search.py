@@ -1,0 +1,118 @@
+"""What runs are looked for, and how they are shown: filters, a run whole, two runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from jupyter_llmops.records.run import Run
+
+Rating = Literal["good", "bad"]
+RATINGS: tuple[Rating, ...] = ("good", "bad")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are meant; what is empty or None means all.
+
+    Parameters
+    ----------
+    user, model, kind, session, parent : str
+        As they are in the record.
+    notebook : str
+        Its path, or the last part of it.
+    status : str
+        "ok", "error", "interrupted", or the name of an error's type.
+    since, until : datetime or None
+        When they began: from `since` on, before `until`.
+    least_cost, most_cost : int or None
+        Millionths of the currency; a run without a cost fits neither.
+    rating : {"", "good", "bad"}
+        What somebody said of them last.
+    """
+
+    user: str = ""
+    notebook: str = ""
+    model: str = ""
+    kind: str = ""
+    status: str = ""
+    session: str = ""
+    parent: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    least_cost: int | None = None
+    most_cost: int | None = None
+    rating: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run with everything that is known of it.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    content : mapping of str to str, optional
+        Its redacted texts by name; None where they were deleted, or are another user's.
+    children : tuple of Run
+        What ran within it, oldest first.
+    environment : Run, optional
+        The leaf that says what it ran on.
+    rating, why, rated_by : str
+        What somebody said of it last; empty when nobody did.
+    proof : str
+        What heads and witnesses say of it, one sentence; empty where nothing is known.
+    """
+
+    run: Run
+    content: Mapping[str, str] | None = None
+    children: tuple[Run, ...] = ()
+    environment: Run | None = None
+    rating: str = ""
+    why: str = ""
+    rated_by: str = ""
+    proof: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A field in which two runs differ; a side that has no such field is empty."""
+
+    part: str
+    name: str
+    left: str
+    right: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunDiff:
+    """Two runs field by field.
+
+    Parameters
+    ----------
+    left, right : Run
+        The runs.
+    differences : tuple of Difference
+        What differs, in the order of `PARTS`.
+    texts : tuple of Difference
+        Texts that differ, whole, for showing them side by side.
+    reasons : tuple of str
+        Why the second can differ from the first, a sentence each, the weightiest first.
+    not_compared : tuple of str
+        What could not be, and why.
+    """
+
+    left: Run
+    right: Run
+    differences: tuple[Difference, ...] = ()
+    texts: tuple[Difference, ...] = ()
+    reasons: tuple[str, ...] = field(default=())
+    not_compared: tuple[str, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing that was compared differs."""
+        return not self.differences and not self.texts
