@@ -1,0 +1,132 @@
+"""Digests of a cell's values, within the time that a cell may wait for them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from jupyter_llmops.audit.values.limits import Limits, SkippedError
+from jupyter_llmops.audit.values.writer import ValueWriter
+
+CELL_SECONDS: Final = 0.002
+LARGEST: Final = 64_000_000
+_START: Final = b"llmops.value/1\0"
+_SHORT: Final = 4096
+
+
+def digest_values(
+    names: Iterable[str],
+    namespace: Mapping[str, Any],
+    salt: str | bytes,
+    budget_seconds: float = CELL_SECONDS,
+    *,
+    redact: Callable[[str], tuple[str, tuple[str, ...]]] | None = None,
+) -> dict[str, str]:
+    """Return a digest of each named value, or why it has none.
+
+    The same value has the same digest in every process that uses the same salt; a value that was changed in
+    place has another. No code of a value's own is called (see `writer`), and all of them together take hardly
+    more than the budget: smaller values come first, what can't end in time is not begun.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Those that the namespace lacks are left out.
+    namespace : dict
+        A notebook's variables.
+    salt : str or bytes
+        16 random bytes (as hexadecimal digits); who has it can try guesses, and nobody else.
+    budget_seconds : float
+        For all of them together.
+    redact : callable, optional
+        The journal's: a text that is a secret gets no digest, as the salt lies in the same folder as the leaf
+        and a short secret could be guessed.
+
+    Returns
+    -------
+    dict of name to str
+        ``sha256:…`` over salt, type and canonical bytes, or ``skipped: REASON``.
+    """
+    seed = _START + _salt_bytes(salt)
+    limits = Limits(budget_seconds, LARGEST)
+    get: Any = dict.get if issubclass(type(namespace), dict) else type(namespace).get
+    missing = object()
+    found = [(name, get(namespace, name, missing)) for name in names]
+    given = [(name, value) for name, value in found if value is not missing]
+    digests: dict[str, str] = {}
+    for name, value in sorted(given, key=lambda pair: _size_hint(pair[1])):
+        if redact is not None and type(value) is str and _is_secret(name, value, redact):
+            digests[name] = "skipped: it looks like a secret"
+        else:
+            digests[name] = _told(seed, limits, value)
+    return {name: digests[name] for name, _ in given}
+
+
+def digest_value(
+    value: Any,
+    salt: str | bytes = b"",
+    *,
+    budget_seconds: float = 60.0,
+    largest: int = sys.maxsize,
+    thorough: bool = True,
+) -> str:
+    """Return the digest of one value, or ``skipped: REASON``, with as much time as its caller has.
+
+    Parameters
+    ----------
+    value : object
+        What `digest_values` takes.
+    salt : str or bytes
+        Hexadecimal digits or bytes; without one, equal values are known again everywhere.
+    budget_seconds : float
+        The most time.
+    largest : int
+        The most bytes.
+    thorough : bool
+        Read memory-mapped files and a GPU's memory, too.
+    """
+    seed = _START + _salt_bytes(salt)
+    return _told(seed, Limits(budget_seconds, largest), value, thorough=thorough)
+
+
+def _told(seed: bytes, limits: Limits, value: Any, *, thorough: bool = False) -> str:
+    try:
+        limits.check()
+        writer = ValueWriter(limits, seed, thorough=thorough)
+        writer.value(value)
+    except SkippedError as reason:
+        return f"skipped: {reason}"
+    except Exception as error:  # noqa: BLE001 - a library's own trouble with its value; the cell goes on
+        return f"skipped: it can't be read ({type(error).__name__})"
+    return "sha256:" + writer.hash.hexdigest()
+
+
+def _salt_bytes(salt: str | bytes) -> bytes:
+    return bytes.fromhex(salt) if isinstance(salt, str) else salt
+
+
+def _is_secret(name: str, value: str, redact: Callable[[str], tuple[str, tuple[str, ...]]]) -> bool:
+    if len(value) > _SHORT:
+        return False  # too long to be guessed
+    try:
+        return bool(redact(f'{name} = "{value}"')[1])
+    except Exception:  # noqa: BLE001 - what can't be searched may be one
+        return True
+
+
+_SIZED: Final = {id(kind): kind for kind in (str, bytes, bytearray)}
+_FILLED: Final = {id(kind): kind for kind in (list, tuple, dict, set, frozenset)}
+
+
+def _size_hint(value: Any) -> int:
+    """Return about how many bytes a value has, so that a large one does not starve the small ones."""
+    kind = type(value)
+    if id(kind) in _SIZED:
+        return len(value)
+    if id(kind) in _FILLED:
+        return 64 * len(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and kind is getattr(numpy, "ndarray", None):
+        return int(value.nbytes)
+    return 0 if any(kind is one for one in (int, float, bool, type(None))) else 100_000

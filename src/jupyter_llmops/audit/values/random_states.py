@@ -1,0 +1,58 @@
+"""Digests of the states of the process's own random generators, before a cell or a training."""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import random
+import sys
+from typing import Any
+
+
+def random_states() -> dict[str, str]:
+    """Return the state of each global generator of a library that is loaded, as ``sha256:…``.
+
+    Unsalted, so that equal states are known again: with the same seed, two runs begin alike.
+
+    Returns
+    -------
+    dict
+        ``python`` (`random`), ``numpy`` (the legacy generator behind ``numpy.random.seed``) and ``torch`` (the
+        CPU's); a library that is not loaded, or whose generator was replaced, is left out.
+    """
+    found: dict[str, str] = {}
+    for name, read in (("python", _python), ("numpy", _numpy), ("torch", _torch)):
+        try:
+            state: bytes | None = read()
+        except Exception:  # noqa: BLE001 - somebody's own thing stands in its place
+            state = None
+        if state is not None:
+            found[name] = "sha256:" + hashlib.sha256(state).hexdigest()
+    return found
+
+
+def _python() -> bytes | None:
+    generator: Any = random._inst
+    if type(generator) is not random.Random:
+        return None
+    return marshal.dumps(random.Random.getstate(generator), 2)
+
+
+def _numpy() -> bytes | None:
+    module: Any = sys.modules.get("numpy.random.mtrand")
+    generator: Any = getattr(module, "_rand", None)
+    if module is None or type(generator) is not module.RandomState:
+        return None
+    name, key, position, has_gauss, gauss = generator.get_state()
+    return b"%s:%d:%d:%s:" % (name.encode(), position, has_gauss, float(gauss).hex().encode()) + bytes(
+        key.tobytes()
+    )
+
+
+def _torch() -> bytes | None:
+    torch: Any = sys.modules.get("torch")
+    generator: Any = getattr(torch, "default_generator", None)
+    if torch is None or generator is None or type(generator) is not torch._C.Generator:
+        return None
+    state: bytes = generator.get_state().numpy().tobytes()
+    return state
