@@ -38,6 +38,7 @@ RUNNING_SUFFIX = ".running"
 
 _HEAD_LINE = 104
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS
 _COPY_BYTES = 1 << 20
 
 
@@ -133,6 +134,7 @@ class SessionFiles:
         self.session = session
         self.journal = journal_path(folder, session)
         self.head = head_path(folder, session)
+        self._contents = str(content_path(folder, session, 0).parent)
         self._journal_file: OwnFile | None = None
         self._head_file: OwnFile | None = None
         # Bytes and mark of the lines that are surely written: replaced as one object, so that no
@@ -189,12 +191,13 @@ class SessionFiles:
 
     def write_content(self, seq: int, data: bytes) -> None:
         """Write the content sidecar of a leaf."""
-        path = content_path(self.folder, self.session, seq)
+        # What `content_path` returns, joined as text: a Path costs 10 µs between two cells.
+        path = f"{self._contents}{os.sep}{seq}.json"
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600)
+            descriptor = os.open(path, _NEW, 0o600)
         except FileNotFoundError:
-            make_folders(self.folder, path.parent)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600)
+            make_folders(self.folder, Path(self._contents))
+            descriptor = os.open(path, _NEW, 0o600)
         try:
             view = memoryview(data)
             while view:

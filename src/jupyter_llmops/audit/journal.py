@@ -160,8 +160,9 @@ class Journal:
             the leaf keeps salted digests of it. Pass texts as they are: within a text that is
             itself JSON a secret is found in its escaped spelling only as far as that is foreseen.
         facts : mapping of name to JSON value, optional
-            More fields, of digests, counts and names that the caller has seen to hold no secret: they
-            are not searched, as looking through each digest would cost more than making it.
+            More fields, of digests, counts and names that the caller has seen to hold no secret and
+            nothing without an RFC 8785 form: they are taken as they are, as looking through each
+            digest would cost more than making it.
         salt : str
             From `leaf.new_salt`, where `facts` hold digests that were made with it; kept in the sidecar.
         """
@@ -253,7 +254,7 @@ class Journal:
         # First the fields: what they give away by name is then known in the content too.
         cleaned = self._clean(leaves.plain(fields), found)
         if facts:
-            cleaned |= leaves.plain(facts)
+            cleaned |= facts
         seq = self._last.mark.seq + 1
         digests: dict[str, str] = {}
         sidecar = b""

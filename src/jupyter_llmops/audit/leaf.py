@@ -28,16 +28,13 @@ CORE_FIELDS = frozenset(
 )  # fmt: skip
 
 _LARGEST_INTEGER = 2**53 - 1  # RFC 8785 numbers are IEEE 754 doubles
-_encode = json.JSONEncoder(
-    ensure_ascii=False, check_circular=True, allow_nan=False, separators=(",", ":"), sort_keys=True
-).encode
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
     """Return the RFC 8785 bytes of a JSON object.
 
-    Where the object holds only what the standard encoder writes in the very same way (a test
-    compares the two), that encoder is used, as it is ten times faster; else the library is.
+    Where the object holds only what orjson writes in the very same way (a test compares the two),
+    it is used, as it is a hundred times faster; else the library of that RFC is.
 
     Parameters
     ----------
@@ -50,7 +47,12 @@ def canonical(value: Mapping[str, Any]) -> bytes:
         A value has no RFC 8785 form.
     """
     if _same_in_both(value):
-        return _encode(value).encode("utf-8")
+        import orjson
+
+        try:
+            return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        except TypeError as error:  # a lone surrogate, or deeper than 254 levels
+            raise ValueError(str(error)) from error
     import rfc8785
 
     return rfc8785.dumps(dict(value))

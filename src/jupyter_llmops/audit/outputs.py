@@ -89,7 +89,7 @@ class CellOutputs:
         """Take one display_data or execute_result: what it has by MIME type."""
         with self._lock:
             for kind, value in data.items():
-                if isinstance(kind, str):
+                if type(kind) is str and kind.isascii():
                     self._add(kind[:_LONGEST_TYPE], value)
 
     def error(self, text: str) -> None:
