@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +101,8 @@ def test_cells_before_loading_and_between_two_sessions_are_gaps(
     assert counts(found) == [("before loading", 1, 3), ("missing count", 5, 6)]
     runs = [run for path in list_journals(tmp_path) for run in read_runs(path)]
     runs.sort(key=lambda run: run.started_at)
-    assert found[0].after is None
+    assert found[0].after is not None
+    assert found[0].after < runs[0].started_at
     assert found[0].before == runs[0].started_at
     assert found[1].after is not None
     assert found[1].before is not None
@@ -152,7 +155,7 @@ def seen(*cells: tuple[int, float, float | None], events: list[Any] | None = Non
 
 
 def found_in(*leaves: dict[str, Any], alive: bool = False) -> list[tuple[str, int | None, int | None]]:
-    coverage = Coverage(alive=lambda pid, began: alive)
+    coverage = Coverage(born=lambda pid: 0 if alive else None)
     for one in leaves:
         coverage.take(one)
     return counts(coverage.gaps())
@@ -181,7 +184,7 @@ def test_a_cell_that_never_ended_is_named_and_one_that_runs_is_not() -> None:
     assert found_in(OPENED, leaf(1, 1), open_cell, alive=True) == []
     assert found_in(OPENED, leaf(1, 1), open_cell) == [("not finished", 2, 2)]
     died = seen(events=[["died", micros_at(9)]])
-    assert found_in(OPENED, leaf(1, 1), open_cell, died, alive=True) == [("not finished", 2, 2)]
+    assert found_in(OPENED, leaf(1, 1), open_cell, died) == [("not finished", 2, 2)]
     # The batch after it tells how long it took.
     assert found_in(OPENED, leaf(1, 1), open_cell, seen((2, 2, 5)), leaf(2, 2)) == []
     inner = leaf(3, 2, parent="a" * 16)
@@ -200,3 +203,23 @@ def test_planted_leaves_do_not_stop_it(value: Any) -> None:
         leaf(4, 1, started_at=value, microseconds=value, parent=value, id=value, session=value),
     ]
     found_in(*strange)
+
+
+def test_a_cell_whose_mark_has_no_leaf_never_ended(tmp_path: Path) -> None:
+    script = tmp_path / "session.py"
+    script.write_text(
+        "import sys, os\n"
+        "from pathlib import Path\n"
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "from traitlets.config import Config\n"
+        "from jupyter_llmops.audit.cells import CellStamper\n"
+        "from jupyter_llmops.audit.journal import Journal\n"
+        "config = Config(); config.HistoryManager.enabled = False\n"
+        "shell = InteractiveShell.instance(config=config)\n"
+        "CellStamper(shell, Journal(Path(sys.argv[1]))).register()\n"
+        "shell.run_cell('x = 1', store_history=True)\n"
+        "shell.run_cell('import os; os._exit(3)', store_history=True)\n"
+    )
+    ended = subprocess.run([sys.executable, str(script), str(tmp_path / "audit")], check=False)
+    assert ended.returncode == 3
+    assert counts(coverage_of(tmp_path / "audit")) == [("not finished", 2, 2)]

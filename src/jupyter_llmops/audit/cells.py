@@ -123,7 +123,10 @@ class CellStamper:
         mark = {
             "id": run_id,
             "started_at": instant(started_at),
-            "execution_count": self.shell.execution_count if getattr(info, "store_history", True) else None,
+            # IPython counts on before it tells of the cell.
+            "execution_count": self.shell.execution_count - 1
+            if getattr(info, "store_history", True)
+            else None,
             "cell": cell,
             "kernel": self._kernel,
         }

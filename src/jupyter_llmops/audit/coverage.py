@@ -8,13 +8,14 @@ server is told of; where no server looks on, cells after the last that was stamp
 from __future__ import annotations
 
 import time
-from array import array
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from jupyter_llmops.audit.counts import Hole, Log, cut, holes_of
+from jupyter_llmops.audit.files import RUNNING_SUFFIX, running_path
 from jupyter_llmops.audit.observations import (
     KernelCells,
     Observed,
@@ -23,13 +24,16 @@ from jupyter_llmops.audit.observations import (
     not_in_logs,
     whole,
 )
-from jupyter_llmops.audit.reading import list_journals, read_runs
+from jupyter_llmops.audit.reading import complete_lines, list_journals
+from jupyter_llmops.audit.running import RunningCell, read_running
+from jupyter_llmops.errors import AuditError
 from jupyter_llmops.records.run import Run
 from jupyter_llmops.records.trail import Gap, GapReason
 
-# Holes that a cell of another thread may still fill: it took its number before a cell that is stamped already.
-_RECENT_HOLES = 64
-_BIRTH_TOLERANCE = 5_000_000
+_TOLERANCE = 5_000_000
+_FORM = "%Y-%m-%d %H:%M:%S"
+_DAY = 86_400_000_000
+_KINDS = (b'"kind":"cell"', b'"kind":"session"', b'"kind":"observation"')
 
 
 def coverage_of(folder: Path) -> tuple[Gap, ...]:
@@ -46,11 +50,36 @@ def coverage_of(folder: Path) -> tuple[Gap, ...]:
         A journal can't be read.
     """
     coverage = Coverage()
+    marked = {
+        path.name.removesuffix(RUNNING_SUFFIX)
+        for path in running_path(folder, "x").parent.glob(f"*{RUNNING_SUFFIX}")
+    }
+    for session in sorted(marked):
+        coverage.expect(session, read_running(folder, session))
     for path in list_journals(folder):
-        for run in read_runs(path):
-            if run.leaf is not None:
-                coverage.take(run.leaf)
+        for leaf in _leaves(path):
+            coverage.take(leaf)
     return coverage.gaps()
+
+
+def _leaves(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the leaves of a journal that coverage depends on; the others are not even parsed."""
+    import orjson
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise AuditError(
+            f"The journal {path} can't be read: {error.strerror}.", "Make it readable for your user."
+        ) from error
+    for line in complete_lines(data)[0]:
+        if any(kind in line for kind in _KINDS):
+            try:
+                leaf = orjson.loads(line)
+            except ValueError:
+                continue  # verify names it
+            if isinstance(leaf, dict):
+                yield leaf
 
 
 def gaps(runs: Iterable[Run], observations: Iterable[Run] = ()) -> tuple[Gap, ...]:
@@ -71,47 +100,17 @@ def gaps(runs: Iterable[Run], observations: Iterable[Run] = ()) -> tuple[Gap, ..
     return coverage.gaps()
 
 
-def process_runs(pid: int, started_before: int) -> bool:
-    """Return whether a process of this machine runs that began before a moment, microseconds since 1970."""
+def born(pid: int) -> int | None:
+    """Return when a process of this machine began, microseconds since 1970; None when there is none."""
     import psutil
 
     try:
         process = psutil.Process(pid)
-        born = process.create_time() * 1e6
-        return bool(born <= started_before + _BIRTH_TOLERANCE and process.status() != psutil.STATUS_ZOMBIE)
-    except (psutil.NoSuchProcess, ValueError, OverflowError):
-        return False
-    except psutil.Error:
-        return True
-
-
-@dataclass(slots=True)
-class _Log:
-    """What the leaves of one session say of the cells that it has."""
-
-    session: str
-    kernel: str = ""
-    pid: int = 0
-    host: str = ""
-    notebook: str = ""
-    opened: int = 0
-    kernel_started: int | None = None
-    counts: array[int] = field(default_factory=lambda: array("q"))
-    begins: array[int] = field(default_factory=lambda: array("q"))
-    ends: array[int] = field(default_factory=lambda: array("q"))
-    # Cells whose own cells are stamped and they are not: (first count, begin) by run id.
-    unfinished: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Hole:
-    first: int
-    last: int
-    after: int | None
-    before: int
-    log: _Log
-    reason: GapReason
-    shown_at: int  # when the cell began whose number shows it
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return round(process.create_time() * 1e6)
+    except (psutil.Error, ValueError, OverflowError):
+        return None
 
 
 class Coverage:
@@ -119,17 +118,27 @@ class Coverage:
 
     Parameters
     ----------
-    alive : callable
-        Whether a process, by its number, runs and began before a moment (microseconds since 1970).
+    born : callable
+        Says when a running process, by its number, began, microseconds since 1970; None when none runs.
     """
 
-    def __init__(self, alive: Callable[[int, int], bool] = process_runs) -> None:
+    def __init__(self, born: Callable[[int], int | None] = born) -> None:
         # Whatever ended later may be missing in a journal that was read before.
         self._as_of = time.time_ns() // 1000
-        self._alive = alive
-        self._logs: dict[str, _Log] = {}
+        self._born = born
+        self._logs: dict[str, Log] = {}
         self._cells: dict[str, KernelCells] = {}
         self._observed = Observed()
+
+    def expect(self, session: str, begun: Iterable[RunningCell]) -> None:
+        """Take the marks of cells that began in a session, before any of its leaves."""
+        log = self._logs.setdefault(session, Log(session))
+        for cell in begun:
+            moment = micros(cell.started_at)
+            if moment is not None:
+                log.unfinished[cell.id] = (whole(cell.execution_count), moment)
+                log.kernel = log.kernel or cell.kernel
+                log.opened = log.opened or moment
 
     def take(self, leaf: Mapping[str, Any]) -> None:
         """Take a leaf; those of one session in the order of its journal."""
@@ -148,15 +157,14 @@ class Coverage:
         log.host = str(leaf.get("host") or "")
         log.notebook = str(leaf.get("notebook") or "")
         log.opened = micros(leaf.get("started_at")) or 0
-        log.kernel_started = micros(leaf.get("process_started_at"))
         if log.kernel and leaf.get("role", "kernel") == "kernel":
             self._cells.setdefault(log.kernel, KernelCells())
 
-    def _log(self, leaf: Mapping[str, Any]) -> _Log:
+    def _log(self, leaf: Mapping[str, Any]) -> Log:
         session = str(leaf.get("session"))
         log = self._logs.get(session)
         if log is None:
-            log = self._logs[session] = _Log(session)
+            log = self._logs[session] = Log(session)
         return log
 
     def _take_cell(self, leaf: Mapping[str, Any]) -> None:
@@ -171,7 +179,7 @@ class Coverage:
         parent = leaf.get("parent")
         if parent:
             # The cell that runs it is stamped at its own end.
-            log.unfinished.setdefault(str(parent), (count, begin))
+            log.unfinished.setdefault(str(parent), (count - 1, begin))
         elif log.kernel in self._cells:
             self._cells[log.kernel].add(count, begin, end, log.pid)
         if leaf.get("store_history", True) is not False:
@@ -182,7 +190,7 @@ class Coverage:
 
     def gaps(self) -> tuple[Gap, ...]:
         """Return what is not covered, in the order of time."""
-        chains: dict[tuple[str, str, int], list[_Log]] = {}
+        chains: dict[tuple[str, str, int], list[Log]] = {}
         for log in self._logs.values():
             chains.setdefault((log.host, log.kernel, log.pid), []).append(log)
         found: list[Gap] = []
@@ -191,21 +199,41 @@ class Coverage:
         found += self._gaps_seen(found)
         return tuple(sorted(found, key=_when))
 
-    def _gaps_of_process(self, logs: list[_Log]) -> list[Gap]:
+    def _gaps_of_process(self, logs: list[Log]) -> list[Gap]:
         """Return the gaps in the counts of one process, whose sessions go on from each other."""
-        holes = _holes(sorted(logs, key=lambda log: log.opened))
+        logs.sort(key=lambda log: log.opened)
+        holes = holes_of(logs)
+        for hole in holes:
+            if hole.reason == "before loading":
+                hole.after = self._started(hole.log)
         found: list[Gap] = []
         holes = self._without_running(holes, logs, found)
         return [*found, *map(_gap, holes)]
 
-    def _without_running(self, holes: list[_Hole], logs: list[_Log], found: list[Gap]) -> list[_Hole]:
+    def _without_running(self, holes: list[Hole], logs: list[Log], found: list[Gap]) -> list[Hole]:
         """Return the holes without cells that run still, or never ended, which go to `found`."""
         for log in logs:
-            for first, begin in log.unfinished.values():
-                holes = [part for hole in holes for part in _cut(hole, first - 1, begin)]
-                if not self._alive(log.pid, log.opened):
-                    found.append(_unfinished(log, first - 1, begin))
+            for count, begin in log.unfinished.values():
+                if count is not None:
+                    holes = [part for hole in holes for part in cut(hole, count, begin)]
+                if not self._runs(log.pid, begin):
+                    found.append(_unfinished(log.kernel, log.session, log.notebook, count, begin))
         return holes
+
+    def _runs(self, pid: int, began: int) -> bool:
+        """Return whether the process of a cell that began at a moment may still run."""
+        if not pid:  # its first cell is not stamped yet, and with it nothing says which process it is
+            return began > self._as_of - _DAY
+        birth = self._born(pid)
+        return birth is not None and birth <= began + _TOLERANCE
+
+    def _started(self, log: Log) -> int | None:
+        """Return when the process of a session began: as the server saw it, or while it runs."""
+        for seen in self._observed.kernels.values():
+            if seen.kernel == log.kernel and seen.pid == log.pid and seen.started:
+                return seen.started
+        birth = self._born(log.pid) if log.pid else None
+        return birth if birth is not None and birth <= log.opened + _TOLERANCE else None
 
     def _gaps_seen(self, known: list[Gap]) -> list[Gap]:
         """Return what the server saw and no log has; a gap that is known from the counts is not said twice."""
@@ -225,10 +253,14 @@ class Coverage:
         self, seen: SeenKernel, left: list[tuple[int, int]], has_log: bool, known: list[Gap]
     ) -> list[Gap]:
         found: list[Gap] = []
-        last: tuple[GapReason, int] | None = None
+        last: tuple[str, int] | None = None
         for count, begin in left:
             reason = self._why(seen, (count, begin), has_log)
             if reason is None or any(_covers(gap, count, begin) for gap in known):
+                last = None
+                continue
+            if reason == "not finished":
+                found.append(_unfinished(seen.kernel, "", seen.notebook, count, begin))
                 last = None
                 continue
             end = seen.cells[count, begin] or seen.ended_at or begin
@@ -241,7 +273,7 @@ class Coverage:
                     )
                 )
             last = (reason, count)
-        return [replace(gap, message=_said_seen(gap, seen)) for gap in found]
+        return [replace(gap, message=gap.message or _said_seen(gap, seen)) for gap in found]
 
     def _why(self, seen: SeenKernel, cell: tuple[int, int], has_log: bool) -> GapReason | None:
         """Return why no log has a cell that the server saw, None when it may still be stamped."""
@@ -250,68 +282,12 @@ class Coverage:
             if end >= self._as_of:
                 return None
             return "not in the log" if has_log else "no log"
-        if seen.ended_at is None and seen.pid and self._alive(seen.pid, cell[1]):
+        if self._runs(seen.pid or 0, cell[1]):
             return None
         return "not finished" if has_log else "no log"
 
 
-def _holes(logs: list[_Log]) -> list[_Hole]:
-    """Return the counts that no leaf of a process has."""
-    owners = [log for log in logs for _ in log.counts]
-    counts = [count for log in logs for count in log.counts]
-    begins = [begin for log in logs for begin in log.begins]
-    ends = [end for log in logs for end in log.ends]
-    holes: list[_Hole] = []
-    recent: list[_Hole] = []
-    top, top_end, latest_end = 0, None, 0
-    session = ""
-    for place in sorted(range(len(counts)), key=begins.__getitem__):
-        count, begin, log = counts[place], begins[place], owners[place]
-        if count <= top and begin < latest_end and _fill(recent, holes, count):
-            latest_end = max(latest_end, ends[place])
-            continue
-        # A count that comes again: %reset began to count anew.
-        wanted = top + 1 if count > top else 1
-        if count > wanted:
-            reason: GapReason = "missing count" if session else "before loading"
-            after = top_end if session else log.kernel_started
-            # Before loading they ran before the session was opened, not only before its first cell.
-            before = begin if session else min(begin, log.opened or begin)
-            hole = _Hole(wanted, count - 1, after, before, log, reason, begin)
-            holes.append(hole)
-            recent = [*recent[-_RECENT_HOLES:], hole]
-        if count <= top:
-            recent = []
-        top, top_end, session = count, ends[place], log.session
-        latest_end = max(latest_end, ends[place])
-    return holes
-
-
-def _fill(recent: list[_Hole], holes: list[_Hole], count: int) -> bool:
-    """Take a count out of the hole that it was thought to be in; return whether there was one."""
-    for hole in recent:
-        if hole.first <= count <= hole.last:
-            parts = _cut(hole, count, hole.shown_at)
-            for listing in (recent, holes):
-                place = listing.index(hole)
-                listing[place : place + 1] = parts
-            return True
-    return False
-
-
-def _cut(hole: _Hole, count: int, begin: int) -> list[_Hole]:
-    """Return what is left of a hole without one count."""
-    if not hole.first <= count <= hole.last or hole.shown_at < begin:
-        return [hole]
-    ranges = ((hole.first, count - 1), (count + 1, hole.last))
-    return [
-        _Hole(first, last, hole.after, hole.before, hole.log, hole.reason, hole.shown_at)
-        for first, last in ranges
-        if first <= last
-    ]
-
-
-def _gap(hole: _Hole) -> Gap:
+def _gap(hole: Hole) -> Gap:
     log = hole.log
     after = None if hole.after is None else _moment(min(hole.after, hole.before))
     gap = Gap(
@@ -323,16 +299,15 @@ def _gap(hole: _Hole) -> Gap:
     return replace(gap, message=f"{_cells(gap)} ran {_span(gap)}, and no log has them")
 
 
-def _unfinished(log: _Log, count: int, begin: int) -> Gap:
-    gap = Gap(
-        "not finished", "", log.kernel, log.session, log.notebook, count, count, None, _moment(begin)
-    )  # fmt: skip
-    return replace(gap, message=f"{_cells(gap)} began {_span(gap)}, and the kernel ended before the cell did")
+def _unfinished(kernel: str, session: str, notebook: str, count: int | None, begin: int) -> Gap:
+    gap = Gap("not finished", "", kernel, session, notebook, count, count, _moment(begin))
+    return replace(
+        gap,
+        message=f"{_cells(gap)} began at {_moment(begin):{_FORM}} UTC, and its kernel ended before it did",
+    )
 
 
 def _said_seen(gap: Gap, seen: SeenKernel) -> str:
-    if gap.reason == "not finished":
-        return f"{_cells(gap)} began {_span(gap)}, and the kernel ended before the cell did"
     if gap.reason == "no log":
         kernel = f"kernel {seen.kernel}" + (f" ({seen.name})" if seen.name else "")
         return f"the server saw {kernel} run {_cells(gap)} {_span(gap)}, and no log has any of that kernel"
@@ -340,6 +315,8 @@ def _said_seen(gap: Gap, seen: SeenKernel) -> str:
 
 
 def _cells(gap: Gap) -> str:
+    if gap.first_count is None:
+        return f"a cell without a number of {gap.notebook}" if gap.notebook else "a cell without a number"
     counts = (
         f"cell {gap.first_count}"
         if gap.first_count == gap.last_count
@@ -349,19 +326,16 @@ def _cells(gap: Gap) -> str:
 
 
 def _span(gap: Gap) -> str:
-    before = "an unknown moment" if gap.before is None else f"{gap.before:%Y-%m-%d %H:%M:%S}"
-    if gap.after is None:
-        return f"before {before} UTC"
-    return f"between {gap.after:%Y-%m-%d %H:%M:%S} and {before} UTC"
+    before = "an unknown moment" if gap.before is None else f"{gap.before:{_FORM}}"
+    return f"between {gap.after:{_FORM}} and {before} UTC" if gap.after else f"before {before} UTC"
 
 
 def _covers(gap: Gap, count: int, begin: int) -> bool:
-    if gap.first_count is None or gap.last_count is None or gap.before is None:
+    """Return whether a gap that is known from the log is the one of a cell that the server saw."""
+    if gap.first_count is None or gap.last_count is None or not gap.first_count <= count <= gap.last_count:
         return False
-    moment = _moment(begin)
-    if not gap.first_count <= count <= gap.last_count or moment > gap.before:
-        return False
-    return gap.after is None or moment >= gap.after
+    early, late = _moment(begin - _TOLERANCE), _moment(begin + _TOLERANCE)
+    return (gap.after is None or late >= gap.after) and (gap.before is None or early <= gap.before)
 
 
 def _moment(value: int) -> datetime:
