@@ -1,0 +1,78 @@
+"""Sessions whose journal is not there: pruned with a word, another home's, or gone without one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jupyter_llmops.audit.deletions import Pruned
+from jupyter_llmops.audit.files import CONTENT_FOLDER, head_path
+from jupyter_llmops.audit.tlog.note import parse_note, verify_note
+from jupyter_llmops.audit.verification.findings import Findings
+from jupyter_llmops.audit.verification.heads import Claims, said_root
+from jupyter_llmops.audit.verification.log_folder import LOG_FOLDER, log_folder
+from jupyter_llmops.audit.verification.signatures import TrustedKeys, read_signed
+from jupyter_llmops.records.trail import Head
+
+
+def sessions_with_traces(folder: Path) -> set[str]:
+    """Return the sessions of which anything but the journal is in an audit folder."""
+    traces = {path.name.removesuffix(path.suffix) for path in head_path(folder, "x").parent.glob("*.head")}
+    for place in (folder / CONTENT_FOLDER, folder / LOG_FOLDER):
+        traces |= {path.name for path in place.glob("*") if path.is_dir() and any(path.iterdir())}
+    return traces
+
+
+def check_pruned(
+    folder: Path,
+    session: str,
+    pruned: Pruned,
+    rows: Mapping[int, str],
+    claims: Claims,
+    trusted: TrustedKeys | None,
+    findings: Findings,
+) -> None:
+    """Check that what a retention left of a session is what was signed of it."""
+    left = {path.name for path in log_folder(folder, session).glob("*") if not path.name.endswith(".lock")}
+    if head_path(folder, session).exists() or left - {"checkpoint"}:
+        findings.problem(session, None, "", f"only a part of what {pruned.by.said} was to be pruned is gone")
+    try:
+        data = (log_folder(folder, session) / "checkpoint").read_bytes()
+        if trusted is not None:
+            _check_left(data, session, pruned, trusted)
+    except OSError:
+        findings.problem(session, None, "", "the checkpoint that its retention left is missing")
+    except ValueError as error:
+        findings.problem(session, None, "", f"the checkpoint that its retention left was changed: {error}")
+    for size, said in sorted(claims.roots.items()):
+        if size > pruned.size:
+            findings.problem(
+                session, None, "",
+                f"it was pruned as if it had {pruned.size} records, and {next(iter(said.values()))} has {size}",
+            )  # fmt: skip
+        elif size == pruned.size and any(said_root(root) != pruned.root for root in said):
+            findings.problem(session, None, "", "it was pruned under another root than the published one")
+    for seq in sorted(rows):
+        last = seq == pruned.size - 1 and pruned.head
+        if not 0 <= seq < pruned.size or (last and rows[seq] != f"sha256:{pruned.head}"):
+            findings.problem(session, seq, "", "the record in the catalog is not one that was pruned")
+
+
+def _check_left(data: bytes, session: str, pruned: Pruned, trusted: TrustedKeys) -> None:
+    checkpoint = read_signed(data, session, trusted)
+    if (checkpoint.size, said_root(checkpoint.root)) != (pruned.size, pruned.root):
+        raise ValueError("it is not the one that the retention's record names")
+
+
+def is_elsewhere(heads: list[Head], trusted: TrustedKeys | None) -> bool:
+    """Return whether heads are signed by another key of this user on this host: another home's session."""
+    if trusted is None or not heads:
+        return False
+    others = [key for key in trusted.of(heads[0].session) if key.public not in trusted.own]
+    for head in heads:
+        try:
+            if not verify_note(parse_note(head.checkpoint), others):
+                return False
+        except ValueError:
+            return False
+    return True
