@@ -120,6 +120,15 @@ class Contents:
             found += rows["id"].to_pylist() if rows is not None else []
         return found
 
+    def count(self, ids: Iterable[str]) -> int:
+        """Return how many of these runs are here."""
+        chosen = list(dict.fromkeys(ids))
+        count = 0
+        for start in range(0, len(chosen), _IDS_AT_ONCE):
+            rows = self._connection.read(CONTENTS, ["id"], _among(chosen[start : start + _IDS_AT_ONCE]))
+            count += rows.num_rows if rows is not None else 0
+        return count
+
     def delete(self, ids: Iterable[str]) -> int:
         """Delete the rows of runs and every byte that Lance keeps of them; return how many rows there were.
 
@@ -153,6 +162,10 @@ class Contents:
         self._connection.beside(CONTENTS, _index_again)
         self._connection.optimize(CONTENTS, timedelta(0))
         return deleted
+
+
+def _among(ids: Sequence[str]) -> str:
+    return f"id IN ({', '.join(sql_text(run_id) for run_id in ids)})"
 
 
 def _delete(handle: Table, where: str) -> int:

@@ -11,15 +11,18 @@ from jupyter_llmops.settings import LLMOps, find_catalog, find_snapshot, load_se
 from jupyter_llmops.workspace.cascades import Cascades
 from jupyter_llmops.workspace.collections import Collections
 from jupyter_llmops.workspace.finding import Finding
+from jupyter_llmops.workspace.forgetting import Forgetting
 from jupyter_llmops.workspace.inventory import Inventory
 from jupyter_llmops.workspace.maps import Maps
 from jupyter_llmops.workspace.model_files import ModelFiles
 from jupyter_llmops.workspace.money import Money
 from jupyter_llmops.workspace.reuse import Reuse
+from jupyter_llmops.workspace.run_finding import RunFinding
 from jupyter_llmops.workspace.snapshots import Snapshots
 
 
-class Workspace(Maps, Cascades, ModelFiles, Collections, Inventory, Finding, Snapshots, Money, Reuse):
+class Workspace(
+    Maps, Cascades, ModelFiles, Collections, Inventory, Finding, Snapshots, Money, Reuse, RunFinding, Forgetting):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 
     def status(self) -> WorkspaceStatus:

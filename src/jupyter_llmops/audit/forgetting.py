@@ -1,0 +1,113 @@
+"""Deleting what runs said: the sidecars with the salts, after which the leaves' digests say nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jupyter_llmops.audit.deletions import RUNS_PER_LEAF, Deletions
+from jupyter_llmops.audit.files import content_path
+from jupyter_llmops.audit.reading import list_journals, read_runs
+from jupyter_llmops.errors import AuditError
+from jupyter_llmops.records.run import Run
+
+
+def descendants(run: Run, runs: Iterable[Run]) -> list[Run]:
+    """Return the runs that a run is the parent of, theirs, and the reproductions of any of them.
+
+    Parameters
+    ----------
+    run : Run
+        A cell, a map, a prompt, …
+    runs : iterable of Run
+        Those of its session, in any order.
+    """
+    below: dict[str, list[Run]] = {}
+    for one in runs:
+        above = {one.parent}
+        if one.kind == "reproduction" and isinstance(of := (one.leaf or {}).get("of"), str):
+            above.add(of)
+        for name in above - {"", one.id}:
+            below.setdefault(name, []).append(one)
+    found: dict[str, Run] = {}
+    waiting = [run.id]
+    while waiting:
+        for child in below.get(waiting.pop(), ()):
+            if child.id not in found and child.id != run.id:
+                found[child.id] = child
+                waiting.append(child.id)
+    return list(found.values())
+
+
+def delete_contents(folder: Path, runs: Sequence[Run]) -> list[Run]:
+    """Delete the content sidecars of runs and return those runs that had one; safe to repeat.
+
+    Raises
+    ------
+    AuditError
+        A sidecar can't be deleted.
+    """
+    deleted = []
+    folders: set[Path] = set()
+    for run in runs:
+        path = content_path(Path(folder), run.session, run.seq)
+        try:
+            path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise AuditError(
+                f"The content of run {run.id} can't be deleted: {path}: {error.strerror}.",
+                "Make its folder writable for your user and type it again.",
+            ) from error
+        deleted.append(run)
+        folders.add(path.parent)
+    for place in folders:
+        _sync(place)
+    return deleted
+
+
+def with_content(folder: Path, runs: Iterable[Run]) -> list[Run]:
+    """Return the runs that have a content sidecar."""
+    return [run for run in runs if content_path(Path(folder), run.session, run.seq).exists()]
+
+
+def forget_fields(runs: Sequence[Run], deleted: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the fields of the leaves that say that the contents of runs were deleted.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Which; several leaves, where one could not hold them.
+    deleted : sequence of str
+        Where: "content", "catalog", "cache".
+    """
+    places = [{"of": run.id, "of_session": run.session, "of_seq": run.seq} for run in runs]
+    parts = [places[start : start + RUNS_PER_LEAF] for start in range(0, len(places), RUNS_PER_LEAF)]
+    return [{"runs": part, "deleted": list(deleted)} for part in parts]
+
+
+def said_deletions(folder: Path) -> Deletions:
+    """Return what the journals of an audit folder say was deleted."""
+    found = Deletions()
+    for path in list_journals(Path(folder)):
+        found.read(run.leaf for run in read_runs(path) if _is_word(run.leaf))  # type: ignore[misc]
+    return found
+
+
+def _is_word(leaf: Mapping[str, Any] | None) -> bool:
+    return leaf is not None and leaf.get("kind") in ("forget", "scrub", "retention")
+
+
+def _sync(folder: Path) -> None:
+    """Wait until a folder's deletions are on the disk; remove it where it is empty."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        folder.rmdir()  # fails where something is left

@@ -1,0 +1,194 @@
+"""Forgetting what runs said, pruning old sessions, and not sharing what runs say."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from jupyter_llmops.errors import CatalogError, LLMOpsError, UsageError
+from jupyter_llmops.workspace.parts import TrailWarning
+from jupyter_llmops.workspace.trail import Trail
+
+if TYPE_CHECKING:
+    from jupyter_llmops.audit.journal import Journal
+    from jupyter_llmops.records.deletion import Forgotten
+    from jupyter_llmops.records.run import Run
+
+_AUDIT_OFF = "Type %config LLMOps.audit = True: what is deleted must be recorded."
+
+
+class Forgetting(Trail):
+    """What a workspace deletes of the trail."""
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The journal of this session; whether it may be shared is noted before its first line."""
+        journal: Journal = super().journal
+        if not self.settings.share_content:
+            self._note_sharing(journal, shared=False)
+        self.settings.observe(self._sharing_changed, "share_content")
+        return journal
+
+    def _sharing_changed(self, change: Any) -> None:
+        journal = self.__dict__.get("journal")
+        if journal is not None:
+            self._note_sharing(journal, shared=change["new"])
+
+    def _note_sharing(self, journal: Journal, *, shared: bool) -> None:
+        from jupyter_llmops.audit.sharing import note_sharing
+
+        try:
+            note_sharing(self.audit_folder, journal.session, journal.stamped, shared=shared)
+        except OSError as error:
+            warnings.warn(
+                f"That {'this' if shared else 'nothing'} is shared can't be noted in {self.audit_folder}: "
+                f"{error.strerror}; make it writable and set LLMOps.share_content again.",
+                TrailWarning,
+                stacklevel=2,
+            )
+
+    def forget(self, reference: object = "", *, yes: bool = False, children: bool = True) -> Forgotten:
+        """Delete what a run said, everywhere: its content and salts, its row and vectors in the catalog, its stored answer.
+
+        The leaf stays, with digests that say nothing any more, so the log still verifies; a leaf of
+        kind "forget" says who deleted what and when. Doing it again is harmless and finishes what was interrupted.
+
+        Parameters
+        ----------
+        reference : str, int or Completion
+            As in `run`.
+        yes : bool
+            Do it; otherwise only what would go is returned.
+        children : bool
+            Also what it is the parent of: a cell's prompts, a map's rows, reproductions.
+
+        Raises
+        ------
+        UnknownNameError
+            Nothing fits.
+        UsageError
+            It is another user's run, or the trail is off.
+        CatalogError
+            The catalog can't be written; what lies here is deleted, and typing it again does the rest.
+        """
+        from jupyter_llmops.audit.forgetting import with_content
+        from jupyter_llmops.cache.forgetting import item_files
+        from jupyter_llmops.records.deletion import Forgotten
+
+        run = self.run(reference)
+        if run.user != self.user:
+            raise UsageError(
+                f"Run {run.id} is {run.user or 'nobody'}'s: only they can forget it.",
+                f"Ask them to type: %audit forget {run.id[:8]} --yes",
+            )
+        if yes and not self.settings.audit:
+            raise UsageError("Nothing was forgotten, as the audit trail is off.", _AUDIT_OFF)
+        self.journal.flush()
+        runs = [run, *(self._below(run) if children else ())]
+        items = self._items_of(runs)
+        if yes:
+            return self._forget(runs, items)
+        return Forgotten(
+            run.id,
+            tuple(one.id for one in runs),
+            done=False,
+            contents=len(with_content(self.audit_folder, runs)),
+            rows=self._rows_of(runs),
+            cache_items=sum(len(item_files(self.cache.store, item)) for item in items),
+            notes=self._also(run),
+        )
+
+    def _forget(self, runs: Sequence[Run], items: Sequence[str]) -> Forgotten:
+        from jupyter_llmops.audit.forgetting import delete_contents, forget_fields, said_deletions
+        from jupyter_llmops.cache.forgetting import forget_item
+        from jupyter_llmops.records.deletion import Forgotten
+
+        # The stored answer first: which one it is can only be told from the content.
+        cached = sum(forget_item(self.cache.store, item) for item in items)
+        contents = delete_contents(self.audit_folder, runs)
+        refusal: CatalogError | None = None
+        rows = 0
+        try:
+            rows = self.catalog.contents.delete([run.id for run in runs])
+        except CatalogError as error:
+            refusal = error
+        said = said_deletions(self.audit_folder).forgotten
+        unsaid = [run for run in runs if (run.session, run.seq) not in said]
+        what = (("content", contents), ("catalog", rows), ("cache", cached))
+        for fields in forget_fields(unsaid, [name for name, count in what if count]):
+            self.stamp("forget", started_at=datetime.now(UTC), seconds=0.0, fields=fields, content={})
+        self.journal.flush()
+        if refusal is not None:
+            raise CatalogError(
+                f"What run {runs[0].id} said is deleted here, but not yet in the catalog: {refusal.message}",
+                f"Type it again when the catalog can be written: %audit forget {runs[0].id[:8]} --yes",
+            ) from refusal
+        return Forgotten(
+            runs[0].id,
+            tuple(run.id for run in runs),
+            done=True,
+            contents=len(contents),
+            rows=rows,
+            cache_items=cached,
+            notes=self._also(runs[0]),
+        )
+
+    def _below(self, run: Run) -> list[Run]:
+        from jupyter_llmops.audit.forgetting import descendants
+
+        return descendants(run, self._session_runs(run))
+
+    def _items_of(self, runs: Sequence[Run]) -> list[str]:
+        """Return the ids of the stored answers that prompts were given, or gave."""
+        from jupyter_llmops.cache.request_key import KnownKeys
+        from jupyter_llmops.reproduce.record import recorded_prompt
+
+        found: dict[str, None] = {}
+        keys = KnownKeys()
+        for run in runs:
+            if run.kind != "prompt":
+                continue
+            reused = (run.leaf or {}).get("reused")
+            if isinstance(reused, dict) and isinstance(reused.get("item"), str):
+                found[reused["item"]] = None
+                continue
+            try:
+                found[keys.key(recorded_prompt(run, self.content(run)).request)] = None
+            except (LLMOpsError, ValueError):  # no content any more, or it never had an answer
+                continue
+        return list(found)
+
+    def _rows_of(self, runs: Sequence[Run]) -> int:
+        try:
+            return self.catalog.contents.count([run.id for run in runs])
+        except CatalogError:
+            return 0
+
+    def _also(self, run: Run) -> tuple[str, ...]:
+        """Say what holds the same and stays."""
+        from jupyter_llmops.audit.files import content_path
+
+        notes = []
+        parent = next((one for one in self._session_runs(run) if one.id == run.parent), None)
+        if parent is not None and content_path(self.audit_folder, parent.session, parent.seq).exists():
+            where = f"In[{parent.execution_count}]" if parent.execution_count else parent.id[:8]
+            notes.append(
+                f"The {parent.kind} that it ran in still holds its own text: %audit forget {where} takes both."
+            )
+        if not self._is_here(run):
+            notes.append(f"Its content lies on {run.host}: type it there, too.")
+        return tuple(notes)
+
+    def _is_here(self, run: Run) -> bool:
+        from jupyter_llmops.audit.files import journal_path
+
+        return journal_path(self.audit_folder, run.session).exists()
+
+    def _session_runs(self, run: Run) -> list[Run]:
+        from jupyter_llmops.audit.files import journal_path
+        from jupyter_llmops.audit.reading import read_runs
+
+        return list(read_runs(journal_path(self.audit_folder, run.session))) if self._is_here(run) else []
