@@ -34,7 +34,7 @@ def learn_types() -> None:
             type(None): _scalar, bool: _scalar, int: _scalar, float: _scalar, complex: _scalar,
             str: _text, bytes: _bytes, bytearray: _bytes, list: _sequence, tuple: _sequence,
             collections.deque: _sequence, set: _set, frozenset: _set, dict: _mapping,
-            collections.OrderedDict: _mapping, collections.Counter: _mapping,
+            collections.OrderedDict: _mapping, collections.Counter: _mapping, collections.defaultdict: _mapping,
             types.MappingProxyType: _refuse, range: _range, slice: _slice,
             type(Ellipsis): _singleton, type(NotImplemented): _singleton,
             dt.datetime: _moment, dt.time: _moment, dt.date: _plain_repr,
@@ -42,7 +42,7 @@ def learn_types() -> None:
             decimal.Decimal: _plain_repr, fractions.Fraction: _fraction, uuid.UUID: _uuid,
             pathlib.PosixPath: _path, pathlib.WindowsPath: _path, pathlib.PurePosixPath: _path,
             pathlib.PureWindowsPath: _path, types.FunctionType: _function, types.CodeType: _code,
-            types.ModuleType: _module, types.BuiltinFunctionType: _builtin, random.Random: _generator,
+            types.ModuleType: _module, types.BuiltinFunctionType: _builtin, type: _class, random.Random: _generator,
         }
     )  # fmt: skip
 
@@ -206,6 +206,24 @@ def _module(writer: ValueWriter, value: types.ModuleType) -> None:
     for name in ("__name__", "__version__"):
         said = names.get(name)
         writer.text(said if type(said) is str else "")
+
+
+def _class(writer: ValueWriter, value: type) -> None:
+    # A library's is what its module offers under its name; a user's own may have any name and any content.
+    module = sys.modules.get(module_of(value) or "builtins")
+    home = module_of(value).partition(".")[0]
+    if (
+        type(module) is not types.ModuleType
+        or (
+            home not in ("", "numpy", "pandas", "torch", "sklearn", "scipy")
+            and home not in sys.stdlib_module_names
+        )
+        or home == "__main__"
+        or _names_in(module).get(value.__name__) is not value
+    ):
+        raise SkippedError(f"class {type_name(value)}")
+    writer.head("class")
+    writer.text(type_name(value))
 
 
 def _builtin(writer: ValueWriter, value: Any) -> None:

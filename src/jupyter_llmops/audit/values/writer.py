@@ -30,7 +30,7 @@ _LIBRARIES: Final = {
 _learned: set[str] = set()
 
 _name_of = type.__dict__["__name__"].__get__
-_dict_of = type.__dict__["__dict__"].__get__
+_module_of = type.__dict__["__module__"].__get__
 mro_of: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
 
 
@@ -47,7 +47,10 @@ def learn_finder(finder: Finder) -> None:
 
 def module_of(kind: type) -> str:
     """Return the module of a type, empty where it says none, without calling its metaclass."""
-    name = _dict_of(kind).get("__module__")
+    try:
+        name = _module_of(kind)
+    except AttributeError:
+        return ""
     return name if type(name) is str else ""
 
 
