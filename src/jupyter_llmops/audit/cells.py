@@ -22,6 +22,8 @@ from jupyter_llmops.audit.session import kernel_id
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
+    from jupyter_llmops.audit.environment import EnvironmentWatch
+
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
@@ -60,6 +62,8 @@ class CellStamper:
         namespace; empty when unknown.
     on_stamp : callable, optional
         Is told the run id after each stamp.
+    environment : EnvironmentWatch, optional
+        Stamps what the cells run on, as long as they are stamped.
     """
 
     def __init__(
@@ -69,11 +73,13 @@ class CellStamper:
         *,
         notebook: str | None = None,
         on_stamp: Callable[[str], None] | None = None,
+        environment: EnvironmentWatch | None = None,
     ) -> None:
         self.shell = shell
         self.journal = journal
         self.notebook = notebook
         self.on_stamp = on_stamp
+        self.environment = environment
         # Subshells of a kernel run cells in threads of their own.
         self._running = threading.local()
         self._open: list[_Frame] = []
@@ -95,6 +101,8 @@ class CellStamper:
         )
         self._hooks.register()
         self._watch.start()
+        if self.environment is not None:
+            self.environment.start()
 
     def unregister(self) -> None:
         """Stop stamping."""
@@ -103,6 +111,8 @@ class CellStamper:
         self._hooks.unregister()
         self._hooks = None
         self._watch.stop()
+        if self.environment is not None:
+            self.environment.stop()
         self._end(self._frames(), 0)
 
     def current_cell_id(self) -> str:
@@ -206,6 +216,7 @@ class CellStamper:
         seconds = time.perf_counter() - frame.started
         status, error_type = _outcome(result)
         info = frame.info
+        source = str(getattr(info, "raw_cell", "") or "")
         fields: dict[str, Any] = {
             "notebook": notebook_of(self.shell.user_ns) if self.notebook is None else self.notebook,
             "cell": str(getattr(info, "cell_id", None) or ""),
@@ -238,10 +249,12 @@ class CellStamper:
             started_at=frame.started_at,
             seconds=seconds,
             fields=fields,
-            content={"source": str(getattr(info, "raw_cell", "") or "")},
+            content={"source": source},
             facts=facts,
             salt=frame.salt,
         )
+        if run_id and self.environment is not None:
+            self.environment.cell_ended(source)
         if run_id and self.on_stamp is not None:
             self.on_stamp(run_id)
 

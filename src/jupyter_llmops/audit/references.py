@@ -12,6 +12,8 @@ from jupyter_llmops.records.run import Run
 _CELL = re.compile(r"In\s*\[\s*(\d+)\s*\]$|In(\d+)$")
 _COUNT_BACK = re.compile(r"-\d+$")
 _ID = re.compile(r"[0-9a-f]{3,}$")
+# They stand in the log by themselves, so nobody counts back over them.
+_ABOUT_SESSIONS = frozenset({"session", "environment", "observation"})
 VALID = "A run is In[7], -1, the beginning of an id from %runs, or a Completion."
 
 
@@ -41,7 +43,7 @@ def resolve_reference(reference: object, runs: Sequence[Run], *, kind: str | Non
     if isinstance(reference, Completion):
         reference = reference.run_id
     text = str(reference).strip() or "-1"
-    counted = [run for run in runs if run.kind == kind] if kind else [r for r in runs if r.kind != "session"]
+    counted = [run for run in runs if (run.kind == kind if kind else run.kind not in _ABOUT_SESSIONS)]
     if _COUNT_BACK.match(text):
         return _count_back(text, counted, kind or "run")
     if cell := _CELL.match(text):

@@ -20,6 +20,7 @@ from jupyter_llmops.magics.llmops import LLMOpsMagics
 from jupyter_llmops.magics.models import ModelsMagics
 from jupyter_llmops.magics.prompt import PromptMagics
 from jupyter_llmops.magics.prompts import PromptsMagics
+from jupyter_llmops.magics.runs import RunsMagics
 from jupyter_llmops.magics.trail import TrailMagics
 from jupyter_llmops.settings import load_settings
 from jupyter_llmops.workspace import Workspace, open_workspace
@@ -34,6 +35,7 @@ MAGICS: tuple[type[WorkspaceMagics], ...] = (
     CellMagics,
     BudgetMagics,
     CascadeMagics,
+    RunsMagics,
     TrailMagics,
     LLMOpsMagics,
 )
@@ -89,7 +91,10 @@ def _stamp_cells(shell: InteractiveShell, workspace: Workspace, *, on: bool) -> 
         from jupyter_llmops.audit.cells import CellStamper
 
         workspace.stamper = CellStamper(
-            shell, workspace.journal, on_stamp=lambda _: workspace.announce("runs")
+            shell,
+            workspace.journal,
+            on_stamp=lambda _: workspace.announce("runs"),
+            environment=workspace.watch_environment(),
         )
     workspace.stamper.register()
 

@@ -10,6 +10,7 @@ from jupyter_llmops.records.status import WorkspaceStatus
 from jupyter_llmops.settings import LLMOps, find_catalog, find_snapshot, load_settings
 from jupyter_llmops.workspace.cascades import Cascades
 from jupyter_llmops.workspace.collections import Collections
+from jupyter_llmops.workspace.environment import Environment
 from jupyter_llmops.workspace.finding import Finding
 from jupyter_llmops.workspace.forgetting import Forgetting
 from jupyter_llmops.workspace.inventory import Inventory
@@ -22,7 +23,19 @@ from jupyter_llmops.workspace.snapshots import Snapshots
 
 
 class Workspace(
-    Maps, Cascades, ModelFiles, Collections, Inventory, Finding, Snapshots, Money, Reuse, RunFinding, Forgetting):
+    Maps,
+    Environment,
+    Cascades,
+    ModelFiles,
+    Collections,
+    Inventory,
+    Finding,
+    Snapshots,
+    Money,
+    Reuse,
+    RunFinding,
+    Forgetting,
+):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 
     def status(self) -> WorkspaceStatus:
