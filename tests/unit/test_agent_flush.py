@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.reading import read_runs
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import CatalogError
+from jupyter_llmops.records.run import Run
 
 
 @pytest.fixture
@@ -176,3 +179,69 @@ def test_a_strange_line_does_not_stop_the_others(folder: Path, catalog: Catalog)
     assert catalog.runs.get("e" * 16).read_only
     assert catalog.runs.get("d" * 16).seq == 6
     assert flush_journals(folder, catalog) == 0
+
+
+def planted(journal: Journal, seq: int, run_id: str) -> Run:
+    """Return a row that says to be of a session and is of somebody else."""
+    return replace(
+        next(iter(read_runs(journal.path))), id=run_id, seq=seq, leaf_digest="sha256:" + "0" * 64, leaf={}
+    )
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_planted_row_stops_nothing(folder: Path, catalog: Catalog, before: bool, remembered: bool) -> None:
+    journal = journal_of(folder, catalog)
+    stamp(journal, 2)
+    if not before:
+        flush_journals(folder, catalog)
+    catalog.runs.append([planted(journal, 10**9, "e" * 16)])
+    if not remembered:
+        shutil.rmtree(folder / "agent", ignore_errors=True)
+    stamp(journal, 3)
+    assert flush_journals(folder, catalog) == (6 if before else 3)
+    held = catalog.runs.held([journal.session])[journal.session]
+    assert {(run.seq, run.leaf_digest) for run in read_runs(journal.path)} <= held
+    assert flush_journals(folder, catalog) == 0
+
+
+def test_a_row_in_the_place_of_a_true_one_is_said(folder: Path, catalog: Catalog) -> None:
+    journal = journal_of(folder, catalog)
+    stamp(journal, 2)
+    last = list(read_runs(journal.path))[-1]
+    catalog.runs.append([planted(journal, 1, last.id)])
+    flusher = Flusher(folder, catalog)
+    assert flusher.flush() == 2
+    assert list(flusher.conflicts) == [last.id]
+
+
+def test_rows_that_the_catalog_lost_come_again(folder: Path, catalog: Catalog) -> None:
+    journal = journal_of(folder, catalog)
+    stamp(journal, 5)
+    flush_journals(folder, catalog)
+    catalog._connection.writing("runs", lambda handle: handle.delete("seq = 2"))
+    stamp(journal, 1)
+    assert flush_journals(folder, catalog) == 2
+    assert catalog.runs.digests(journal.session).keys() == set(range(7))
+
+
+def test_what_was_acknowledged_is_not_read_again(
+    folder: Path, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = journal_of(folder, catalog)
+    stamp(journal, 5)
+    flush_journals(folder, catalog)
+    asked: list[list[str]] = []
+    held = catalog.runs.held
+
+    def noted(sessions: Iterable[str]) -> dict[str, set[tuple[int, str]]]:
+        asked.append(list(sessions))
+        return held(asked[-1])
+
+    monkeypatch.setattr(catalog.runs, "held", noted)
+    assert flush_journals(folder, catalog) == 0
+    assert asked == [[]]
+    (path,) = (folder / "agent").glob("*.carried")
+    path.write_text("nonsense")
+    assert flush_journals(folder, catalog) == 0
+    assert asked[1:] == [[journal.session]]

@@ -228,7 +228,5 @@ def test_a_session_of_which_only_the_head_is_left_stays_as_it_is(journal: Journa
     head = seal(journal.folder, journal.session, keys)
     journal.path.unlink()
     head_path(journal.folder, journal.session).unlink()
-    assert seal(journal.folder, journal.session, keys) == head
     shutil.rmtree(log_folder(journal.folder, journal.session) / "tile")
-    with pytest.raises(AuditError, match="0 leaves"):
-        seal(journal.folder, journal.session, keys)
+    assert seal(journal.folder, journal.session, keys) == head

@@ -23,9 +23,7 @@ class Election:
     def __init__(self, folder: Path, catalog: Location | Path | str) -> None:
         from filelock import FileLock
 
-        digest = hashlib.sha256(str(Location.parse(catalog)).encode()).hexdigest()[:16]
-        # The host is in the name because a home folder may be shared by many.
-        self.path = Path(folder) / "agent" / f"{socket.gethostname()}-{digest}.lock"
+        self.path = agent_file(folder, catalog, "lock")
         # Not bound to a thread: the server acquires it in one and lets go in another.
         self._lock = FileLock(self.path, thread_local=False, mode=0o600)
 
@@ -66,3 +64,20 @@ class Election:
             return False
         self.resign()
         return True
+
+
+def agent_file(folder: Path, catalog: Location | Path | str, kind: str) -> Path:
+    """Return where the agent of this host and a catalog keeps something of its own, e.g. its lock.
+
+    Parameters
+    ----------
+    folder : Path
+        The audit folder of this user.
+    catalog : Location, Path or str
+        Where the catalog lies.
+    kind : str
+        How the file's name ends.
+    """
+    digest = hashlib.sha256(str(Location.parse(catalog)).encode()).hexdigest()[:16]
+    # The host is in the name because a home folder may be shared by many.
+    return Path(folder) / "agent" / f"{socket.gethostname()}-{digest}.{kind}"

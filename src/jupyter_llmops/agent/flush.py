@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jupyter_llmops.agent.carried import CarriedMemory
+from jupyter_llmops.agent.election import agent_file
 from jupyter_llmops.agent.screening import RowScreen
 from jupyter_llmops.audit.files import JOURNAL_SUFFIX
 from jupyter_llmops.audit.reading import list_journals, read_runs
@@ -57,6 +59,11 @@ class Flusher:
         The audit folder of this user.
     catalog : Catalog
         Where to.
+
+    Attributes
+    ----------
+    conflicts : dict
+        A sentence for each run whose id another row of the catalog has, by id.
     """
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
@@ -65,6 +72,8 @@ class Flusher:
         self._seen: dict[Path, _Seen] = {}
         self._revision = 0
         self._screen = RowScreen()
+        self._memory = CarriedMemory(agent_file(folder, catalog.location, "carried"))
+        self.conflicts: dict[str, str] = {}
 
     def changed(self) -> bool:
         """Return whether a journal came or changed since the last flush; costs some file look-ups."""
@@ -80,7 +89,7 @@ class Flusher:
             look = self._look(path)
             if look is not None:
                 before = self._seen.get(path, _Seen(look, None, None))
-                ours = self._is_ours(path) if before.ours is None else before.ours
+                ours = names_catalog(path, self._catalog.location) if before.ours is None else before.ours
                 seen[path] = _Seen(look, ours, before.last_seq)
         # Without a journal of ours the catalog is neither opened nor created.
         added = self._carry(seen) if any(journal.ours for journal in seen.values()) else 0
@@ -90,25 +99,58 @@ class Flusher:
 
     def _carry(self, seen: dict[Path, _Seen]) -> int:
         """Append the new runs of these journals and note in `seen` up to where they were carried."""
-        carried: dict[str, int] | None = None
+        ours = {path: journal for path, journal in seen.items() if journal.ours}
+        known = {session_of(path): -1 for path, journal in ours.items() if journal.last_seq is None}
+        held = self._recall(known)
         added = 0
         waiting: list[Run] = []
-        for path, journal in seen.items():
-            if not journal.ours:
-                continue
-            last_seq = journal.last_seq
-            if last_seq is None:
-                carried = self._catalog.runs.last_seqs() if carried is None else carried
-                last_seq = carried.get(path.name.removesuffix(JOURNAL_SUFFIX), -1)
+        for path, journal in ours.items():
+            session = session_of(path)
+            last_seq = known[session] if journal.last_seq is None else journal.last_seq
+            there = held.get(session, set())
             for run in _readable(path, last_seq):
-                waiting.append(self._screen.screen(run))
                 last_seq = run.seq
+                if (run.seq, run.leaf_digest) not in there:
+                    waiting.append(self._screen.screen(run))
                 if len(waiting) == ROWS_PER_COMMIT:
-                    added += self._catalog.runs.append(waiting)
+                    added += self._append(waiting)
                     waiting = []
             seen[path] = replace(journal, last_seq=last_seq)
-        added += self._catalog.runs.append(waiting)
+        added += self._append(waiting)
         self._revision = self._catalog.revisions()["runs"]
+        self._memory.keep({session_of(path): seen[path].last_seq or 0 for path in ours})
+        return added
+
+    def _recall(self, known: dict[str, int]) -> dict[str, set[tuple[int, str]]]:
+        """Fill in up to where sessions were carried before; return the rows of those where that is not sure.
+
+        What the catalog acknowledged is remembered here: a row that somebody else put there must not
+        make this one believe that its lines arrived.
+        """
+        if not known:
+            return {}
+        remembered = self._memory.read()
+        counts = self._catalog.runs.counts()
+        unsure = []
+        for session in known:
+            seq = remembered.get(session, -1)
+            if seq < 0 or counts.get(session, 0) <= seq:
+                unsure.append(session)  # never carried, or the catalog has lost some of it
+            else:
+                known[session] = seq
+        return self._catalog.runs.held(session for session in unsure if session in counts)
+
+    def _append(self, runs: list[Run]) -> int:
+        added = self._catalog.runs.append(runs)
+        if added < len({run.id for run in runs}):
+            # Carried by another process meanwhile, or kept out by what only bears their names.
+            digests = self._catalog.runs.digests_of(run.id for run in runs)
+            for run in runs:
+                if digests.get(run.id) != run.leaf_digest:
+                    self.conflicts.setdefault(
+                        run.id,
+                        f"The catalog holds another record under the id of run {run.id}: %audit verify.",
+                    )
         return added
 
     def _look(self, path: Path) -> tuple[int, int] | None:
@@ -121,18 +163,32 @@ class Flusher:
         seen = self._seen.get(path)
         return None if seen is not None and seen.look == look else look
 
-    def _is_ours(self, path: Path) -> bool | None:
-        """Return whether a journal's session names this catalog; None while its first line is unfinished."""
-        first = next(_readable(path, -1), None)
-        if first is None:
-            return None
-        named = (first.leaf or {}).get("catalog")
-        if first.seq != 0 or not isinstance(named, str) or not named:
-            return False
-        try:
-            return Location.parse(named) == self._catalog.location
-        except SettingsError:  # a leaf that this package did not write
-            return False
+
+def session_of(path: Path) -> str:
+    """Return the session of a journal's file."""
+    return path.name.removesuffix(JOURNAL_SUFFIX)
+
+
+def names_catalog(path: Path, location: Location) -> bool | None:
+    """Return whether a journal's session names a catalog; None while its first line is unfinished.
+
+    Parameters
+    ----------
+    path : Path
+        The journal.
+    location : Location
+        Of the catalog.
+    """
+    first = next(_readable(path, -1), None)
+    if first is None:
+        return None
+    named = (first.leaf or {}).get("catalog")
+    if first.seq != 0 or not isinstance(named, str) or not named:
+        return False
+    try:
+        return Location.parse(named) == location
+    except SettingsError:  # a leaf that this package did not write
+        return False
 
 
 def _readable(path: Path, after: int) -> Iterator[Run]:

@@ -112,8 +112,8 @@ class SessionLog:
         known : Checkpoint, optional
             A head of this log that was signed before, e.g. a published one: it is only continued.
         """
-        if not journal_path(self.folder, self.session).exists() and not self.tiles.folder.exists():
-            return None
+        if not journal_path(self.folder, self.session).exists():
+            return self.signed()  # of a pruned session only its head is left
         with sealing(self.folder):
             signed = self.signed()
             self._check_continues(known)
@@ -171,9 +171,7 @@ class SessionLog:
 
     def _nothing_new(self, size: int) -> bool:
         head = read_head(self.folder, self.session)
-        if head is None:
-            return not journal_path(self.folder, self.session).exists()
-        return head.wanted == head.stored and head.stored.seq + 1 == size
+        return head is not None and head.wanted == head.stored and head.stored.seq + 1 == size
 
     def _new_lines(self, sealed: int, stack: contextlib.ExitStack) -> Iterator[bytes] | None:
         """Return the lines that the log lacks, each checked as it is taken; a fault ends them."""

@@ -7,6 +7,7 @@ the true one out.
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,15 +67,36 @@ class Heads:
         """Return every head, by session and size; unverified, see the module."""
         return _sorted(understood(rows_of(self._connection.read(HEADS, _HEAD)), _head))
 
-    def sizes(self, since: datetime | None = None) -> dict[str, set[int]]:
-        """Return which sizes have a head, by session; all, or those said to be published from `since` on."""
-        moment = f"created_at >= timestamp '{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}'" if since else ""
+    def counts(self) -> dict[str, int]:
+        """Return how many heads every session has here."""
+        rows = self._connection.read(HEADS, ["session"])
+        if rows is None:
+            return {}
+        found = rows.group_by("session").aggregate([("session", "count")])
+        counted = zip(found["session"].to_pylist(), found["session_count"].to_pylist(), strict=True)
+        return {session: count for session, count in counted if session}
+
+    def sizes(self) -> dict[str, set[int]]:
+        """Return which sizes have a head, by session; unverified, see the module."""
         found: dict[str, set[int]] = {}
-        rows = rows_of(self._connection.read(HEADS, ["session", "size"], moment))
-        for row in rows:
+        for row in rows_of(self._connection.read(HEADS, ["session", "size"])):
             if isinstance(row["session"], str) and isinstance(row["size"], int):
                 found.setdefault(row["session"], set()).add(row["size"])
         return found
+
+    def keys(self, session: str) -> set[str]:
+        """Return the keys of a session's rows, each of which says what stands in it."""
+        return {row["key"] for row in rows_of(self._connection.read(HEADS, ["key"], _where([session])))}
+
+    def by_key(self, keys: Iterable[str]) -> builtins.list[Head]:
+        """Return the heads of some rows, by session and size; unverified, see the module."""
+        names = sorted(set(keys))
+        found: builtins.list[dict[str, Any]] = []
+        for begin in range(0, len(names), _MOST_NAMES):
+            found += rows_of(
+                self._connection.read(HEADS, _HEAD, _where(names[begin : begin + _MOST_NAMES], "key"))
+            )
+        return _sorted(understood(found, _head))
 
 
 class Cosignatures:
@@ -124,9 +146,12 @@ def _rows(
     names = sorted(set(sessions))
     found: list[dict[str, Any]] = []
     for begin in range(0, len(names), _MOST_NAMES):
-        chosen = ", ".join(sql_text(name) for name in names[begin : begin + _MOST_NAMES])
-        found += rows_of(connection.read(table, columns, f"session IN ({chosen})"))
+        found += rows_of(connection.read(table, columns, _where(names[begin : begin + _MOST_NAMES])))
     return found
+
+
+def _where(names: Iterable[str], column: str = "session") -> str:
+    return f"{column} IN ({', '.join(sql_text(name) for name in names)})"
 
 
 def _sorted(heads: list[Head]) -> list[Head]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
@@ -14,6 +14,8 @@ from jupyter_llmops.catalog.schemas import RUNS, rows_of
 from jupyter_llmops.errors import AmbiguousNameError, UnknownNameError
 from jupyter_llmops.records.run import Run
 
+# So many names in one filter; more are asked for in several.
+_MOST_NAMES = 500
 # Among so many of the newest a mistyped id is looked for.
 _RECENT = 2_000
 
@@ -118,13 +120,41 @@ class Runs:
         """Return the last line of a session's journal that is here, None when none is."""
         return max(self.digests(session), default=None)
 
-    def last_seqs(self) -> dict[str, int]:
-        """Return the last line that is here of every session, by session."""
-        rows = self._connection.read(RUNS, ["session", "seq"])
+    def counts(self) -> dict[str, int]:
+        """Return how many lines of every session are here."""
+        rows = self._connection.read(RUNS, ["session"])
         if rows is None:
             return {}
-        last = rows.group_by("session").aggregate([("seq", "max")])
-        return dict(zip(last["session"].to_pylist(), last["seq_max"].to_pylist(), strict=True))
+        found = rows.group_by("session").aggregate([("session", "count")])
+        return dict(zip(found["session"].to_pylist(), found["session_count"].to_pylist(), strict=True))
+
+    def held(self, sessions: Iterable[str]) -> dict[str, set[tuple[int, str]]]:
+        """Return what is here of some sessions, as (seq, leaf digest); unlike `digests` also what is here twice."""
+        return self._pairs(sessions, "leaf_digest")
+
+    def lines(self, session: str) -> set[tuple[int, str]]:
+        """Return the journal lines of a session that are here, as (seq, line)."""
+        return self._pairs([session], "leaf").get(session, set())
+
+    def digests_of(self, ids: Iterable[str]) -> dict[str, str]:
+        """Return the leaf digests of those runs that are here, by id."""
+        chosen = ", ".join(sql_text(run_id) for run_id in ids)
+        rows = self._connection.read(RUNS, ["id", "leaf_digest"], f"id IN ({chosen})") if chosen else None
+        if rows is None:
+            return {}
+        return dict(zip(rows["id"].to_pylist(), rows["leaf_digest"].to_pylist(), strict=True))
+
+    def _pairs(self, sessions: Iterable[str], column: str) -> dict[str, set[tuple[int, str]]]:
+        names = sorted(set(sessions))
+        found: dict[str, set[tuple[int, str]]] = {}
+        for begin in range(0, len(names), _MOST_NAMES):
+            chosen = ", ".join(sql_text(name) for name in names[begin : begin + _MOST_NAMES])
+            rows = self._connection.read(RUNS, ["session", "seq", column], f"session IN ({chosen})")
+            if rows is not None:
+                columns = (rows[name].to_pylist() for name in ("session", "seq", column))
+                for session, seq, value in zip(*columns, strict=True):
+                    found.setdefault(session, set()).add((seq, value or ""))
+        return found
 
     def heads(self) -> dict[str, tuple[int, str]]:
         """Return the last line that is here of every session, as (seq, leaf digest)."""

@@ -1,0 +1,153 @@
+"""What this user's witness key has signed, remembered here: the catalog could be made to forget it.
+
+``audit/witnessed.json`` holds for each log of somebody else the largest head that was countersigned, and
+what was refused. It is replaced as a whole, so that it is never half written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from jupyter_llmops.audit.sealing import sealing
+from jupyter_llmops.errors import AuditError
+from jupyter_llmops.records.run import Problem
+
+FILE: Final = "witnessed.json"
+_SCHEMA: Final = "llmops.witnessed/1"
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessedLog:
+    """What is known of one log of somebody else.
+
+    Parameters
+    ----------
+    size : int
+        How many leaves the largest countersigned head covers; 0 where none was countersigned.
+    root : str
+        Its root, base64.
+    key : str
+        The log's public key, hexadecimal: the first that signed it counts.
+    user, host : str
+        Whose it is, as the team's signers say.
+    heads : int
+        How many rows the catalog had of it when it was looked at.
+    line : str
+        The cosignature's line while the catalog has not taken it yet.
+    problem : str
+        Why no more of it is countersigned, a sentence; empty where all is well.
+    since : str
+        When that was found, ISO 8601 in UTC.
+    notes : tuple of str
+        What others did to it, which is no fault of its owner: heads that another key signed.
+    """
+
+    size: int = 0
+    root: str = ""
+    key: str = ""
+    user: str = ""
+    host: str = ""
+    heads: int = 0
+    line: str = ""
+    problem: str = ""
+    since: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def read_witnessed(folder: Path) -> dict[str, WitnessedLog]:
+    """Return what is remembered, by session.
+
+    Parameters
+    ----------
+    folder : Path
+        The audit folder.
+
+    Raises
+    ------
+    AuditError
+        The file is there and can't be read: who forgets what was signed must not sign anew.
+    """
+    path = Path(folder) / FILE
+    try:
+        values = json.loads(path.read_bytes())
+        return {str(session): _log(known) for session, known in values[_SCHEMA].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise AuditError(
+            f"What this user has witnessed can't be read from {path}: {error}.",
+            f"Move {path} away to begin anew; the catalog still holds the cosignatures.",
+        ) from None
+
+
+def remember(folder: Path, logs: dict[str, WitnessedLog]) -> None:
+    """Keep what is known of some logs; what another agent of this user knows of them is not forgotten.
+
+    Raises
+    ------
+    AuditError
+        What is there can't be read.
+    OSError
+        It can't be written; what was there is as it was.
+    """
+    folder = Path(folder)
+    with sealing(folder):
+        known = read_witnessed(folder)
+        known |= logs
+        text = json.dumps(
+            {_SCHEMA: {session: asdict(log) for session, log in sorted(known.items())}}, indent=1
+        )
+        path = folder / FILE
+        unfinished = path.with_name(f".{FILE}.{os.urandom(4).hex()}")
+        try:
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def refusals(folder: Path) -> tuple[Problem, ...]:
+    """Return what this user's witness refused to countersign, as problems of those sessions.
+
+    Parameters
+    ----------
+    folder : Path
+        The audit folder.
+
+    Raises
+    ------
+    AuditError
+        The file can't be read.
+    """
+    return tuple(
+        Problem(session, None, "", sentence)
+        for session, log in sorted(read_witnessed(folder).items())
+        for sentence in (log.problem, *log.notes)
+        if sentence
+    )
+
+
+def now() -> str:
+    """Return the moment, ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _log(values: dict[str, Any]) -> WitnessedLog:
+    log = WitnessedLog(**{**values, "notes": tuple(values.get("notes", ()))})
+    texts = (log.root, log.key, log.user, log.host, log.line, log.problem, log.since, *log.notes)
+    if (
+        any(type(text) is not str for text in texts)
+        or type(log.size) is not int
+        or type(log.heads) is not int
+    ):
+        raise TypeError("a value of another type")
+    return log
