@@ -13,7 +13,7 @@ from jupyter_llmops.audit.verification.content import ContentCheck
 from jupyter_llmops.audit.verification.findings import Findings
 from jupyter_llmops.audit.verification.lines import Leaf, line_blocks, read_line, strict_reader
 from jupyter_llmops.audit.verification.tree import LeafTree
-from jupyter_llmops.records.run import LEAF_SCHEMAS
+from jupyter_llmops.records.run import LEAF_SCHEMA, LEAF_SCHEMAS
 
 _PREFIX = "sha256:"
 _READS = 5
@@ -49,7 +49,7 @@ class JournalCheck:
         ids: set[str],
         *,
         take_lines: TakeLines | None = None,
-        take_leaf: TakeLeaf | None = None,
+        take_leaf: TakeLeaf = lambda _: None,
     ) -> None:
         self.folder = folder
         self.session = session
@@ -108,8 +108,8 @@ class JournalCheck:
 
     def _check(self, lines: list[bytes], rows: Mapping[int, str]) -> None:
         # A million records pass here in seconds: what is in order is looked at as little as possible.
-        read = strict_reader()
-        last, session = self._last, self.session
+        read, ids, take_leaf = strict_reader(), self._ids, self._take_leaf
+        last, last_id, session = self._last, self._last_id, self.session
         number = self.count
         for line in lines:
             digest = sha256(line).hexdigest()
@@ -120,17 +120,19 @@ class JournalCheck:
             if leaf.get("seq") != number or leaf.get("session") != session or not number:
                 self._check_place(number, leaf, run_id)
             if leaf:
-                self._check_values(number, leaf, run_id)
+                if run_id in ids:
+                    self.twice.append((number, run_id))
+                ids.add(run_id)
+                if leaf.get("digests") or leaf.get("schema") != LEAF_SCHEMA or leaf.get("hash") != HASH:
+                    self._check_values(number, leaf, run_id)
+                take_leaf(leaf)
             if leaf.get("prev") != last:
-                if number:
-                    self._breaks[number - 1] = (last, self._last_id)
-                else:
-                    self._first_link = leaf.get("prev")
+                self._note_break(number, leaf, last, last_id)
             if rows and (row := rows.get(number)) is not None and row != _PREFIX + digest:
                 self._problem(number, run_id, "the record is not the one that the catalog holds")
-            last, self._last_id = digest, run_id
+            last, last_id = digest, run_id
             number += 1
-        self._last, self.count = last, number
+        self._last, self._last_id, self.count = last, last_id, number
         self.tree.extend([sha256(b"\x00" + line).digest() for line in lines])
         if self._take_lines is not None:
             self._take_lines(lines)
@@ -152,12 +154,12 @@ class JournalCheck:
             digests = leaf.get("digests")
             if digests and type(digests) is dict:
                 self.content.check(number, run_id, digests)
-        if run_id in self._ids:
-            self.twice.append((number, run_id))
+
+    def _note_break(self, number: int, leaf: Leaf, last: str, last_id: str) -> None:
+        if number:
+            self._breaks[number - 1] = (last, last_id)
         else:
-            self._ids.add(run_id)
-        if self._take_leaf is not None:
-            self._take_leaf(leaf)
+            self._first_link = leaf.get("prev")
 
     def _check_place(self, number: int, leaf: Leaf, run_id: str) -> None:
         if number == 0:

@@ -10,6 +10,7 @@ from jupyter_llmops.audit.coverage import Coverage
 from jupyter_llmops.audit.deletions import Deletions
 from jupyter_llmops.audit.files import journal_path
 from jupyter_llmops.audit.reading import list_journals
+from jupyter_llmops.audit.running import read_running
 from jupyter_llmops.audit.verification.absent import check_pruned, is_elsewhere, sessions_with_traces
 from jupyter_llmops.audit.verification.content import ContentCheck
 from jupyter_llmops.audit.verification.findings import Findings
@@ -25,7 +26,7 @@ from jupyter_llmops.records.trail import Cosignature, Head
 UNWITNESSED = (
     "verified, unwitnessed: no second key has signed these records, so their owner could have made them anew"
 )
-_DELETING = frozenset({"forget", "scrub", "retention"})
+_DELETING = ("forget", "scrub", "retention")
 _SHOWN = 5
 
 
@@ -116,6 +117,7 @@ class _Trail:
     def _check(self, session: str) -> None:
         log = LogFolderCheck(self.folder, session, self.findings)
         claims = self._claims(session)
+        self.coverage.expect(session, read_running(self.folder, session))
         journal = JournalCheck(
             self.folder, session, self.findings, self.ids,
             take_lines=log.take_lines if log.present else None,

@@ -1,0 +1,144 @@
+"""The fast way to read a line never takes what the slow one, by rfc8785, refuses."""
+
+from __future__ import annotations
+
+import json
+import random
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rfc8785
+
+from jupyter_llmops.audit.verification.lines import line_blocks, read_line, strict_reader
+from jupyter_llmops.audit.verification.tree import LeafTree
+
+TEXTS = (
+    "", "a", "é", "\u007f", "\x00", "\x1f", "\b\t\n\f\r", '"\\/', "\u2028", "\ue000", "\U0001f600", "\ufeff", "\uffff",
+    "1.5", ":1.5,", "[2e9]",
+)  # fmt: skip
+NUMBERS = (0, -1, 2**53 - 1, -(2**53) + 1, 2**53, 2**63, 2**64, -(2**63), 10**25)
+FLOATS = (0.0, -0.0, 1.0, 1.5, 1e16, 1e21, 1e-7, 5e-324, 1.7976931348623157e308, 123456789012345680.0)
+
+
+def some_value(chance: random.Random, depth: int = 0) -> Any:
+    way = chance.randrange(9 if depth < 4 else 6)
+    if way < 2:
+        return "".join(chance.choices(TEXTS, k=chance.randrange(4)))
+    if way == 2:
+        return chance.choice(NUMBERS)
+    if way == 3:
+        return chance.choice((True, False, None, chance.randrange(-9, 9)))
+    if way == 4:
+        return chance.choice(FLOATS) if chance.random() < 0.3 else "plain"
+    if way == 5:
+        return "x"
+    if way == 6:
+        return [some_value(chance, depth + 1) for _ in range(chance.randrange(4))]
+    return {chance.choice(TEXTS) + chance.choice(TEXTS): some_value(chance, depth + 1) for _ in range(3)}
+
+
+def some_line(chance: random.Random) -> bytes:
+    """A line in one of several forms, mostly nearly right, sometimes with a changed byte."""
+    value = {f"k{n}" if chance.random() < 0.5 else chance.choice(TEXTS): some_value(chance) for n in range(4)}
+    try:
+        line = rfc8785.dumps(value)
+    except rfc8785.CanonicalizationError:
+        line = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    way = chance.randrange(8)
+    if way == 0:
+        line = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    elif way == 1:
+        line = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    elif way == 2:
+        line = json.dumps(value).encode()
+    elif way == 3 and line:
+        place = chance.randrange(len(line))
+        line = line[:place] + bytes([chance.randrange(256)]) + line[place + 1 :]
+    elif way == 4:
+        line = line[:-1] + b',"k0":1}'
+    return line
+
+
+def test_it_takes_nothing_that_the_slow_way_refuses() -> None:
+    read = strict_reader()
+    chance = random.Random(20261122)
+    taken = refused = 0
+    for _ in range(20_000):
+        line = some_line(chance)
+        fast = read(line)
+        leaf, wrong = read_line(line)
+        if fast is not None:
+            assert wrong == "", line
+            assert fast == leaf, line
+            assert rfc8785.dumps(leaf) == line
+            taken += 1
+        refused += bool(wrong)
+    assert taken > 500  # both ways were walked
+    assert refused > 500
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"a":1.0}',
+        b'{"a":1e16}',
+        b'{"a":[{"b":[0.5]}]}',
+        b'{"a":NaN}',
+        b'{"a":9007199254740992}',
+        b'{"a":-0}',
+        b'{"a":1,"a":1}',
+        b'{"b":1,"a":1}',
+        '{"\ue000":1,"\U0001f600":1}'.encode(),  # in the order of UTF-8, which is not that of UTF-16
+        b'{"a":"\\ud800"}',
+        b'{"a":"\\u00e9"}',
+        b'{"a":"\\/"}',
+        b'\xef\xbb\xbf{"a":1}',
+        '{"a":1}'.encode("utf-16"),
+        b'{"a":' + b"[" * 300 + b"]" * 300 + b"}",
+        b"[]",
+        b"null",
+        b"",
+        b"{}",
+    ],
+)
+def test_what_is_left_to_the_slow_way(line: bytes) -> None:
+    found = strict_reader()(line)
+    assert found is None or found == {}
+
+
+def test_floats_are_read_slowly_and_right() -> None:
+    assert read_line(b'{"a":1.5}') == ({"a": 1.5}, "")
+    assert "canonical" in read_line(b'{"a":1.0}')[1]
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 64, 4096])
+def test_blocks_have_the_lines_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr("jupyter_llmops.audit.verification.lines.BLOCK_BYTES", block)
+    data = b"one\n\ntwo" + b"x" * 90 + b"\nthree\nrest"
+    path = tmp_path / "journal"
+    path.write_bytes(data + b" that came later\n")
+    blocks = list(line_blocks(path, len(data)))
+    assert [line for lines, _ in blocks for line in lines] == data.split(b"\n")[:-1]
+    assert blocks[-1][1] == b"rest"
+
+
+def test_roots_are_those_of_rfc_6962() -> None:
+    def root(hashes: list[bytes]) -> bytes:
+        if len(hashes) < 2:
+            return hashes[0] if hashes else sha256(b"").digest()
+        half = 1 << (len(hashes) - 1).bit_length() - 1
+        return sha256(b"\x01" + root(hashes[:half]) + root(hashes[half:])).digest()
+
+    chance = random.Random(3)
+    hashes = [sha256(bytes([n])).digest() for n in range(200)]
+    tree = LeafTree()
+    while tree.size < len(hashes):
+        tree.extend(hashes[tree.size : tree.size + chance.randrange(9)])
+    for size in range(len(hashes) + 1):
+        assert tree.root(size) == root(hashes[:size])
+    with pytest.raises(ValueError, match="200 leaves"):
+        tree.root(201)
