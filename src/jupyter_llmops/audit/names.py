@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 from typing import Any, NamedTuple
 
 LONGEST_SOURCE = 8000
@@ -10,6 +11,10 @@ MOST_NAMES = 100
 _LONGEST_NAME = 200
 _MOST_REMEMBERED = 256
 _BUILTIN = frozenset(vars(builtins)) | {"__name__", "get_ipython", "In", "Out", "_", "exit", "quit"}
+
+# `x += 1` reads x, too, which the symbol table does not say.
+_AUGMENTED = re.compile(r"(?:^|[;:\s])(\w+)\s*(?:[-+*/%@&|^]|//|\*\*|<<|>>)=(?!=)")
+_OPERATORS = ("+=", "-=", "*=", "/=", "%=", "@=", "&=", "|=", "^=", "<<=", ">>=")
 
 
 class Names(NamedTuple):
@@ -78,6 +83,8 @@ def _names_of(source: str) -> Names:
             read.add(name)
         if symbol & flags.bound:
             written.add(name)
+    if any(operator in source for operator in _OPERATORS):
+        read.update(written.intersection(_AUGMENTED.findall(source)))
     waiting = list(top.children)
     while waiting:
         scope = waiting.pop()
