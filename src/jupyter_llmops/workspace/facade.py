@@ -8,6 +8,7 @@ from pathlib import Path
 from jupyter_llmops.location import Location
 from jupyter_llmops.records.status import WorkspaceStatus
 from jupyter_llmops.settings import LLMOps, find_catalog, find_snapshot, load_settings
+from jupyter_llmops.workspace.audit_log import AuditLog
 from jupyter_llmops.workspace.cascades import Cascades
 from jupyter_llmops.workspace.collections import Collections
 from jupyter_llmops.workspace.environment import Environment
@@ -35,6 +36,7 @@ class Workspace(
     Reuse,
     RunFinding,
     Forgetting,
+    AuditLog,
 ):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 
