@@ -81,7 +81,8 @@ class Deletions:
         """Add what leaves say; a leaf of another kind or form says nothing. Return the same object."""
         for leaf in leaves:
             kind = leaf.get("kind")
-            by = Deletion(str(leaf.get("user", "")), str(leaf.get("started_at", "")))
+            # A word of a session that was pruned is said anew, with the moment when it was said first.
+            by = Deletion(str(leaf.get("user", "")), str(leaf.get("said_at") or leaf.get("started_at", "")))
             if kind == "forget":
                 self.forgotten |= {place: by for place, _ in _places(leaf)}
             elif kind == "scrub":

@@ -20,6 +20,7 @@ from jupyter_llmops.catalog.models import Models
 from jupyter_llmops.catalog.objects import Objects, open_objects
 from jupyter_llmops.catalog.probe import newest_commit, try_writing
 from jupyter_llmops.catalog.prompts import Prompts
+from jupyter_llmops.catalog.pruning import Pruning
 from jupyter_llmops.catalog.run_search import RunSearch
 from jupyter_llmops.catalog.runs import Runs
 from jupyter_llmops.catalog.schemas import KEYS, LEASES, MIGRATIONS, SCHEMA_VERSION
@@ -91,6 +92,7 @@ class Catalog:
         self.cosignatures = Cosignatures(self._connection, self._migrations, site)
         self.signers = Signers(self._connection, self._migrations, site)
         self.contents = Contents(self._connection, self._migrations, site)
+        self.pruning = Pruning(self._connection, self._migrations, self.contents)
         self.run_search = RunSearch(self._connection, self.changes)
         leases = Leases(self._connection, self._migrations, site)
         self.upkeep = Upkeep(self._connection, self._migrations, leases, retention)

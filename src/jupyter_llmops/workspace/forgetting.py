@@ -14,7 +14,7 @@ from jupyter_llmops.workspace.trail import Trail
 
 if TYPE_CHECKING:
     from jupyter_llmops.audit.journal import Journal
-    from jupyter_llmops.records.deletion import Forgotten
+    from jupyter_llmops.records.deletion import Forgotten, Retained
     from jupyter_llmops.records.run import Run
 
 _AUDIT_OFF = "Type %config LLMOps.audit = True: what is deleted must be recorded."
@@ -100,6 +100,50 @@ class Forgetting(Trail):
             cache_items=sum(len(item_files(self.cache.store, item)) for item in items),
             notes=self._also(run),
         )
+
+    def retain(self, age: str, *, yes: bool = False) -> Retained:
+        """Prune the sessions that ended longer ago than `age` down to their signed heads, here and in the catalog.
+
+        A leaf of kind "retention" names each session with its size and root first, so `%audit verify`
+        knows that it was pruned, by whom and when. This session stays, and so does one that still
+        runs or does not verify.
+
+        Parameters
+        ----------
+        age : str
+            "1y", "26w", "90d", "12h".
+        yes : bool
+            Do it; otherwise only what would go is returned.
+
+        Raises
+        ------
+        UsageError
+            `age` is none, or the trail is off.
+        AuditError
+            A file can't be deleted, or the word can't be written; typing it again goes on.
+        CatalogError
+            The catalog can't be written; what lies here is pruned, and typing it again does the rest.
+        """
+        from jupyter_llmops.agent.retaining import retain
+        from jupyter_llmops.keys.signing import LogKeys, keys_folder
+
+        if yes and not self.settings.audit:
+            raise UsageError("Nothing was pruned, as the audit trail is off.", _AUDIT_OFF)
+        if yes:
+            self._flush_or_warn()
+        return retain(
+            self.audit_folder,
+            self.catalog,
+            str(age),
+            keys=LogKeys.load(keys_folder()),
+            stamp=self._stamp_word,
+            own=self.journal.session,
+            yes=yes,
+        )
+
+    def _stamp_word(self, kind: str, fields: dict[str, Any]) -> bool:
+        self.stamp(kind, started_at=datetime.now(UTC), seconds=0.0, fields=fields, content={})
+        return self.journal.flush()
 
     def _forget(self, runs: Sequence[Run], items: Sequence[str]) -> Forgotten:
         from jupyter_llmops.audit.forgetting import delete_contents, forget_fields, said_deletions

@@ -195,6 +195,7 @@ class _Trail:
             | {name for name, rows in self.published.items() if rows}
             | self.heads.keys()
             | self.kept.keys()
+            | self.deletions.pruned.keys()
         )
         elsewhere = []
         pruned = []
