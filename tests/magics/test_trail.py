@@ -28,8 +28,8 @@ def test_every_cell_is_a_run_also_the_one_that_loads(notebook: Notebook) -> None
 
 def test_a_prompt_belongs_to_its_cell(notebook: Notebook) -> None:
     completion = notebook.run("%%prompt\nHi there")
-    prompt = notebook.run(f"%runs show {completion.run_id[:6]}")
-    cell = notebook.run("%runs show In[2]")
+    prompt = notebook.run(f"%runs show {completion.run_id[:6]}").run
+    cell = notebook.run("%runs show In[2]").run
     assert (cell.kind, cell.execution_count) == ("cell", 2)
     assert prompt.parent == cell.id
 

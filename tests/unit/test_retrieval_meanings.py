@@ -143,7 +143,7 @@ def test_vectors_of_another_space_or_of_nonsense_are_ignored(catalog: Catalog, e
     found = find(catalog, "prompt", broken | PROMPTS, "cooking", encoder)
     assert names(found) == ["dinner"]
     infinite = np.full((1, 2), np.inf, np.float32)
-    assert meanings._cosines(infinite, np.array([1, -1], np.float32), ["x"]) == {"x": 0.0}
+    assert meanings.cosines_of(infinite, np.array([1, -1], np.float32), ["x"]) == {"x": 0.0}
 
 
 def test_a_catalog_that_can_only_be_read_is_embedded_once(

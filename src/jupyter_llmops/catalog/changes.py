@@ -31,7 +31,7 @@ _KINDS: dict[str, type] = {
     "examples": list,
     "retired": bool,
     "table": dict,
-    "rating": str,
+    "rating": dict,
 }
 _ALIASED: dict[str, type] = {"model": str, "prompt": int}
 _LARGEST_REVISION = 2**62

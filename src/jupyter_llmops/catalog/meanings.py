@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.catalog.changes import SEPARATOR
@@ -104,6 +104,32 @@ class Meanings:
             for (name, digest), vector in vectors
         ]
         return self._connection.insert_absent(MEANINGS, rows) if rows else 0
+
+    def remove(self, noun: str, names: Iterable[str]) -> int:
+        """Delete the vectors of things in every space, and the older versions that hold them.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Of the noun's things; unknown ones are no error.
+
+        Raises
+        ------
+        CatalogError
+            The table can't be written.
+        """
+        chosen = ", ".join(map(sql_text, names))
+        if not chosen or not self._connection.has(MEANINGS):
+            return 0
+        self._migrations.prepare_write()
+        where = f"noun = {sql_text(noun)} AND name IN ({chosen})"
+        removed = self._connection.writing(
+            MEANINGS, lambda handle: int(handle.delete(where).num_deleted_rows)
+        )
+        self._read.clear()
+        if removed:
+            self._connection.optimize(MEANINGS, timedelta(0))
+        return removed
 
     def _select(self, noun: str, space: str) -> MeaningVectors:
         import numpy as np

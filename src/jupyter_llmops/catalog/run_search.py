@@ -37,6 +37,8 @@ _RECENT = 5_000
 _MANY = 60_000
 _EVER = timedelta(days=100_000)
 _EARLIEST = datetime(1700, 1, 1, tzinfo=UTC)
+# Kinds that say something.
+_SAYS = "kind IN ('cell', 'prompt', 'map', 'cascade', 'training')"
 _PLACE = ("started_at", "seq")
 
 
@@ -147,6 +149,17 @@ class RunSearch:
                 break
         return found[:limit]
 
+    def newest_with_text(self, chosen: RunFilter, limit: int) -> list[str]:
+        """Return the ids of the newest runs that fit and whose text is here, newest first; about `limit`."""
+        ids = newest_ids(self._connection, " AND ".join(filter(None, (self.where(chosen), _SAYS))), limit)
+        found: list[str] = []
+        for start in range(0, len(ids), _AT_ONCE):
+            part = ids[start : start + _AT_ONCE]
+            rows = self._connection.read(CONTENTS, ["id"], _among(part))
+            there = set() if rows is None else set(rows["id"].to_pylist())
+            found += [run_id for run_id in part if run_id in there]
+        return found
+
     def by_ids(self, ids: Sequence[str]) -> list[Run]:
         """Return runs in the order of their ids, those that are not there left out."""
         return self._ordered(ids)
@@ -214,7 +227,7 @@ class RunSearch:
     def rated(self, rating: str) -> list[str]:
         """Return the ids of the runs of which that was said last."""
         moves = self._changes.current("run", field="rating")
-        return [change.name for change in moves if change.value == rating]
+        return [change.name for change in moves if change.value and change.value.get("rating") == rating]
 
     # -- within -------------------------------------------------------------------------------
 
@@ -359,10 +372,12 @@ def _scanned(
     asked = words_of(words)
     fits = " OR ".join(f"contains(lower({column}), {sql_text(word)})" for column in columns for word in asked)
     both = f"({fits or 'false'}) AND {where}" if where else fits or "false"
-    rows = handle.search().where(both).select(["id", *columns, *extra]).limit(limit).to_arrow()
+    # Without an order of its own a limit would cut the best.
+    rows = handle.search().where(both).select(["id", *columns, *extra]).limit(_MANY).to_arrow()
     texts = zip(*(rows[name].to_pylist() for name in columns), strict=True)
     counts = [sum(word in " ".join(map(str, text)).lower() for word in asked) for text in texts]
-    return rows.take(sorted(range(len(counts)), key=lambda place: -counts[place]))
+    order = sorted(range(len(counts)), key=lambda place: -counts[place])[:limit]
+    return rows.take(order) if order else rows
 
 
 def _among(ids: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from jupyter_llmops.display.elements import COLOR_BORDER, COLOR_FAINT, FONT_CODE, Html, card, html
@@ -49,35 +49,58 @@ class Row:
 def prompt_diff_text(diff: PromptDiff) -> str:
     """Return the difference as a unified text, part by part."""
     older, newer = _names(diff)
-    lines = [f"--- {older}", f"+++ {newer}"]
-    found = False
-    for part, left, right in _parts(diff):
-        if left == right:
-            continue
-        found = True
-        lines.append(f"@@ {part} @@")
-        rows = aligned(left, right)
-        for index, row in enumerate(_with_gaps(rows)):
-            if index >= _MOST_ROWS:
-                lines.append("…")
-                break
-            if row is None:
-                lines.append("  …")
-            elif row.is_same:
-                lines.append(f"  {row.left}")
-            else:
-                lines += [f"- {row.left}"] if row.left is not None else []
-                lines += [f"+ {row.right}"] if row.right is not None else []
-    return "\n".join(lines) if found else f"{older} and {newer} have the same content."
+    lines = [line for part in _parts(diff) for line in unified(*part)]
+    if not lines:
+        return f"{older} and {newer} have the same content."
+    return "\n".join([f"--- {older}", f"+++ {newer}", *lines])
+
+
+def unified(part: str, left: str, right: str) -> list[str]:
+    """Return the lines of a unified difference of two texts, none where they are equal.
+
+    Parameters
+    ----------
+    part : str
+        What the texts are.
+    """
+    if left == right:
+        return []
+    lines = [f"@@ {part} @@"]
+    for index, row in enumerate(_with_gaps(aligned(left, right))):
+        if index >= _MOST_ROWS:
+            lines.append("…")
+            break
+        if row is None:
+            lines.append("  …")
+        elif row.is_same:
+            lines.append(f"  {row.left}")
+        else:
+            lines += [f"- {row.left}"] if row.left is not None else []
+            lines += [f"+ {row.right}"] if row.right is not None else []
+    return lines
 
 
 def prompt_diff_html(diff: PromptDiff) -> str:
     """Return the difference side by side, changed words marked."""
     older, newer = _names(diff)
+    parts = [part for part in _parts(diff) if part[1] != part[2]]
+    if not parts:
+        return card(f"{older} and {newer} have the same content.")
+    return side_by_side((older, newer), parts)
+
+
+def side_by_side(names: tuple[str, str], parts: Iterable[tuple[str, str, str]]) -> str:
+    """Return texts beside each other as a table, changed words marked.
+
+    Parameters
+    ----------
+    names : pair of str
+        What is compared.
+    parts : iterable of (name, left text, right text)
+        Shown one after another.
+    """
     body = []
-    for part, left, right in _parts(diff):
-        if left == right:
-            continue
+    for part, left, right in parts:
         body.append(
             f'<tr><td colspan="4" style="text-align:left;color:{COLOR_FAINT};padding:6px 8px 2px">{html(part)}</td></tr>'
         )
@@ -86,11 +109,9 @@ def prompt_diff_html(diff: PromptDiff) -> str:
                 body.append(_gap("… more lines differ"))
                 break
             body.append(_gap("…") if row is None else _row(row))
-    if not body:
-        return card(f"{older} and {newer} have the same content.")
     heads = "".join(
         f'<th colspan="2" style="text-align:left;padding:3px 8px;border-bottom:1px solid {COLOR_BORDER}">{html(name)}</th>'
-        for name in (older, newer)
+        for name in names
     )
     return (
         f'<table style="border-collapse:collapse;margin:4px 0;width:100%;table-layout:fixed;'

@@ -180,7 +180,7 @@ def _columns(listing: Listing[Any]) -> Sequence[Column]:
     columns, why = COLUMNS[listing.noun], listing.why
     if not why:
         return columns
-    return (*columns, _same("why", lambda record: why.get(record.name, "")))
+    return (*columns, _same("why", lambda record: why.get(getattr(record, "name", None) or record.id, "")))
 
 
 def _plural(noun: str) -> str:
@@ -193,16 +193,19 @@ def _numeric(columns: Sequence[Column]) -> list[int]:
 
 def run_text(run: Run) -> str:
     """Return one run as lines of facts."""
-    return _facts_text(f"{run.kind} {run.id}", _run_facts(run))
+    return facts_text(f"{run.kind} {run.id}", run_facts(run))
 
 
 def run_html(run: Run) -> str:
     """Return one run as a card."""
-    return _facts_html(f"{run.kind} {run.id}", _run_facts(run))
+    return facts_html(f"{run.kind} {run.id}", run_facts(run))
 
 
-def _run_facts(run: Run) -> list[tuple[str, object]]:
+def run_facts(run: Run) -> list[tuple[str, object]]:
+    """Return what is said of a run, as names and texts."""
+    newer = [("note", "written by a newer version, so it can only be read")] if run.read_only else []
     return [
+        *newer,
         *((heading, text(run)) for heading, text, _, _ in RUN_COLUMNS[2:]),
         *_computing_facts(run),
         *([("part of", run.parent)] if run.parent else []),
@@ -233,15 +236,22 @@ def _computing_facts(run: Run) -> list[tuple[str, object]]:
     return [(name, value) for name, value in said.items() if value and value != ABSENT]
 
 
-def _facts_text(title: str, facts: Sequence[tuple[str, object]]) -> str:
+def facts_text(title: str, facts: Sequence[tuple[str, object]]) -> str:
+    """Return facts as aligned lines below a title."""
     width = max(len(name) for name, _ in facts)
     return "\n".join([title, *(f"  {name.ljust(width)}  {value}" for name, value in facts)])
 
 
-def _facts_html(title: str, facts: Sequence[tuple[str, object]]) -> str:
+def facts_html(title: str, facts: Sequence[tuple[str, object]]) -> str:
+    """Return facts as a card."""
+    return card(facts_table(facts), title=title)
+
+
+def facts_table(facts: Sequence[tuple[str, object]]) -> Html:
+    """Return facts as a table without a frame."""
     rows = "".join(
         f'<tr><td style="padding:1px 14px 1px 0;text-align:left;opacity:.75">{code(name)}</td>'
         f'<td style="text-align:left;overflow-wrap:anywhere">{html(value)}</td></tr>'
         for name, value in facts
     )
-    return card(Html(f'<table style="border-collapse:collapse">{rows}</table>'), title=title)
+    return Html(f'<table style="border-collapse:collapse">{rows}</table>')

@@ -10,6 +10,7 @@ from typing import Any
 from IPython.core.error import TryNext
 from IPython.core.interactiveshell import InteractiveShell
 
+from jupyter_llmops.magics.run_completion import run_words
 from jupyter_llmops.workspace import Workspace
 
 MODEL_COMMANDS = (
@@ -27,7 +28,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "prompts": PROMPT_COMMANDS,
     "models": MODEL_COMMANDS,
     "cache": ("why", "wrong", "right", "limit", "clear", "off", "on"),
-    "runs": ("show",),
+    "runs": ("find", "show", "diff", "rate"),
     "audit": ("verify",),
     "budget": ("off",),
     "llmops": ("doctor", "autoload", "invite", "join", "snapshot", "snapshots"),
@@ -35,7 +36,6 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 _CHOICES = {
     "--format": ("json", "text"),
-    "--kind": ("cell", "prompt", "map", "cascade", "reproduction", "cache", "session"),
     "--per": ("session", "day", "month"),
 }
 _LINE = re.compile(
@@ -70,8 +70,9 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
     if not line.endswith(" ") and words[-1].startswith("--"):
         return _options(shell, magic)
     previous = words[-1] if line.endswith(" ") else words[-2] if len(words) > 1 else ""
-    if (values := _after_option(workspace, previous)) is not None:
-        return values
+    found = run_words(workspace, magic, words, previous) or _after_option(workspace, previous)
+    if found is not None:
+        return found
     if previous in ("--map", "--schema"):
         names = _variable_names(shell)
         return [name for name in names if previous == "--map" or _may_be_schema(shell.user_ns[name])]

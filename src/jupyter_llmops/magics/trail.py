@@ -1,53 +1,30 @@
-"""``%runs``, ``%reproduce`` and ``%audit``: the trail."""
+"""``%reproduce`` and ``%audit``, and how a run is named in a line."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from jupyter_llmops.errors import UsageError
-from jupyter_llmops.magics.arguments import choose, one_name, parse, usage
+from jupyter_llmops.magics.arguments import choose, parse, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.reproduction import Reproduction
-    from jupyter_llmops.records.run import Run, Verification
+    from jupyter_llmops.records.run import Verification
 
-KINDS = ("cell", "prompt", "map", "cascade", "reproduction", "cache", "session")
+# A quoted text, or a run counted from the end; the number behind the option -n is none.
+_COUNT_BACK = re.compile(r"""("(?:\\.|[^"\\])*"|'[^']*')|((?:^|(?<=\s))(?<!-n )-\d+(?=\s|$))""")
 
 
 @magics_class
 class TrailMagics(WorkspaceMagics):
     """The trail of runs."""
-
-    @no_var_expand
-    @magic_arguments()
-    @argument("-n", "--limit", type=int, default=20, metavar="N", help="At most this many.")
-    @argument("--kind", choices=KINDS, help="Only runs of this kind.")
-    @argument("words", nargs="*", metavar="COMMAND", help="show RUN; nothing lists the newest runs.")
-    @line_magic
-    def runs(self, line: str) -> Any:
-        """List the newest runs of everyone who uses this catalog, or show one; of a map its rows are left out.
-
-        ::
-
-            %runs -n 50 --kind prompt
-            %runs show -1
-            %runs show In[7]
-        """
-        arguments = parse(self.runs, _protect(line), self.shell)
-        if not arguments.words:
-            if arguments.limit < 1:
-                raise UsageError(f"-n {arguments.limit} asks for no runs.", "Type %runs -n 20.")
-            return self.workspace.runs(limit=arguments.limit, kind=arguments.kind)
-        command, rest = choose("%runs", arguments.words, {"show": self._show}, "%runs show -1")
-        return command(rest)
-
-    def _show(self, words: list[str]) -> Run:
-        return self.workspace.run(self._reference(one_name(words, "%runs show RUN")))
 
     @no_var_expand
     @magic_arguments()
@@ -69,11 +46,13 @@ class TrailMagics(WorkspaceMagics):
             %reproduce In[7]
             %reproduce 3f9a
         """
-        words = parse(self.reproduce, _protect(line), self.shell).words
+        words = parse(self.reproduce, protect(line), self.shell).words
         if len(words) > 1:
             raise UsageError("Only one run can be reproduced at a time.", usage(self.reproduce))
         with LiveAnswer(self.shell) as live:
-            return self.workspace.reproduce(self._reference(words[0]) if words else "", live.progress)
+            return self.workspace.reproduce(
+                reference(self.namespace, words[0]) if words else "", live.progress
+            )
 
     @no_var_expand
     @magic_arguments()
@@ -93,16 +72,30 @@ class TrailMagics(WorkspaceMagics):
         verification: Verification = command()
         return verification
 
-    def _reference(self, word: str) -> object:
-        """Return what a word means: a variable that holds a Completion, or the word itself."""
-        from jupyter_llmops.records.completion import Completion
-        from jupyter_llmops.records.run import Run
 
-        value = self.namespace.get(word)
-        return value if isinstance(value, Completion | Run) else word
+def reference(namespace: Mapping[str, Any], word: str) -> object:
+    """Return what a word means as a run: a variable that holds an answer or a run, or the word itself.
+
+    Parameters
+    ----------
+    namespace : mapping of str to object
+        The notebook's variables.
+    word : str
+        As it was typed.
+    """
+    from jupyter_llmops.records.completion import Completion
+    from jupyter_llmops.records.run import Run
+    from jupyter_llmops.records.run_search import RunView
+
+    value = namespace.get(word)
+    if isinstance(value, RunView):
+        return value.run
+    return value if isinstance(value, Completion | Run) else word
 
 
-def _protect(line: str) -> str:
-    """Let ``-1`` through as a run, which argparse would take for an option."""
-    words = [f" {word}" if word.startswith("-") and word[1:].isdigit() else word for word in line.split()]
-    return " ".join(repr(word) if word.startswith(" ") else word for word in words)
+def protect(line: str) -> str:
+    """Let ``-1`` through as a run, which argparse would take for an option; ``-n 5`` stays one.
+
+    What is quoted is left as it is.
+    """
+    return _COUNT_BACK.sub(lambda found: found[1] or f"' {found[2]}'", line)

@@ -99,11 +99,12 @@ def find(
             shares.append((own, {name: text for name, text in texts.items() if name in own_names}))
         asked = encoder.embed_query(query)
         for place, share in shares:
-            cosines |= _cosines(embedded(place, noun, share, encoder, progress), asked, share)
+            cosines |= cosines_of(embedded(place, noun, share, encoder, progress), asked, share)
     return _fused(query, words, _meant(cosines))[:limit]
 
 
-def _cosines(vectors: Any, asked: Any, names: Iterable[str]) -> dict[str, float]:
+def cosines_of(vectors: Any, asked: Any, names: Iterable[str]) -> dict[str, float]:
+    """Return the cosine of each row of `vectors`, shape (names, dimension), with a query's, by name."""
     import numpy as np
 
     # What a colleague stored is taken for its direction only; what is no direction says nothing.

@@ -1,0 +1,293 @@
+"""Finding, showing, comparing and rating runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from jupyter_llmops.errors import AuditError, CatalogError, LLMOpsError, UnknownNameError, UsageError
+from jupyter_llmops.records.listing import Listing
+from jupyter_llmops.records.run_search import RATINGS, RunFilter
+from jupyter_llmops.workspace.moments import parse_cost, parse_moment
+from jupyter_llmops.workspace.parts import Progress
+from jupyter_llmops.workspace.trail import MOST_RUNS, Trail
+
+if TYPE_CHECKING:
+    from jupyter_llmops.records.run import Run
+    from jupyter_llmops.records.run_search import RunDiff, RunView
+
+MOST_CHILDREN = 200
+_SNIPPET = 70
+
+
+class RunFinding(Trail):
+    """How a workspace finds runs and says what they are."""
+
+    def find_runs(
+        self,
+        text: str = "",
+        *,
+        meaning: bool = False,
+        limit: int = 20,
+        newest_first: bool = False,
+        progress: Progress | None = None,
+        **filters: Any,
+    ) -> Listing[Run]:
+        """Return the runs that fit, best first for a text, else newest first.
+
+        Parameters
+        ----------
+        text : str
+            Words of a source, prompt, answer, notebook, model or error; empty for all runs.
+        meaning : bool
+            Also by what the text is about. Runs that nobody has embedded are embedded first, the newest
+            500 a time; `Listing.note` says how many are left.
+        limit : int
+            Most runs.
+        newest_first : bool
+            In the order of time, also for a text.
+        progress : callable, optional
+            Gets a sentence and a fraction while runs are embedded.
+        **filters
+            user, notebook, model, kind, status ("ok", "error", "interrupted" or the name of an error), since
+            and until ("2h", "3d", "2026-11-01" or a datetime), cost ("0.01..0.5", "0.1..", "..0.5"), rating
+            ("good" or "bad"), session, parent.
+
+        Raises
+        ------
+        UsageError
+            A filter has a value that it can't have.
+        """
+        if type(limit) is not int or limit < 1:
+            raise UsageError(f"{limit!r} is not a number of runs.", "Give 1 or more.")
+        limit = min(limit, MOST_RUNS)
+        chosen = run_filter(filters)
+        self._flush_or_warn()
+        search = self.catalog.run_search
+        if not text.strip():
+            if meaning:
+                raise UsageError("There is nothing to look for.", "Type what it is about.")
+            return Listing("run", search.newest(chosen, limit).runs, "Take a filter away.", why={})
+        found = search.matching(text, chosen, limit, newest_first=newest_first)
+        why = {run.id: snippet(found.texts.get(run.id, ""), text) for run in found.runs}
+        notes = [] if found.complete else ["More may fit: only the best matches were looked at."]
+        runs = list(found.runs)
+        if meaning:
+            cosines, note = self._meant(text, chosen, limit, progress)
+            runs, why = self._fused(runs, why, cosines, limit, newest_first=newest_first)
+            notes.append(note)
+        return Listing("run", runs, "Use fewer or other words.", why=why, note=" ".join(filter(None, notes)))
+
+    def show_run(self, reference: object = "") -> RunView:
+        """Return a run with its texts, what ran within it, what it ran on, and what was said of it.
+
+        Raises
+        ------
+        UnknownNameError
+            Nothing fits; the error names the nearest ids.
+        """
+        from jupyter_llmops.records.run_search import RunView
+
+        run = self.run(reference)
+        rating = self._rating(run)
+        return RunView(
+            run=run,
+            content=self.texts_of(run),
+            children=tuple(self.catalog.run_search.children(run.id, MOST_CHILDREN)) if run.id else (),
+            environment=self._environment(run),
+            rating=rating.get("rating", ""),
+            why=rating.get("why", ""),
+            rated_by=rating.get("by", ""),
+            proof=self._proof(run),
+        )
+
+    def diff_runs(self, left: object, right: object) -> RunDiff:
+        """Compare two runs field by field, and say why the second may differ.
+
+        Parameters
+        ----------
+        left, right : str, int, Run or Completion
+            As in `run`.
+        """
+        from jupyter_llmops.audit.run_difference import compare
+
+        one, other = self.run(left), self.run(right)
+        return compare(
+            one,
+            other,
+            contents=(self.texts_of(one), self.texts_of(other)),
+            environments=(self._environment(one), self._environment(other)),
+        )
+
+    def rate(self, reference: object, rating: str, why: str = "") -> RunView:
+        """Say that a run was good or bad; what was said before stays in the history.
+
+        Parameters
+        ----------
+        reference : str, int, Run or Completion
+            As in `run`.
+        rating : {"good", "bad"}
+            What it was.
+        why : str
+            For people; secrets are cut out.
+
+        Raises
+        ------
+        UsageError
+            It is neither good nor bad.
+        CatalogError
+            The catalog can't be written.
+        """
+        if rating not in RATINGS:
+            raise UsageError(f"A run is rated good or bad, not {rating!r}.", "Type %runs rate RUN good.")
+        run = self.run(reference)
+        started_at = datetime.now(UTC)
+        why = self.redactor.redact(why).text
+        value = {"rating": rating, "why": why}
+        change = self.catalog.changes.move("run", run.id, "rating", value, reason=why)
+        if change.created_at is None or change.created_at >= started_at:  # the same again is said once
+            self.stamp(
+                "rating",
+                started_at=started_at,
+                seconds=(datetime.now(UTC) - started_at).total_seconds(),
+                fields={"of": run.id, "rating": rating, "revision": change.revision},
+                content={"why": why} if why else {},
+            )
+        return self.show_run(run)
+
+    def texts_of(self, run: Run) -> Mapping[str, str] | None:
+        """Return a run's redacted texts: one's own by name, another user's as "text"; None where none is here."""
+        try:
+            own = self.content(run)
+        except AuditError as error:
+            return {"damaged": str(error)}
+        if own is not None:
+            return own
+        try:
+            shared = self.catalog.contents.get(run.id)
+        except CatalogError:
+            return None
+        return None if shared is None else {"text": shared.text}
+
+    # -- within -------------------------------------------------------------------------------
+
+    def _meant(
+        self, text: str, chosen: RunFilter, limit: int, progress: Progress | None
+    ) -> tuple[Mapping[str, float], str]:
+        from jupyter_llmops.retrieval.run_meanings import meant_runs
+
+        try:
+            if progress is not None:
+                progress("Loading the encoder", None)
+            encoder = self.encoder()
+        except LLMOpsError as error:
+            return {}, f"Only words were compared, not meaning: {error}"
+        found = meant_runs(self.catalog, text, chosen, encoder, limit, progress)
+        if not found.waiting:
+            return found.cosines, ""
+        count = f"{'At least ' if found.more else ''}{found.waiting:,}"
+        return found.cosines, (
+            f"{count} older runs are not embedded yet, so they were compared by words only; the same line embeds "
+            "more of them."
+        )
+
+    def _fused(
+        self,
+        runs: list[Run],
+        why: dict[str, str],
+        cosines: Mapping[str, float],
+        limit: int,
+        *,
+        newest_first: bool,
+    ) -> tuple[list[Run], dict[str, str]]:
+        """Fuse two rankings by reciprocal ranks (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+        known = {run.id: run for run in runs}
+        more = [run_id for run_id in cosines if run_id not in known]
+        known |= {run.id: run for run in self.catalog.run_search.by_ids(more)}
+        scores: dict[str, float] = {}
+        for ranking in ([run.id for run in runs], list(cosines)):
+            for rank, run_id in enumerate(ranking, 1):
+                scores[run_id] = scores.get(run_id, 0.0) + 1 / (60 + rank)
+        order = sorted((run_id for run_id in scores if run_id in known), key=lambda run_id: -scores[run_id])
+        chosen = [known[run_id] for run_id in order[:limit]]
+        texts = self.catalog.run_search.texts([run.id for run in chosen if run.id not in why])
+        said = {
+            run.id: " · ".join(
+                filter(
+                    None,
+                    (
+                        f"meaning {cosines[run.id]:.2f}" if run.id in cosines else "",
+                        why.get(run.id) or snippet(texts.get(run.id, ""), ""),
+                    ),
+                )
+            )
+            for run in chosen
+        }
+        if newest_first:
+            chosen.sort(key=lambda run: (run.started_at, run.seq), reverse=True)
+        return chosen, said
+
+    def _environment(self, run: Run) -> Run | None:
+        from jupyter_llmops.catalog.run_search import in_force
+
+        own = [one for one in self._own_runs() if one.kind == "environment" and one.session == run.session]
+        return in_force(own, run) if own else self.catalog.run_search.environment(run)
+
+    def _rating(self, run: Run) -> dict[str, str]:
+        for change in self.catalog.changes.current("run", name=run.id, field="rating"):
+            if isinstance(change.value, dict):
+                said = {name: str(text) for name, text in change.value.items()}
+                return said | {"by": change.created_by or ""}
+        return {}
+
+    def _proof(self, run: Run) -> str:
+        """Return what the catalog holds of a run's log; `%audit verify` and `prove` check it, this does not."""
+        try:
+            sizes = [head.size for head in self.catalog.heads.of([run.session])]
+            signed = [one for one in self.catalog.cosignatures.of([run.session]) if one.size > run.seq]
+        except (CatalogError, AttributeError):
+            return ""
+        covering = [size for size in sizes if size > run.seq]
+        if not covering:
+            return "No published head covers it yet."
+        names = sorted({one.witness.removeprefix("jupyter-llmops/") for one in signed})
+        by = f", cosigned by {', '.join(names)}" if names else ", which nobody has witnessed yet"
+        return f"Line {run.seq} lies under a published head of {min(covering)} lines{by}."
+
+
+def run_filter(filters: Mapping[str, Any]) -> RunFilter:
+    """Return filters as they are typed as one; unknown names and values are refused.
+
+    Raises
+    ------
+    UsageError
+        A name or a value is not valid.
+    """
+    names = ("user", "notebook", "model", "kind", "status", "session", "parent", "rating")
+    valid = (*names, "since", "until", "cost")
+    for name in filters:
+        if name not in valid:
+            unknown = UnknownNameError("filter of runs", name, valid)
+            raise UsageError(unknown.message, f"{unknown.hint} Valid are {', '.join(valid)}.".strip())
+    values: dict[str, Any] = {name: str(filters[name]) for name in names if filters.get(name)}
+    if values.get("rating") not in (None, *RATINGS):
+        raise UsageError(f"A run is rated good or bad, not {values['rating']!r}.", "Use --rating good.")
+    least, most = parse_cost(filters.get("cost"))
+    return RunFilter(
+        **values,
+        since=parse_moment(filters.get("since")),
+        until=parse_moment(filters.get("until"), end=True),
+        least_cost=least,
+        most_cost=most,
+    )
+
+
+def snippet(text: str, words: str) -> str:
+    """Return the piece of a text around the first of some words, on one line; its beginning where it has none."""
+    line = " ".join(text.split())
+    folded = line.casefold()
+    places = [place for word in words.casefold().split() if (place := folded.find(word)) >= 0]
+    start = max(0, min(places, default=0) - _SNIPPET // 3)
+    piece = line[start : start + _SNIPPET]
+    return f"{'…' if start else ''}{piece}{'…' if start + _SNIPPET < len(line) else ''}"
