@@ -141,6 +141,26 @@ def test_what_is_not_exactly_a_verifier_key_is_refused(text):
         parse_vkey(text)
 
 
+# The eight points of small order (RFC 7748, section 7), in all their spellings.
+WEAK = [
+    y.to_bytes(32, "little")
+    for p in [2**255 - 19]
+    for low in (
+        0, 1, p - 1, p, p + 1,
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+    )
+    for y in (low, low | 1 << 255)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("public", WEAK, ids=lambda public: public.hex()[:8])
+def test_a_key_with_which_anybody_can_sign_is_refused(public):
+    text = vkey("weak", public, 4)
+    with pytest.raises(ValueError, match="anybody can sign"):
+        parse_vkey(text)
+
+
 def test_text_that_would_be_read_otherwise_is_not_written():
     signature = SIGNED.signatures[0]
     for note in (Note("no newline", (signature,)), Note("text\n", ()), Note("bell\x07\n", (signature,))):

@@ -26,6 +26,19 @@ _DASH = "— "
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
+_FIELD = 2**255 - 19
+# The y coordinates of the points of small order: under such a key anybody can sign anything.
+_WEAK = {
+    0,
+    1,
+    _FIELD - 1,
+    int.from_bytes(
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+    ),
+    int.from_bytes(
+        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"
+    ),
+}
 _TIMESTAMP_BYTES = 8
 
 
@@ -263,7 +276,7 @@ def parse_vkey(text: str) -> VerifierKey:
     Raises
     ------
     ValueError
-        It is no Ed25519 verifier key, or its id does not belong to it.
+        It is no Ed25519 verifier key, one that anybody can sign with, or its id does not belong to it.
     """
     name, _, rest = text.partition("+")
     identity, _, encoded = rest.partition("+")
@@ -271,6 +284,9 @@ def parse_vkey(text: str) -> VerifierKey:
     data = decode_base64(encoded)
     if len(data) != 1 + _KEY_BYTES or data[0] not in {NOTE_KEY, COSIGNATURE_KEY}:
         raise ValueError("it holds no Ed25519 key")
+    y = int.from_bytes(data[1:], "little") & (2**255 - 1)
+    if y >= _FIELD or y in _WEAK:
+        raise ValueError("anybody can sign with this key")
     if identity != key_id(name, data[1:], data[0]).hex():
         raise ValueError("its id does not belong to its name and key")
     return VerifierKey(name, bytes.fromhex(identity), data[0], data[1:])
