@@ -155,6 +155,7 @@ class CellStamper:
         )
         frames.append(frame)
         self._open.append(frame)
+        self._watch.cell_began()
         return frame
 
     def _end(self, frames: list[_Frame], place: int) -> None:
@@ -164,6 +165,8 @@ class CellStamper:
             if frame in self._open:
                 self._open.remove(frame)
         del frames[place:]
+        if not self._open:
+            self._watch.cell_ended()
 
     def _takers(self) -> tuple[CellOutputs, ...]:
         """Return what takes an output of this thread: its own cell, or where it runs none the newest."""
@@ -180,7 +183,6 @@ class CellStamper:
             # A prompt in this cell is stamped before the cell is: the redactor must have seen by
             # then what the cell's source says is a secret.
             self.journal.redact(str(info.raw_cell))
-            self._watch.look_again()
             self._begin(info)
         except Exception as error:  # noqa: BLE001 - whatever it is, the cell goes on
             self._complain(error)

@@ -34,8 +34,7 @@ class ShellHooks:
         trigger = self._events.trigger
 
         def guarded(event: str, *arguments: Any, **named: Any) -> Any:
-            if event in self._callbacks:
-                self._put_back(event)
+            self._put_back(event)
             return trigger(event, *arguments, **named)
 
         self._trigger = self._events.trigger = guarded
@@ -52,8 +51,10 @@ class ShellHooks:
 
     def _put_back(self, event: str) -> None:
         try:
-            if self._callbacks[event] not in self._events.callbacks.setdefault(event, []):
-                self._events.register(event, self._callbacks[event])
+            registered = self._events.callbacks.setdefault(event, [])
+            callback = self._callbacks.get(event)
+            if callback is not None and callback not in registered:
+                self._events.register(event, callback)
                 self.restored += 1
         except Exception:  # noqa: BLE001 - somebody's own thing stands there; the cell goes on
             return

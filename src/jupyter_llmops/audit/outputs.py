@@ -1,8 +1,8 @@
 """What a cell showed, as salted digests by MIME type; nothing that is shown is touched.
 
 The calls by which a shell shows something are watched on its own objects: `publish` of its display
-publisher, `write_format_data` of its display hook, `_showtraceback`, and `write` of the two streams
-that were there when it began. So the same is seen in ipykernel and in a terminal, from every thread,
+publisher, `write_format_data` of its display hook, `_showtraceback`, and, while a cell runs, `write` of
+the two streams that were there when it began. So the same is seen in ipykernel and in a terminal, from every thread,
 and what a cell captures (``%%capture``, ``redirect_stdout``) was not shown and is not digested.
 What bypasses them (a program that writes to the terminal's file itself) is not seen.
 """
@@ -171,35 +171,44 @@ class OutputWatch:
         self._shell = shell
         self._takers = takers
         self._undo: list[Callable[[], None]] = []
-        self._streams: dict[str, Any] = {}
+        self._streams: list[Callable[[], None]] = []
 
     def start(self) -> None:
-        """Begin to watch."""
-        self._watch(self._shell.display_pub, "publish", self._published)
-        self._watch(self._shell.displayhook, "write_format_data", self._shown)
-        self._watch(self._shell, "_showtraceback", self._failed)
-        self._watch_streams(sys.stdout, sys.stderr)
+        """Begin to watch what is displayed."""
+        self._undo += [
+            self._watch(self._shell.display_pub, "publish", self._published),
+            self._watch(self._shell.displayhook, "write_format_data", self._shown),
+            self._watch(self._shell, "_showtraceback", self._failed),
+        ]
 
     def stop(self) -> None:
         """Stop watching; what others put over our watch meanwhile stays."""
+        self.cell_ended()
         while self._undo:
             self._undo.pop()()
-        self._streams.clear()
 
-    def look_again(self) -> None:
-        """Watch the kernel's own streams, where others stood in their place when the watch began."""
-        out, err = sys.stdout, sys.stderr
-        if out is not self._streams.get("stdout") and type(out).__module__.startswith("ipykernel."):
-            self._watch_streams(out, err)
+    def cell_began(self) -> None:
+        """Watch the streams of now; IPython itself puts others in place for the time of each cell."""
+        if not self._streams:
+            self._streams += [
+                self._watch(sys.stdout, "write", partial(self._written, "stdout")),
+                self._watch(sys.stderr, "write", partial(self._written, "stderr")),
+            ]
 
-    def _watch_streams(self, out: Any, err: Any) -> None:
-        for name, stream in (("stdout", out), ("stderr", err)):
-            if self._streams.get(name) is not stream:
-                self._streams[name] = stream
-                self._watch(stream, "write", partial(self._written, name))
+    def cell_ended(self) -> None:
+        """Watch the streams no more."""
+        while self._streams:
+            self._streams.pop()()
 
     def _written(self, stream: str, text: Any = "", *_: Any, **__: Any) -> None:
-        if isinstance(text, str):
+        shell = self._shell
+        # In a terminal what is displayed is printed, too; it is taken where it is displayed.
+        if (
+            isinstance(text, str)
+            and not getattr(shell.displayhook, "is_active", False)
+            and not getattr(shell.display_pub, "is_publishing", False)
+            and not getattr(shell, "showing_traceback", False)
+        ):
             for outputs in self._takers():
                 outputs.write(stream, str.__str__(text))
 
@@ -217,29 +226,32 @@ class OutputWatch:
         for outputs in self._takers():
             outputs.error(text)
 
-    def _watch(self, owner: Any, name: str, seen: Callable[..., None]) -> None:
-        """Put a call of `seen` before a method of one object; where that can't be, nothing is seen."""
-        method = getattr(owner, name, None)
-        if method is None:
-            return
-        own = vars(owner).get(name) if hasattr(owner, "__dict__") else None
+    @staticmethod
+    def _watch(owner: Any, name: str, seen: Callable[..., None]) -> Callable[[], None]:
+        """Put a call of `seen` before a method of one object and return what takes it away.
 
-        def watched(*arguments: Any, **named: Any) -> Any:
-            # What is shown matters more than its digest.
-            with contextlib.suppress(Exception):
-                seen(*arguments, **named)
-            return method(*arguments, **named)
-
+        Where that can't be (a stream of the user's own making may refuse it), nothing is seen.
+        """
         try:
+            method = getattr(owner, name)
+            own = vars(owner).get(name)
+
+            def watched(*arguments: Any, **named: Any) -> Any:
+                # What is shown matters more than its digest.
+                with contextlib.suppress(Exception):
+                    seen(*arguments, **named)
+                return method(*arguments, **named)
+
             setattr(owner, name, watched)
-        except Exception:  # noqa: BLE001 - a stream of the user's own making may refuse it
-            return
+        except Exception:  # noqa: BLE001 - as said
+            return lambda: None
 
         def undo() -> None:
-            if vars(owner).get(name) is watched:
-                if own is None:
-                    delattr(owner, name)
-                else:
-                    setattr(owner, name, own)
+            with contextlib.suppress(Exception):
+                if vars(owner).get(name) is watched:
+                    if own is None:
+                        delattr(owner, name)
+                    else:
+                        setattr(owner, name, own)
 
-        self._undo.append(undo)
+        return undo
