@@ -21,6 +21,7 @@ from jupyter_llmops.workspace.money import Money
 from jupyter_llmops.workspace.reuse import Reuse
 from jupyter_llmops.workspace.run_finding import RunFinding
 from jupyter_llmops.workspace.snapshots import Snapshots
+from jupyter_llmops.workspace.verifying import Verifying
 
 
 class Workspace(
@@ -37,6 +38,7 @@ class Workspace(
     RunFinding,
     Forgetting,
     AuditLog,
+    Verifying,
 ):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 

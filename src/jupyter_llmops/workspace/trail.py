@@ -14,7 +14,7 @@ from jupyter_llmops.workspace.parts import Parts, Progress, TrailWarning
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.reproduction import Reproduction
-    from jupyter_llmops.records.run import Run, Verification
+    from jupyter_llmops.records.run import Run
 
 
 MOST_RUNS = 1_000_000
@@ -122,20 +122,6 @@ class Trail(Parts):
                 f"The content of run {run.id} was changed since it was recorded, so it proves nothing.",
                 "Type: %audit verify",
             )
-
-    def verify(self) -> Verification:
-        """Check every journal of this user against itself, its contents and the catalog."""
-        from jupyter_llmops.audit.verification import verify
-
-        self._flush_or_warn()
-        # Journals of other users and hosts are not here; theirs to verify.
-        try:
-            published = self.catalog.runs.published_by(self.user, self.settings.site)
-        except CatalogError as error:
-            found = verify(self.audit_folder, published={})
-            note = f"only the journals were checked, as the catalog can't be read: {error.message}"
-            return replace(found, notes=(*found.notes, note))
-        return verify(self.audit_folder, published=published)
 
     def reproduce(self, reference: object = "", progress: Progress | None = None) -> Reproduction:
         """Infer a recorded prompt again, in another process, from its record alone.

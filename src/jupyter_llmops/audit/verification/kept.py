@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jupyter_llmops.audit.tlog.checkpoint import parse_checkpoint
 from jupyter_llmops.audit.tlog.note import parse_note
+from jupyter_llmops.audit.tlog.proof import FORMAT, parse_proof
 from jupyter_llmops.audit.verification.findings import Findings
 from jupyter_llmops.audit.verification.heads import Claims
 from jupyter_llmops.audit.verification.signatures import TrustedKeys, read_signed, session_of, witnesses_in
@@ -35,7 +36,7 @@ class KeptCheckpoint:
 
 
 def read_kept(path: Path) -> KeptCheckpoint:
-    """Return the checkpoint in a file.
+    """Return the checkpoint in a file, which may be a proof of a run, too.
 
     Raises
     ------
@@ -50,10 +51,12 @@ def read_kept(path: Path) -> KeptCheckpoint:
             f"{path} can't be read: {error.strerror}.", "Name the file in which the checkpoint was kept."
         ) from None
     try:
+        if data.startswith(FORMAT.encode()):
+            data = parse_proof(data).checkpoint
         return KeptCheckpoint(session_of(data), data, Path(path).name)
     except ValueError as error:
         raise AuditError(
-            f"{path} is no checkpoint: {error}.",
+            f"{path} is neither a checkpoint nor a proof: {error}.",
             "A checkpoint is the file of that name in the log's folder, audit/log/<session>/checkpoint.",
         ) from None
 
