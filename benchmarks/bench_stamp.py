@@ -60,11 +60,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=60, help="blocks of all cells in each shell")
     parser.add_argument("--stamps", type=int, default=3000, help="stamps of the journal alone")
+    parser.add_argument("--many", type=int, default=100_000, help="stamps of one long session")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rounds, hooks = cells(Path(folder), options.rounds)
         line = stamps(Path(folder) / "line", options.stamps, content=False)
         leaf = stamps(Path(folder) / "leaf", options.stamps, content=True)
+        many = stamps(Path(folder) / "many", options.many, content=True)
     bare, stamped = ([statistics.mean(block[name]) for block in rounds] for name in (BARE, STAMPED))
     added = statistics.median(after - before for before, after in zip(bare, stamped, strict=True))
     every = {name: [cell for block in rounds for cell in block[name]] for name in (BARE, STAMPED)}
@@ -72,16 +74,22 @@ def main() -> None:
         row(STAMPED, every[STAMPED], statistics.median(stamped)),
         row(BARE, every[BARE], statistics.median(bare)),
         {"name": "added to a cell (median of the rounds' differences)", "mean": round(added, 1)},
-        row("inside our hooks, cell by cell", hooks, statistics.mean(hooks)),
+        row("full leaf: inside our two hooks, cell by cell", hooks, statistics.mean(hooks)),
         row("journal line alone", line, statistics.mean(line)),
-        row("full leaf: line, redaction, content sidecar", leaf, statistics.mean(leaf)),
+        row("line, redaction, content sidecar", leaf, statistics.mean(leaf)),
+        row("the same, 100th to 1,100th of a session", many[:1000], statistics.mean(many[:1000])),
+        row(f"the same, the 1,000 up to the {options.many:,}th", many[-1000:], statistics.mean(many[-1000:])),
     ]
     rows[1]["ratio"] = round(statistics.median(bare) / statistics.median(stamped), 2)
+    flat = statistics.median(many[-1000:]) / statistics.median(many[:1000])
     print(table(rows))
+    print(f"\nThe {options.many:,}th stamp costs {flat:.2f} times the 100th.")
     claim = "What stamping adds to a cell, beside bare IPython"
     note = (
         f"{len(CELLS)} mixed cells, {options.rounds} interleaved rounds, history on. "
-        "A share of IPython's own history write lands on the next cell, so cells are compared by their mean."
+        "A share of IPython's own history write lands on the next cell, so cells are compared by their mean. "
+        "A full leaf holds names, values' and outputs' digests, random states; "
+        f"the {options.many:,}th costs {flat:.2f} times the 100th."
     )
     print(json.dumps({"claim": claim, "unit": "µs", "rows": rows, "note": note}, ensure_ascii=False))
 
