@@ -55,3 +55,7 @@ def _run(command: list[str], trouble: str) -> None:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it failed"])[-1]
         raise NotHereError(f"{REQUIREMENT}: {trouble} {command[0]}: {last}")
+
+
+if __name__ == "__main__":
+    print(other_python(Path(__file__).resolve().parent.parent / "build"))
