@@ -27,6 +27,8 @@ CORE_FIELDS = frozenset(
     }
 )  # fmt: skip
 
+# `json.dumps` would make one anew for every cell.
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _LARGEST_INTEGER = 2**53 - 1  # RFC 8785 numbers are IEEE 754 doubles
 
 
@@ -170,7 +172,7 @@ def sidecar_bytes(session: str, seq: int, run_id: str, salt: str, content: Mappi
         "schema": CONTENT_SCHEMA, "session": session, "seq": seq, "id": run_id, "salt": salt,
         "content": dict(content),
     }  # fmt: skip
-    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
+    return _encode(values).encode("ascii")
 
 
 def leaf_line(leaf: dict[str, Any]) -> bytes:
@@ -206,7 +208,9 @@ def leaf_line(leaf: dict[str, Any]) -> bytes:
 
 def instant(moment: datetime) -> str:
     """Return a moment as ISO 8601 in UTC with six digits, e.g. ``2026-11-03T10:15:02.123456Z``."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def new_leaf(
