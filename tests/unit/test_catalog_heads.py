@@ -45,14 +45,21 @@ def test_heads_come_back_as_they_are_and_once(catalog: Catalog) -> None:
     assert catalog.heads.of(["s"]) == heads[:2]
     assert catalog.heads.of([]) == []
     assert catalog.heads.sizes() == {"s": {3, 7}, "t": {1}}
-    assert catalog.heads.counts() == {"s": 2, "t": 1}
+    before = catalog.heads.fingerprints()
+    assert before.keys() == {"s", "t"}
+    catalog._connection.writing(HEADS, lambda handle: handle.delete("size = 7"))
+    catalog.heads.publish([replace(heads[1], root="b3RoZXI=", checkpoint="another")])
+    assert catalog.heads.fingerprints()["s"] != before["s"]
+    assert catalog.heads.fingerprints()["t"] == before["t"]
+    catalog._connection.writing(HEADS, lambda handle: handle.delete("size = 7"))
+    catalog.heads.publish(heads)
     assert catalog.heads.by_key(catalog.heads.keys("s")) == heads[:2]
 
 
 def test_an_empty_place_has_none_and_is_not_created(catalog: Catalog) -> None:
     assert not [*catalog.heads.list(), *catalog.cosignatures.list(), *catalog.signers.list()]
     assert not catalog.heads.sizes()
-    assert not catalog.heads.counts()
+    assert not catalog.heads.fingerprints()
     assert catalog.heads.keys("s") == set()
     assert catalog.heads.publish([]) == catalog.cosignatures.publish([]) == 0
     assert not catalog.folder.exists()

@@ -25,6 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--cache-limit", default="5GB", help="most bytes of the cache, or off")
     parser.add_argument("--cache-age", default="off", help="longest age of a stored answer, or off")
+    parser.add_argument(
+        "--witness",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="countersign the heads of colleagues' logs",
+    )
     parser.add_argument("--detach", action="store_true", help="return at once and go on in the background")
     chosen = parser.parse_args(arguments)
     # Forked before anything that has threads is imported.
@@ -42,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         idle_seconds=chosen.idle_seconds,
         retention=chosen.retention,
         cache_limits=(chosen.cache_limit, chosen.cache_age),
+        witness=chosen.witness,
     )
     return 0
 

@@ -35,14 +35,16 @@ class WitnessedLog:
         The log's public key, hexadecimal: the first that signed it counts.
     user, host : str
         Whose it is, as the team's signers say.
-    heads : int
-        How many rows the catalog had of it when it was looked at.
+    heads : str
+        Fingerprint of the rows that the catalog had of it when it was looked at.
     line : str
         The cosignature's line while the catalog has not taken it yet.
     problem : str
         Why no more of it is countersigned, a sentence; empty where all is well.
     since : str
         When that was found, ISO 8601 in UTC.
+    doubt : bool
+        The problem is that a proof lacks, which may still come.
     notes : tuple of str
         What others did to it, which is no fault of its owner: heads that another key signed.
     """
@@ -52,10 +54,11 @@ class WitnessedLog:
     key: str = ""
     user: str = ""
     host: str = ""
-    heads: int = 0
+    heads: str = ""
     line: str = ""
     problem: str = ""
     since: str = ""
+    doubt: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -143,11 +146,7 @@ def now() -> str:
 
 def _log(values: dict[str, Any]) -> WitnessedLog:
     log = WitnessedLog(**{**values, "notes": tuple(values.get("notes", ()))})
-    texts = (log.root, log.key, log.user, log.host, log.line, log.problem, log.since, *log.notes)
-    if (
-        any(type(text) is not str for text in texts)
-        or type(log.size) is not int
-        or type(log.heads) is not int
-    ):
+    texts = (log.root, log.key, log.user, log.host, log.heads, log.line, log.problem, log.since, *log.notes)
+    if type(log.size) is not int or not all(isinstance(text, str) for text in texts):
         raise TypeError("a value of another type")
     return log

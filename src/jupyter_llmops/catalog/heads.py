@@ -67,14 +67,22 @@ class Heads:
         """Return every head, by session and size; unverified, see the module."""
         return _sorted(understood(rows_of(self._connection.read(HEADS, _HEAD)), _head))
 
-    def counts(self) -> dict[str, int]:
-        """Return how many heads every session has here."""
-        rows = self._connection.read(HEADS, ["session"])
+    def fingerprints(self) -> dict[str, str]:
+        """Return for every session a text that changes with its rows.
+
+        Where some in the middle are exchanged it may stay the same: then the next row shows it.
+        """
+        rows = self._connection.read(HEADS, ["session", "key", "size"])
         if rows is None:
             return {}
-        found = rows.group_by("session").aggregate([("session", "count")])
-        counted = zip(found["session"].to_pylist(), found["session_count"].to_pylist(), strict=True)
-        return {session: count for session, count in counted if session}
+        asked = [("key", "count"), ("size", "max"), ("key", "min"), ("key", "max")]
+        found = rows.group_by("session").aggregate(asked).to_pydict()
+        columns = zip(*(found[f"{column}_{what}"] for column, what in asked), strict=True)
+        return {
+            session: f"{count} {size} {str(low)[-16:]} {str(high)[-16:]}"
+            for session, (count, size, low, high) in zip(found["session"], columns, strict=True)
+            if session
+        }
 
     def sizes(self) -> dict[str, set[int]]:
         """Return which sizes have a head, by session; unverified, see the module."""

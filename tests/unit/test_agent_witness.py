@@ -1,0 +1,331 @@
+"""Witnessing between two users of one catalog: true heads are countersigned, rewritten logs are not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from jupyter_llmops.agent.head_checks import encoded, signed_by
+from jupyter_llmops.audit.files import head_path
+from jupyter_llmops.audit.journal import Journal
+from jupyter_llmops.audit.leaf import canonical
+from jupyter_llmops.audit.sealing import log_folder, origin_of
+from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
+from jupyter_llmops.audit.tlog.cosignature import verify_cosignature
+from jupyter_llmops.audit.tlog.note import format_note, parse_note, parse_signature, sign_note
+from jupyter_llmops.audit.witnessed import FILE, read_witnessed, refusals
+from jupyter_llmops.catalog.schemas import COSIGNATURES, HEADS, RUNS
+from jupyter_llmops.errors import AuditError, CatalogError
+from jupyter_llmops.records.trail import Head
+from trail_home import TrailHome, stamp
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[TrailHome, TrailHome]:
+    """Return Ada, whose logs are witnessed, and Bob, who has the team's key as she has."""
+    monkeypatch.setenv("LLMOPS_TEAM_KEY_FILE", str(tmp_path / "team.key"))
+    (tmp_path / "team.key").write_text(f"llmops-team-key/1 {base64.b64encode(bytes(32)).decode()}\n")
+    place = tmp_path / "catalog"
+    return TrailHome(tmp_path / "ada", place, "ada"), TrailHome(tmp_path / "bob", place, "bob", "desk")
+
+
+def witnessed(home: TrailHome) -> dict[str, int]:
+    return {session: log.size for session, log in read_witnessed(home.audit).items()}
+
+
+def rewrite(ada: TrailHome, journal: Journal, keep: int, count: int) -> None:
+    """Make Ada's log anew from record `keep` on, with `count` records in all, as only its owner can."""
+    journal.close()
+    lines = journal.path.read_bytes().splitlines()[:keep]
+    while len(lines) < count:
+        leaf = json.loads(lines[-1]) | {
+            "seq": len(lines),
+            "id": sha256(b"%d" % len(lines)).hexdigest()[:16],
+            "prev": sha256(lines[-1]).hexdigest(),
+            "kind": "cell",
+        }
+        lines.append(canonical(leaf))
+    journal.path.write_bytes(b"".join(line + b"\n" for line in lines))
+    mark = f"{len(lines) - 1:>20d} {sha256(lines[-1]).hexdigest()}"
+    head = "".join(f"{word} {mark}".ljust(103) + "\n" for word in ("wanted", "closed"))
+    head_path(ada.audit, journal.session).write_text(head)
+    shutil.rmtree(log_folder(ada.audit, journal.session))
+
+
+def publish_in_secret(ada: TrailHome, session: str, previous: int) -> Head:
+    """Publish the head of a log that was made anew, as an owner does who changes the program."""
+    from jupyter_llmops.audit.sealing import SessionLog
+    from jupyter_llmops.audit.tlog.merkle import consistency_proof
+
+    log = SessionLog(ada.audit, session, ada.keys())
+    signed = log.seal()
+    assert signed is not None
+    proof = consistency_proof(previous, signed.size, log.tiles.hash_at) if previous <= signed.size else ()
+    data = log.tiles.read_checkpoint()
+    assert data is not None
+    head = replace(
+        ada.catalog.heads.of([session])[0],
+        size=signed.size,
+        root=encoded(signed.root),
+        checkpoint=data.decode(),
+        previous_size=previous,
+        consistency=tuple(encoded(one) for one in proof),
+    )
+    assert signed_by(head, [ada.keys().log_public]) is not None
+    ada.catalog.heads.publish([head])
+    return head
+
+
+def test_heads_of_others_are_countersigned_once(pair: tuple[TrailHome, TrailHome]) -> None:
+    ada, bob = pair
+    journal = ada.journal()
+    for count in (3, 200):
+        stamp(journal, count)
+        ada.publish()
+        assert bob.look() == 1
+        assert bob.look() == 0
+    bob.start()
+    assert bob.look() == 0
+    heads = {head.size: head for head in ada.catalog.heads.list()}
+    found = ada.catalog.cosignatures.of([journal.session])
+    assert sorted(one.size for one in found) == sorted(heads) == [4, 204]
+    (vkey,) = [one.vkey for one in ada.catalog.signers.list() if (one.kind, one.user) == ("witness", "bob")]
+    for one in found:
+        text = parse_note(heads[one.size].checkpoint).text
+        assert verify_cosignature(text, parse_signature(one.line), vkey) is not None
+        assert one.root == heads[one.size].root
+    assert witnessed(bob) == {journal.session: 204}
+    assert refusals(bob.audit) == ()
+
+
+def test_nobody_witnesses_the_own_log_and_two_witness_each_other(pair: tuple[TrailHome, TrailHome]) -> None:
+    ada, _ = pair
+    for home in pair:
+        stamp(home.journal())
+        home.publish()
+        assert home.look() == (0 if home is ada else 1)
+    assert ada.look() == 1
+    assert {one.witness for one in ada.catalog.cosignatures.list()} == {
+        "jupyter-llmops/ada@lab",
+        "jupyter-llmops/bob@desk",
+    }
+
+
+def test_who_comes_later_countersigns_the_last_head_of_each_log(pair: tuple[TrailHome, TrailHome]) -> None:
+    ada, bob = pair
+    journals = [ada.journal() for _ in range(3)]
+    for count in (1, 5, 2):
+        for journal in journals:
+            stamp(journal, count)
+        ada.publish()
+    assert bob.look() == 3
+    assert set(witnessed(bob).values()) == {9}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    ("keep", "count", "previous"),
+    [(3, 6, 6), (3, 9, 6), (3, 9, 3), (3, 9, 0), (3, 4, 3), (0, 8, 0), (5, 6, 5)],
+)
+def test_a_rewritten_log_is_refused_and_said(
+    pair: tuple[TrailHome, TrailHome], keep: int, count: int, previous: int, restart: bool
+) -> None:
+    ada, bob = pair
+    journal = ada.journal()
+    stamp(journal, 2)
+    ada.publish()
+    stamp(journal, 3)
+    ada.publish()
+    assert bob.look() == 1
+    rewrite(ada, journal, max(keep, 1), count) if keep else rewrite_all(ada, journal, count)
+    publish_in_secret(ada, journal.session, previous)
+    if restart:
+        bob.start()
+    assert bob.look() == 0
+    (problem,) = refusals(bob.audit)
+    assert problem.session == journal.session
+    assert "ada's log" in problem.message
+    assert "was rewritten" in problem.message or "can't be shown to continue" in problem.message
+    assert bob.told == [problem.message]
+    assert witnessed(bob) == {journal.session: 6}
+    # It stays so, whatever comes, and is said once.
+    bob.start()
+    assert bob.look() == 0
+    assert refusals(bob.audit) == (problem,)
+    assert len(bob.told) == 1
+    assert {one.size for one in ada.catalog.cosignatures.list()} == {6}
+
+
+def rewrite_all(ada: TrailHome, journal: Journal, count: int) -> None:
+    """Make a whole log anew, its first record, too."""
+    first = json.loads(journal.path.read_bytes().splitlines()[0]) | {"id": "a" * 16}
+    journal.path.write_bytes(canonical(first) + b"\n")
+    rewrite(ada, journal, 1, count)
+
+
+def test_a_lost_proof_is_made_up_for_by_the_lines_in_the_catalog(pair: tuple[TrailHome, TrailHome]) -> None:
+    ada, bob = pair
+    journal = ada.journal()
+    stamp(journal, 2)
+    ada.publish()
+    bob.look()
+    for count in (2, 3):
+        stamp(journal, count)
+        ada.publish()
+    bob.catalog._connection.writing(HEADS, lambda handle: handle.delete("size = 5"))
+    assert bob.look() == 1
+    assert witnessed(bob) == {journal.session: 8}
+    assert refusals(bob.audit) == ()
+
+
+def test_without_proof_and_lines_nothing_is_signed_until_they_come(pair: tuple[TrailHome, TrailHome]) -> None:
+    ada, bob = pair
+    bob.patience = 1000
+    bob.start()
+    journal = ada.journal()
+    stamp(journal, 2)
+    ada.publish()
+    bob.look()
+    stamp(journal, 2)
+    ada.keeper.seal(closing=True)
+    ada.keeper.publish()
+    ada.catalog._connection.update(HEADS, "size = 5", {"consistency": "[]"})
+    assert bob.look() == 0
+    assert refusals(bob.audit) == ()  # it may only be on its way
+    bob.patience = 0
+    bob.start()
+    assert bob.look() == 0
+    assert "can't be shown to continue" in refusals(bob.audit)[0].message
+    bob.start()
+    ada.flusher.flush()
+    assert bob.look() == 1
+    assert refusals(bob.audit) == ()
+    assert witnessed(bob) == {journal.session: 5}
+
+
+def test_planted_rows_are_passed_over(pair: tuple[TrailHome, TrailHome]) -> None:
+    ada, bob = pair
+    journal = ada.journal()
+    stamp(journal, 3)
+    ada.publish()
+    (true,) = ada.catalog.heads.list()
+    other = Checkpoint(origin_of(journal.session), 9, bytes(32))
+    unsealed = TrailHome(ada.folder.parent / "eve", ada.place, "eve")
+    forged = format_note(sign_note(other.text, other.origin, unsealed.keys().log)).decode()
+    ada.catalog.heads.publish(
+        [
+            replace(true, size=9, root=encoded(other.root), checkpoint=forged),
+            replace(true, size=9, checkpoint=true.checkpoint.replace("\n4\n", "\n9\n")),
+            replace(true, size=7),
+            replace(true, size=9, checkpoint="nonsense"),
+            replace(true, consistency=("?", "!!"), previous_size=2),
+            replace(true, session="../../etc", checkpoint=true.checkpoint),
+        ]
+    )
+    assert bob.look() == 1
+    assert witnessed(bob) == {journal.session: 4}
+    stamp(journal, 3)
+    ada.publish()
+    (newest,) = [head for head in ada.catalog.heads.list() if head.size == 7 and head.previous_size]
+    ada.catalog.heads.publish([replace(newest, consistency=("AAAA",)), replace(newest, consistency=())])
+    assert bob.look() == 1
+    assert witnessed(bob) == {journal.session: 7}
+    assert refusals(bob.audit) == ()
+
+
+def test_a_head_that_a_colleague_signs_of_another_s_log_is_said(pair: tuple[TrailHome, TrailHome]) -> None:
+    ada, bob = pair
+    eve = TrailHome(ada.folder.parent / "eve", ada.place, "eve")
+    stamp(eve.journal())
+    eve.publish()
+    journal = ada.journal()
+    stamp(journal, 3)
+    ada.publish()
+    assert bob.look() == 2
+    other = Checkpoint(origin_of(journal.session), 9, bytes(32))
+    note = format_note(sign_note(other.text, other.origin, eve.keys().log)).decode()
+    true = ada.catalog.heads.of([journal.session])[0]
+    eve.catalog.heads.publish([replace(true, size=9, root=encoded(other.root), checkpoint=note)])
+    assert bob.look() == 0
+    (problem,) = refusals(bob.audit)
+    assert "signed by another key, of eve on lab" in problem.message
+    stamp(journal)
+    ada.publish()
+    assert bob.look() == 1  # it is no fault of ada's
+    assert witnessed(bob)[journal.session] == 5
+
+
+def test_a_cosignature_that_was_not_published_comes_later(
+    pair: tuple[TrailHome, TrailHome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = pair
+    journal = ada.journal()
+    stamp(journal)
+    ada.publish()
+
+    def refuse(*_: object) -> int:
+        raise CatalogError("Nothing can be written.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bob.catalog.cosignatures, "publish", refuse)
+        with pytest.raises(CatalogError):
+            bob.look()
+    assert witnessed(bob) == {journal.session: 2}
+    bob.start()
+    bob.look()
+    (found,) = ada.catalog.cosignatures.list()
+    assert found.size == 2
+    assert read_witnessed(bob.audit)[journal.session].line == ""
+
+
+def test_who_can_t_remember_signs_nothing(pair: tuple[TrailHome, TrailHome]) -> None:
+    ada, bob = pair
+    stamp(ada.journal())
+    ada.publish()
+    bob.audit.mkdir(parents=True)
+    (bob.audit / FILE).write_text("nonsense")
+    with pytest.raises(AuditError, match="can't be read"):
+        bob.look()
+    (bob.audit / FILE).unlink()
+    (bob.audit / FILE).mkdir()
+    with pytest.raises(AuditError):
+        bob.look()
+    assert ada.catalog.cosignatures.list() == []
+
+
+def test_forged_memory_and_catalog_rows_do_not_make_it_sign_a_fork(pair: tuple[TrailHome, TrailHome]) -> None:
+    ada, bob = pair
+    journal = ada.journal()
+    stamp(journal, 5)
+    ada.publish()
+    bob.look()
+    rewrite(ada, journal, 3, 9)
+    # The owner takes away all that the catalog has against it.
+    for table in (HEADS, COSIGNATURES, RUNS):
+        ada.catalog._connection.writing(table, lambda handle: handle.delete("true"))
+    ada.start()
+    shutil.rmtree(ada.audit / "agent", ignore_errors=True)
+    ada.publish()
+    assert bob.look() == 0
+    assert "was rewritten" in refusals(bob.audit)[0].message
+
+
+def test_an_empty_or_quiet_catalog_costs_nothing(
+    pair: tuple[TrailHome, TrailHome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = pair
+    assert bob.look() == 0
+    assert not ada.place.exists()
+    assert not (bob.folder / "keys").exists()
+    stamp(ada.journal())
+    ada.publish()
+    bob.look()
+    bob.look()
+    monkeypatch.setattr(bob.catalog.heads, "fingerprints", lambda: pytest.fail("looked"))
+    assert bob.look() == 0
