@@ -9,17 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
 
 from jupyter_llmops.agent.loop import AgentLoop
+from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.cache.limits import limits_of
 from jupyter_llmops.cache.upkeep import CacheUpkeep
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import SettingsError
+from jupyter_llmops.guard.redaction import Redactor
 from jupyter_llmops.location import Location
 from jupyter_llmops.server.background import Background, CatalogWatch, start_background
 from jupyter_llmops.server.bell import Bell
+from jupyter_llmops.server.observer import KERNEL_ACTIONS, KernelObserver, observes
 from jupyter_llmops.server.routes import HANDLERS
 from jupyter_llmops.settings import (
     CATALOG_VARIABLE,
@@ -62,6 +66,8 @@ class ServerState:
         The agent's loop and the watch.
     workers : ThreadPoolExecutor
         For what would block the event loop: LanceDB, NVML, files.
+    observer : KernelObserver or None
+        Notes which cells the kernels run; None where the settings switch the trail off.
     """
 
     settings: LLMOps
@@ -74,6 +80,7 @@ class ServerState:
     watch: CatalogWatch
     background: Background
     workers: ThreadPoolExecutor
+    observer: KernelObserver | None
 
 
 class LLMOpsExtension(ExtensionApp):
@@ -136,6 +143,7 @@ class LLMOpsExtension(ExtensionApp):
             watch=watch,
             background=background,
             workers=ThreadPoolExecutor(max_workers=4, thread_name_prefix="llmops"),
+            observer=self._observe(settings, audit_folder, user, location) if settings.audit else None,
         )
 
     def initialize_handlers(self) -> None:
@@ -145,8 +153,33 @@ class LLMOpsExtension(ExtensionApp):
     async def stop_extension(self) -> None:
         """End the background, so that the next agent can be elected."""
         if self.state is not None:
+            if self.state.observer is not None:
+                await self.state.observer.stop()
             await asyncio.get_running_loop().run_in_executor(None, self.state.background.stop)
             self.state.workers.shutdown(wait=False, cancel_futures=True)
+
+    def _observe(
+        self, settings: LLMOps, audit_folder: Path, user: str, location: Location
+    ) -> KernelObserver | None:
+        """Begin to look on as soon as the event loop runs."""
+        server = self.serverapp
+        assert server is not None
+        kernels: Any = server.kernel_manager
+        if not observes(kernels):
+            self.log.info("jupyter_llmops does not see what the kernels of a gateway run.")
+            return None
+        journal = Journal(
+            audit_folder,
+            context={"user": user, "host": settings.site, "catalog": str(location)},
+            role="server",
+            redact=Redactor().redact,
+            warn=self.log.warning,
+        )
+        observer = KernelObserver(kernels, server.session_manager, journal, self.log)
+        assert server.event_logger is not None
+        server.event_logger.add_listener(schema_id=KERNEL_ACTIONS, listener=observer.on_kernel_action)
+        server.io_loop.add_callback(observer.start)
+        return observer
 
     def _find_catalog(self, settings: LLMOps, root: Path) -> tuple[Location, str]:
         """Return the catalog, and why it is not the one that was chosen."""

@@ -1,0 +1,193 @@
+"""A real Jupyter server sees what its kernels run, and verify names what no log has."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import websocket
+
+from jupyter_llmops.audit.coverage import coverage_of
+from jupyter_llmops.audit.reading import list_journals, read_runs
+from jupyter_llmops.records.run import Run
+from jupyter_llmops.server.observer import FLUSH_SECONDS
+from server_process import PATIENCE, TOKEN, RunningServer, running_server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    with running_server(tmp_path) as found:
+        yield found
+
+
+class Remote:
+    """A client that runs cells over the server's websocket, as a program of whoever does."""
+
+    def __init__(self, server: RunningServer, notebook: str = "n.ipynb", name: str = "python3") -> None:
+        session = {"path": notebook, "type": "notebook", "name": "", "kernel": {"name": name}}
+        self.server = server
+        self.kernel: str = server.ask("api/sessions", session)["kernel"]["id"]
+        self.client = uuid.uuid4().hex
+        self.connect()
+
+    def connect(self) -> None:
+        address = self.server.url.replace("http", "ws", 1)
+        self.socket = websocket.create_connection(
+            f"{address}api/kernels/{self.kernel}/channels?session_id={self.client}",
+            header={"Authorization": f"token {TOKEN}"},
+            timeout=PATIENCE,
+        )
+
+    def send(self, source: str, **options: Any) -> str:
+        sent = uuid.uuid4().hex
+        header = {"msg_id": sent, "msg_type": "execute_request", "session": self.client, "username": "x",
+                  "version": "5.3", "date": ""}  # fmt: skip
+        content = {"code": source, "silent": False, "store_history": True, "user_expressions": {},
+                   "allow_stdin": False, "stop_on_error": False} | options  # fmt: skip
+        self.socket.send(json.dumps(
+            {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        ))  # fmt: skip
+        return sent
+
+    def run(self, source: str, **options: Any) -> int | None:
+        """Run a cell to its end and return its number."""
+        sent = self.send(source, **options)
+        count: int | None = None
+        replied = idle = False
+        deadline = time.monotonic() + PATIENCE
+        while not (replied and idle):
+            assert time.monotonic() < deadline, f"the cell did not end: {source}"
+            message = json.loads(self.socket.recv())
+            if message["parent_header"].get("msg_id") != sent:
+                continue
+            if message["msg_type"] == "execute_reply":
+                count, replied = message["content"].get("execution_count"), True
+            idle = idle or message["content"].get("execution_state") == "idle"
+        return count
+
+    def settle(self) -> None:
+        """Wait until a kernel that was started again answers and its channels are connected again."""
+        deadline = time.monotonic() + PATIENCE
+        while self.server.ask(f"api/kernels/{self.kernel}")["execution_state"] != "idle":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1)
+
+    def ask(self, what: str, body: dict[str, Any] | None = None) -> None:
+        self.server.ask(f"api/kernels/{self.kernel}{what}", body)
+
+
+def observations(audit: Path) -> list[Run]:
+    return [run for path in list_journals(audit) for run in read_runs(path) if run.kind == "observation"]
+
+
+def seen_counts(audit: Path, kernel: str) -> list[int]:
+    cells = {
+        (cell[1], cell[0])
+        for run in observations(audit)
+        if run.leaf is not None and run.leaf["kernel"] == kernel
+        for cell in run.leaf["cells"]
+    }
+    return [count for _, count in sorted(cells)]
+
+
+def events(audit: Path, kernel: str) -> list[str]:
+    return [
+        event
+        for run in observations(audit)
+        if run.leaf is not None and run.leaf["kernel"] == kernel
+        for event, _ in run.leaf["events"]
+    ]
+
+
+def wait_for(found: Callable[[], Any], wanted: Any) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while (value := found()) != wanted and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert value == wanted
+
+
+def gaps_of(audit: Path, kernel: str) -> list[tuple[str, int | None, int | None]]:
+    found = [gap for gap in coverage_of(audit) if gap.kernel == kernel]
+    for gap in found:
+        assert gap.after is not None
+        assert gap.message
+    return [(gap.reason, gap.first_count, gap.last_count) for gap in found]
+
+
+@pytest.mark.slow
+def test_cells_over_the_websocket_with_and_without_the_extension(server: RunningServer) -> None:
+    audit = server.audit
+    without, loaded = Remote(server, "without.ipynb"), Remote(server, "with.ipynb")
+    for _ in range(3):
+        without.run("secret_of_mine = 1")
+    loaded.run("first = 1")
+    loaded.run("%load_ext jupyter_llmops")
+    loaded.run("inside = 2")
+    loaded.run("   ")
+    loaded.run("1 / 0")
+    loaded.run("not_kept = 3", store_history=False)
+    loaded.run("silent = 4", silent=True)
+    loaded.run("%unload_ext jupyter_llmops")
+    loaded.run("hidden = 5")
+    loaded.run("%reload_ext jupyter_llmops")
+    wait_for(lambda: seen_counts(audit, loaded.kernel), [1, 2, 3, 4, 5, 5, 6, 7])
+    assert seen_counts(audit, without.kernel) == [1, 2, 3]
+    assert gaps_of(audit, without.kernel) == [("no log", 1, 3)]
+    # The cell that unloads is not stamped either.
+    assert gaps_of(audit, loaded.kernel) == [("before loading", 1, 1), ("missing count", 5, 6)]
+    no_log = next(gap for gap in coverage_of(audit) if gap.reason == "no log")
+    assert no_log.notebook == "without.ipynb"
+    assert all("secret_of_mine" not in path.read_text() for path in list_journals(audit))
+
+
+@pytest.mark.slow
+def test_kernels_that_restart_die_and_end(server: RunningServer) -> None:
+    audit = server.audit
+    remote = Remote(server)
+    remote.run("%load_ext jupyter_llmops")
+    remote.run("x = 1")
+    remote.socket.close()
+    remote.ask("/restart", {})
+    remote.connect()
+    remote.settle()
+    remote.run("y = 1")
+    wait_for(lambda: seen_counts(audit, remote.kernel), [1, 2, 1])
+    assert "restarted" in events(audit, remote.kernel)
+    assert gaps_of(audit, remote.kernel) == [("not in the log", 1, 1)]
+    # It ends itself in a cell, and the server starts it again.
+    remote.run("%load_ext jupyter_llmops")
+    remote.send("import os; os._exit(1)")
+    wait_for(lambda: "died" in events(audit, remote.kernel), True)
+    # The second process began with the cell that did not load: known from its own count now.
+    assert gaps_of(audit, remote.kernel) == [("before loading", 1, 1), ("not finished", 3, 3)]
+    remote.settle()
+    remote.server.end(f"api/kernels/{remote.kernel}")
+    wait_for(lambda: "shut down" in events(audit, remote.kernel), True)
+
+
+@pytest.mark.slow
+def test_a_running_cell_is_no_gap_until_the_server_ends(tmp_path: Path) -> None:
+    with running_server(tmp_path) as server:
+        remote = Remote(server)
+        remote.run("x = 1")
+        remote.send("import time; time.sleep(600)")
+        wait_for(lambda: seen_counts(server.audit, remote.kernel), [1, 2])
+        assert gaps_of(server.audit, remote.kernel) == [("no log", 1, 1)]
+    wait_for(lambda: gaps_of(server.audit, remote.kernel), [("no log", 1, 2)])
+    assert "server stopped" in events(server.audit, remote.kernel)
+    path = next(path for path in list_journals(server.audit) if b'"role":"server"' in path.read_bytes())
+    assert b"closed" in path.with_suffix(".head").read_bytes(), "the server's journal was not closed"
+
+
+@pytest.mark.slow
+def test_nothing_is_seen_where_the_trail_is_off(tmp_path: Path) -> None:
+    with running_server(tmp_path, {"LLMOps": {"audit": False}}) as server:
+        Remote(server).run("x = 1")
+        time.sleep(2 * FLUSH_SECONDS)
+    assert list_journals(server.audit) == []
