@@ -41,6 +41,11 @@ class Rule:
     one_word: bool
 
     @property
+    def begins(self) -> bool:
+        """Whether a keyword that begins with a letter or digit is the beginning of its token."""
+        return self.one_word and self.expression.startswith(_B)
+
+    @property
     def pattern(self) -> re.Pattern[str]:
         """The expression, compiled when it is first needed: all of them together take 20 ms."""
         return _compiled(self.expression, self.flags)
@@ -157,6 +162,43 @@ RULES: tuple[Rule, ...] = (
     _rule("onepassword-key", "a3- ops_eyj", _B + r"(?:A3-[A-Z0-9]{6}-[A-Z0-9]{6}(?:-?[A-Z0-9]{5}){4}|ops_eyJ[A-Za-z0-9+/=]{100,})"),
     _rule("age-key", "age-secret-key-1", r"AGE-SECRET-KEY-1[A-Z0-9]{50,}", re.IGNORECASE),
     _rule("artifactory-key", "akcp cmvmd", _B + r"(?:AKCp[A-Za-z0-9]{60,}|cmVmd[A-Za-z0-9]{55,})"),
+    # More of what gitleaks' list of rules tells by its first letters
+    _rule("langfuse-key", "sk-lf- pk-lf-", _B + r"[sp]k-lf-[a-f0-9-]{30,}"),
+    _rule("cerebras-key", "csk-", _B + r"csk-[a-z0-9]{40,}"),
+    _rule("fireworks-key", "fw_", _B + r"fw_[A-Za-z0-9]{20,}(?![A-Za-z0-9_])"),
+    _rule("voyage-key", "pa-", _B + r"pa-[A-Za-z0-9_-]{40,}"),
+    _rule("mapbox-token", "pk.eyj sk.eyj", _B + r"[ps]k\.eyJ[A-Za-z0-9_-]{20,}\.[A-Za-z0-9_-]{20,}"),
+    _rule("figma-token", "figd_ figo", _B + r"fig(?:d_|oh?_|or_)[A-Za-z0-9_-]{35,}"),
+    _rule("tailscale-key", "tskey-", _B + r"tskey-[a-z]+-[A-Za-z0-9-]{16,}"),
+    _rule("supabase-key", "sbp_ sb_secret_", _B + r"(?:sbp_[a-f0-9]{40}|sb_secret_[A-Za-z0-9_-]{20,})"),
+    _rule("buildkite-token", "bkua_", _B + r"bkua_[a-f0-9]{40}"),
+    _rule("circleci-token", "ccipat_", _B + r"CCIPAT_[A-Za-z0-9]{20,}_[a-f0-9]{40}"),
+    _rule("hubspot-token", "pat-na1- pat-eu1-", _B + r"pat-(?:na|eu)1-[a-f0-9-]{36}"),
+    _rule("sonar-token", "squ_ sqp_ sqa_", _B + r"sq[upa]_[A-Za-z0-9]{40}"),
+    _rule("typeform-token", "tfp_", _B + r"tfp_[A-Za-z0-9_.=-]{40,}"),
+    _rule("readme-token", "rdme_", _B + r"rdme_[a-z0-9]{60,}"),
+    _rule("prefect-token", "pnu_", _B + r"pnu_[A-Za-z0-9]{36}"),
+    _rule("settlemint-token", "sm_", _B + r"sm_(?:aat|pat|sat)_[A-Za-z0-9]{16,}"),
+    _rule("shippo-token", "shippo_", _B + r"shippo_(?:live|test)_[A-Fa-f0-9]{40}"),
+    _rule("duffel-token", "duffel_", _B + r"duffel_(?:test|live)_[A-Za-z0-9_=-]{40,}"),
+    _rule("easypost-key", "ezak ezt", _B + r"EZ[AT]K[A-Za-z0-9]{54}"),
+    _rule("flutterwave-key", "flwseck", _B + r"FLWSECK(?:_TEST)?-[A-Za-z0-9]{12,}(?:-X)?"),
+    _rule("frameio-token", "fio-u-", _B + r"fio-u-[A-Za-z0-9_=-]{60,}"),
+    _rule("harness-key", "pat. sat.", _B + r"[ps]at\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9]{24}\.[A-Za-z0-9]{20}"),
+    _rule("infracost-key", "ico-", _B + r"ico-[A-Za-z0-9]{32}"),
+    _rule("maxmind-key", "_mmk", _B + r"[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk"),
+    _rule("octopus-key", "api-", _B + r"API-[A-Z0-9]{26}(?![A-Za-z0-9])"),
+    _rule("scalingo-token", "tk-us-", _B + r"tk-us-[A-Za-z0-9_-]{48}"),
+    _rule("clickhouse-key", "4b1d", _B + r"4b1d[A-Za-z0-9]{38}(?![A-Za-z0-9])"),
+    _rule("clojars-token", "clojars_", _B + r"CLOJARS_[a-z0-9]{60}", re.IGNORECASE),
+    _rule("adobe-secret", "p8e-", _B + r"p8e-[A-Za-z0-9]{32}"),
+    _rule("nuget-key", "oy2", _B + r"oy2[a-z0-9]{43}(?![A-Za-z0-9])"),
+    _rule("dropbox-token", "sl.", _B + r"sl\.(?:u\.)?[A-Za-z0-9_=-]{130,}"),
+    _rule("plaid-token", "access-", _B + r"access-(?:sandbox|development|production)-[a-f0-9]{8}-[a-f0-9-]{27}"),
+    _rule("yandex-token", "t1. aqvn ycaj", _B + r"(?:t1\.[A-Z0-9a-z_-]+={0,2}\.[A-Z0-9a-z_-]{86}={0,2}|AQVN[A-Za-z0-9_-]{35,38}|YCAJ[A-Za-z0-9_-]{36})"),
+    _rule("amazon-mws-key", "amzn.mws.", _B + r"amzn\.mws\.[a-f0-9]{8}-[a-f0-9-]{27}"),
+    _rule("teams-webhook", "/incomingwebhook/", r"/IncomingWebhook/[a-z0-9]{32}/[a-f0-9-]{36}"),
+    _place("discord-token", "discord client.run bot.run", _B + r"[MNO][A-Za-z0-9_-]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,38}(?![A-Za-z0-9_-])"),
     # Wherever credentials stand by their place
     _place("url-password", "://", r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@\"'<>{}\[\]]{0,80}:([^\s/@\"'<>{}]{3,200})@(?=[A-Za-z0-9\[])"),
     _place(
