@@ -41,6 +41,7 @@ VIEWS: dict[tuple[str, str], tuple[str, str]] = {
     ("snapshot", "Snapshot"): ("snapshot", "snapshot"),
     ("status", "Checkup"): ("status", "checkup"),
     ("status", "WorkspaceStatus"): ("status", "workspace"),
+    ("training", "Training"): ("training", "training"),
 }
 
 

@@ -22,6 +22,7 @@ from jupyter_llmops.magics.prompt import PromptMagics
 from jupyter_llmops.magics.prompts import PromptsMagics
 from jupyter_llmops.magics.runs import RunsMagics
 from jupyter_llmops.magics.trail import TrailMagics
+from jupyter_llmops.magics.training import TrainingMagics
 from jupyter_llmops.settings import load_settings
 from jupyter_llmops.workspace import Workspace, open_workspace
 
@@ -37,6 +38,7 @@ MAGICS: tuple[type[WorkspaceMagics], ...] = (
     CascadeMagics,
     RunsMagics,
     TrailMagics,
+    TrainingMagics,
     LLMOpsMagics,
 )
 _ATTRIBUTE = "_jupyter_llmops"

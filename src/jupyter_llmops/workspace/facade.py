@@ -21,6 +21,7 @@ from jupyter_llmops.workspace.money import Money
 from jupyter_llmops.workspace.reuse import Reuse
 from jupyter_llmops.workspace.run_finding import RunFinding
 from jupyter_llmops.workspace.snapshots import Snapshots
+from jupyter_llmops.workspace.training import Trainings
 from jupyter_llmops.workspace.verifying import Verifying
 
 
@@ -39,6 +40,7 @@ class Workspace(
     Forgetting,
     AuditLog,
     Verifying,
+    Trainings,
 ):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 
