@@ -15,9 +15,9 @@ _OWN = frozenset(
      "computed_microseconds", "group", "environment", "pid", "first_token_microseconds"}
 )  # fmt: skip
 # Digests there are salted, each leaf by its own salt: of two leaves they differ for equal values.
-_SALTED = ("values", "outputs", "read", "reads", "written", "writes", "random_states", "rng", "names")
+_SALTED = ("values", "outputs", "read", "reads", "written", "writes", "names")
 _PARTS = (
-    ("values", ("read", "reads", "written", "writes", "names", "values", "outputs", "random_states", "rng")),
+    ("values", ("read", "reads", "written", "writes", "names", "values", "outputs", "random")),
     ("model", (
         "model", "adapter", "tokenizer", "engine", "engine_options", "engine_version", "quantization", "parameters",
         "device", "exact", "determinism", "served_by", "served_version", "batch_size", "prompt", "includes",
@@ -42,7 +42,8 @@ _REASONS = (
     ("model", "device", "Another device computed, whose sums round differently."),
     ("model", "batch_size", "The batches had other sizes, which can change how sums round."),
     ("model", "context", "Other passages stood in the prompt."),
-    ("values", "", "Other names are read or written."),
+    ("values", "names", "Other names are read or written."),
+    ("values", "random", "The random generators were in other states before."),
     ("packages", "", "Other packages, or other versions of them, were installed."),
     ("environment", "", "The environment differs."),
     ("answer", "source", "One answer is from the cache, the other from the model."),

@@ -84,7 +84,7 @@ class RunSearch:
         CatalogError
             The catalog can't be read.
         """
-        ids = newest_ids(self._connection, self.where(chosen), limit)
+        ids = self.newest_ids(chosen, limit)
         runs = self._ordered(ids)
         return FoundRuns(tuple(sorted(runs, key=lambda run: (run.started_at, run.seq), reverse=True)), {})
 
@@ -148,6 +148,10 @@ class RunSearch:
             if len(found) >= limit:
                 break
         return found[:limit]
+
+    def newest_ids(self, chosen: RunFilter, limit: int) -> list[str]:
+        """Return the ids of the newest runs that fit, newest first."""
+        return newest_ids(self._connection, self.where(chosen), limit)
 
     def newest_with_text(self, chosen: RunFilter, limit: int) -> list[str]:
         """Return the ids of the newest runs that fit and whose text is here, newest first; about `limit`."""

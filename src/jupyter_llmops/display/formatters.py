@@ -36,6 +36,7 @@ VIEWS: dict[tuple[str, str], tuple[str, str]] = {
     ("run", "Run"): ("registry", "run"),
     ("run", "Verification"): ("verification", "verification"),
     ("run_search", "RunDiff"): ("run_diff", "run_diff"),
+    ("run_search", "RunExport"): ("run", "run_export"),
     ("run_search", "RunView"): ("run", "run_view"),
     ("scan", "ModelScan"): ("model", "model_scan"),
     ("snapshot", "Snapshot"): ("snapshot", "snapshot"),

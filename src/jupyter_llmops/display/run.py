@@ -27,7 +27,7 @@ from jupyter_llmops.display.elements import (
 )
 from jupyter_llmops.display.registry import facts_table, facts_text, run_facts
 from jupyter_llmops.records.run import Run
-from jupyter_llmops.records.run_search import RunView
+from jupyter_llmops.records.run_search import RunExport, RunView
 
 # Of one text, characters; the whole stands in the content itself.
 _LONGEST = 20_000
@@ -35,6 +35,7 @@ _LONGEST_VALUE = 300
 _MOST_NAMES = 60
 _HIDDEN = frozenset({"token_ids", "salt"})
 _ORDER = ("source", "template", "context_query", "output_schema", "message", "response", "why")
+_DIGESTED = ("values", "outputs", "random")
 _NAMES = ("read", "reads", "written", "writes", "names")
 _NEWER = (
     "A newer version of jupyter_llmops wrote this run: it is shown as it is, and can only be read. "
@@ -79,6 +80,19 @@ def run_view_html(view: RunView) -> str:
         body.append(_folded(title, facts_table(facts), is_open=False))
     heading = Html(f"{html(run.kind)} {code(run.id)} · {status(run.status, run.error_type or run.status)}")
     return card(Html("".join(body)), title=heading, footer=view.proof)
+
+
+def run_export_text(done: RunExport) -> str:
+    """Return what was exported, on one line."""
+    what = "spans of" if done.format == "otel" else "rows of"
+    traces = f" in {done.sessions:,} {'trace' if done.sessions == 1 else 'traces'}"
+    count = f"{done.runs:,} {'run' if done.runs == 1 else 'runs'}"
+    return f"Exported {what} {count}{traces if done.format == 'otel' else ''} to {done.target}"
+
+
+def run_export_html(done: RunExport) -> str:
+    """Return what was exported, on a card."""
+    return card(run_export_text(done))
 
 
 def texts_of(view: RunView) -> list[tuple[str, str]]:
@@ -136,10 +150,8 @@ def _sections(view: RunView) -> list[tuple[str, list[tuple[str, object]]]]:
     """Return what is shown folded: names and digests, the rest of the leaf, the environment."""
     leaf = view.run.leaf or {}
     names = _flat({name: leaf[name] for name in _NAMES if name in leaf})
-    digests = _flat(
-        {name: leaf[name] for name in leaf if "digest" in name or name in ("values", "outputs", "rng")}
-    )
-    seen = {"digests", "prev", "schema", "hash", *_NAMES, *leaf_shown(leaf)}
+    digests = _flat({name: leaf[name] for name in leaf if "digest" in name or name in _DIGESTED})
+    seen = {"digests", "prev", "schema", "hash", *_DIGESTED, *_NAMES, *leaf_shown(leaf)}
     more = _flat({name: value for name, value in leaf.items() if name not in seen and "digest" not in name})
     environment = view.environment.leaf or {} if view.environment else {}
     known = {"schema", "hash", "seq", "prev", "session", "id", "parent", "kind", "status", "digests"}

@@ -58,7 +58,7 @@ def run_words(workspace: Workspace, magic: str, words: Sequence[str], previous: 
     before = words.index(previous) - 1 if previous in words else 0
     if command == "rate" and before == 1:
         return RATINGS
-    return _runs(workspace) if before and before < most else ()
+    return _runs(workspace) if 0 < before < most else ()
 
 
 def _runs(workspace: Workspace) -> list[str]:

@@ -116,3 +116,26 @@ class RunDiff:
     def same(self) -> bool:
         """Whether nothing that was compared differs."""
         return not self.differences and not self.texts
+
+
+@dataclass(frozen=True, slots=True)
+class RunExport:
+    """What was exported, and where to; usable as a path where it is a file.
+
+    Parameters
+    ----------
+    target : str
+        A file, or the address of a collector.
+    format : {"csv", "otel"}
+        As what.
+    runs, sessions : int
+        How many.
+    """
+
+    target: str
+    format: str
+    runs: int
+    sessions: int
+
+    def __fspath__(self) -> str:
+        return self.target

@@ -19,7 +19,7 @@ from jupyter_llmops.workspace.maps import Maps
 from jupyter_llmops.workspace.model_files import ModelFiles
 from jupyter_llmops.workspace.money import Money
 from jupyter_llmops.workspace.reuse import Reuse
-from jupyter_llmops.workspace.run_finding import RunFinding
+from jupyter_llmops.workspace.run_export import RunExports
 from jupyter_llmops.workspace.snapshots import Snapshots
 from jupyter_llmops.workspace.training import Trainings
 from jupyter_llmops.workspace.verifying import Verifying
@@ -36,7 +36,7 @@ class Workspace(
     Snapshots,
     Money,
     Reuse,
-    RunFinding,
+    RunExports,
     Forgetting,
     AuditLog,
     Verifying,

@@ -90,6 +90,16 @@ class RunFinding(Trail):
         from jupyter_llmops.records.run_search import RunView
 
         run = self.run(reference)
+        self._flush_or_warn()
+        try:
+            return self._view(run)
+        except CatalogError:  # it is a run of this session, whose journal is here
+            inner = (one for one in self._own_runs() if one.parent == run.id)
+            return RunView(run=run, content=self.texts_of(run), children=tuple(inner))
+
+    def _view(self, run: Run) -> RunView:
+        from jupyter_llmops.records.run_search import RunView
+
         rating = self._rating(run)
         return RunView(
             run=run,

@@ -1,0 +1,278 @@
+"""%runs: finding, showing, comparing and rating what really was stamped."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from catalog_writer import START, a_run
+from fake_encoder import FakeEncoder
+from jupyter_llmops.catalog.contents import RunText
+from jupyter_llmops.display.run import run_view_html, run_view_text
+from jupyter_llmops.display.run_diff import run_diff_html, run_diff_text
+from jupyter_llmops.errors import UnknownNameError, UsageError
+from jupyter_llmops.magics.completer import candidates
+from jupyter_llmops.records.run_search import RunView
+from jupyter_llmops.workspace.moments import parse_cost, parse_moment
+
+if TYPE_CHECKING:
+    from magic_shell import Notebook
+
+
+def share(shell: Notebook, texts: dict[str, str], **changes: Any) -> list[str]:
+    """Put runs of a colleague into the catalog."""
+    runs = [
+        a_run("colleague", seq, **({"user": "grace", "id": run_id} | changes))
+        for seq, run_id in enumerate(texts)
+    ]
+    shell.workspace.catalog.runs.append(runs)
+    shell.workspace.catalog.contents.append(
+        [
+            RunText(run.id, run.session, run.seq, run.user, run.kind, "", texts[run.id], run.started_at)
+            for run in runs
+        ]
+    )
+    return list(texts)
+
+
+TEXTS = {
+    "a" * 16: "import pandas\nframe = pandas.read_csv('losses.csv')",
+    "b" * 16: "refund policy: 30 days",
+    "c" * 16: "translate the letter into French",
+}
+
+
+def test_a_colleague_s_run_is_found_by_its_words_and_shown(notebook: Notebook) -> None:
+    share(notebook, TEXTS)
+    found = notebook.run("%runs find refund policy --user grace")
+    assert found[0].id == "b" * 16
+    assert "30 days" in found.why["b" * 16]
+    assert "30 days" in notebook.shown(found)
+    assert len(notebook.run("%runs find refund --user ada")) == 0
+    assert "No run was found" in notebook.shown(notebook.run("%runs find refund --user ada"))
+    shown = notebook.run("%runs show bbbb")
+    assert shown.content == {"text": "refund policy: 30 days"}
+    assert "30 days" in notebook.shown(shown)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "%runs find",
+        "%runs --since soon",
+        "%runs --cost cheap",
+        "%runs --rating fine",
+        "%runs --kind meal",
+        "%runs show -1 --user ada",
+        "%runs diff -1",
+        "%runs rate -1",
+        "%runs rate -1 superb",
+        "%runs -n 0",
+        "%runs --why because",
+        "%runs fnd words",
+        "%runs show 'no such thing'",
+    ],
+)
+def test_what_is_typed_wrongly_is_said_in_one_line(notebook: Notebook, line: str) -> None:
+    error = notebook.fail(line)
+    assert isinstance(error, UsageError)
+    assert error.hint
+
+
+def test_a_mistyped_id_names_the_nearest(notebook: Notebook) -> None:
+    share(notebook, {"abcdef0123456789": "x"})
+    error = notebook.fail("%runs show abcedf01")
+    assert isinstance(error, UnknownNameError)
+    assert "abcdef0123456789" in str(error)
+
+
+def test_a_run_shows_its_texts_and_what_ran_in_it(notebook: Notebook) -> None:
+    completion = notebook.run("%%prompt\nHi <b>there</b>")
+    cell = notebook.run("%runs show In[2]")
+    assert [child.id for child in cell.children] == [completion.run_id]
+    assert "<b>" in run_view_text(cell)
+    shown = run_view_html(notebook.run(f"%runs show {completion.run_id}"))
+    assert "<b>there" not in shown
+    assert "&lt;b&gt;there" in shown
+    for word in ("response", "message.000.user", "environment"):
+        assert word in shown
+
+
+def test_a_run_of_a_newer_version_is_shown_and_says_so(notebook: Notebook) -> None:
+    leaf = {"schema": "llmops.leaf/99", "surprise": {"deep": ["<script>"]}}
+    notebook.workspace.catalog.runs.append([a_run("s", 0, id="d" * 16, leaf=leaf, read_only=True)])
+    view = notebook.run("%runs show dddd")
+    assert view.run.read_only
+    text, markup = run_view_text(view), run_view_html(view)
+    assert "newer version" in text
+    assert "surprise.deep" in text
+    assert "<script>" not in markup
+
+
+def test_two_runs_are_compared_field_by_field_with_reasons(notebook: Notebook) -> None:
+    notebook.run("%%prompt --max-new-tokens 8\nHi there")
+    notebook.run("%%prompt --max-new-tokens 9\nHi you")
+    diff = notebook.run("%runs diff In[2] In[3]")  # the cells
+    assert {one.name for one in diff.texts} == {"source"}
+    assert "The source differs." in diff.reasons
+    prompts = list(notebook.run("%runs --kind prompt"))[::-1]
+    diff = notebook.workspace.diff_runs(*prompts)
+    assert ("model", "parameters.max_new_tokens", "8", "9") in [
+        (one.part, one.name, one.left, one.right) for one in diff.differences
+    ]
+    assert {one.part for one in diff.texts} == {"prompt", "answer"}
+    text, markup = run_diff_text(diff), run_diff_html(diff)
+    assert "- Hi there" in text
+    assert "+ Hi you" in text
+    assert "The prompt differs." in text
+    assert "parameters.max_new_tokens" in markup
+    same = notebook.workspace.diff_runs(prompts[0], prompts[0])
+    assert same.same
+    assert "Both are the same run." in run_diff_text(same)
+
+
+def test_a_rating_is_kept_with_its_history_in_catalog_and_trail(notebook: Notebook) -> None:
+    completion = notebook.run("%%prompt --into answer\nHi there")
+    view = notebook.run("%runs rate answer bad --why 'said -5 twice'")
+    assert (view.rating, view.why) == ("bad", "said -5 twice")
+    notebook.run("%runs rate answer bad --why 'said -5 twice'")  # the same again is one
+    notebook.run("%runs rate answer good")
+    workspace = notebook.workspace
+    moves = workspace.catalog.changes.history("run", completion.run_id)
+    assert [change.value["rating"] for change in moves] == ["bad", "good"]
+    leaves = [run.leaf for run in notebook.run("%runs --kind rating")]
+    assert [(leaf["of"], leaf["rating"]) for leaf in leaves] == [
+        (completion.run_id, "good"),
+        (completion.run_id, "bad"),
+    ]
+    assert [run.id for run in notebook.run("%runs --rating good")] == [completion.run_id]
+    assert "good" in notebook.shown(workspace.show_run(completion), "text/html")
+
+
+def test_a_secret_in_a_reason_reaches_no_catalog(notebook: Notebook) -> None:
+    notebook.run("%%prompt --into answer\nHi there")
+    secret = "ghp_" + "a1B2" * 9
+    view = notebook.workspace.rate(notebook.shell.user_ns["answer"], "bad", f"it said {secret}")
+    assert secret not in view.why
+    assert secret not in str(notebook.workspace.catalog.changes.history("run", view.run.id))
+
+
+@pytest.fixture
+def encoder(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> FakeEncoder:
+    made = FakeEncoder()
+    monkeypatch.setattr(notebook.workspace, "encoder", lambda name="": made)
+    return made
+
+
+def test_meaning_is_embedded_once_and_a_bounded_number_a_time(
+    notebook: Notebook, encoder: FakeEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jupyter_llmops.retrieval import run_meanings
+
+    monkeypatch.setattr(run_meanings.meant_runs, "__kwdefaults__", {"most": 2})
+    share(notebook, {f"{number:016x}": f"topic number {number}" for number in range(1, 6)})
+    catalog = notebook.workspace.catalog
+
+    def kept() -> int:
+        return len(catalog.meanings.vectors("run", _space(encoder)).rows)
+
+    left = []
+    for _ in range(4):
+        found = notebook.run("%runs find 'topic number 3' --meaning --user grace")
+        left.append((kept(), "not embedded yet" in found.note))
+    assert left == [(2, True), (4, True), (5, False), (5, False)]
+    assert found[0].id == f"{3:016x}"
+    assert "meaning" in found.why[f"{3:016x}"]
+    assert catalog.meanings.remove("run", [f"{3:016x}", "unknown"]) == 1
+    assert kept() == 4
+
+
+def _space(encoder: FakeEncoder) -> str:
+    from jupyter_llmops.inference.encoder import space_digest
+
+    return space_digest(encoder.space)
+
+
+def test_tab_knows_ids_and_values(notebook: Notebook) -> None:
+    share(notebook, {"e" * 16: "x"}, notebook="team/losses.ipynb", error_type="KeyError", status="error")
+    offered = {
+        line: list(candidates(notebook.workspace, notebook.shell, "runs", line))
+        for line in (
+            "%runs ",
+            "%runs show ",
+            "%runs diff eeee ",
+            "%runs rate eeee ",
+            "%runs --user ",
+            "%runs --notebook ",
+            "%runs find x --status ",
+            "%runs --since ",
+            "%runs --kind ",
+        )
+    }
+    assert {"find", "show", "diff", "rate"} <= set(offered["%runs "])
+    assert "e" * 16 in offered["%runs show "]
+    assert "e" * 16 in offered["%runs diff eeee "]
+    assert offered["%runs rate eeee "] == ["good", "bad"]
+    assert "grace" in offered["%runs --user "]
+    assert offered["%runs --notebook "] == ["team/losses.ipynb"]
+    assert {"ok", "KeyError"} <= set(offered["%runs find x --status "])
+    assert "2h" in offered["%runs --since "]
+    assert "environment" in offered["%runs --kind "]
+    assert "e" * 16 in list(candidates(notebook.workspace, notebook.shell, "reproduce", "%reproduce "))
+
+
+def test_help_explains_every_command(notebook: Notebook) -> None:
+    said = notebook.shell.find_line_magic("runs").__doc__
+    for word in ("find", "show", "diff", "rate", "--meaning", "--since", "--why"):
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("2h", timedelta(hours=2)),
+        ("30min", timedelta(minutes=30)),
+        ("3d", timedelta(days=3)),
+        ("1y ago", timedelta(days=365)),
+        (timedelta(hours=5), timedelta(hours=5)),
+    ],
+)
+def test_a_span_is_counted_back_from_now(typed: object, expected: timedelta) -> None:
+    now = datetime(2026, 11, 22, 12, tzinfo=UTC)
+    assert parse_moment(typed, now=now) == now - expected
+
+
+def test_a_day_begins_and_ends_here() -> None:
+    begin, end = parse_moment("2026-11-01"), parse_moment("2026-11-01", end=True)
+    assert begin is not None
+    assert end is not None
+    assert begin.astimezone().date() == date(2026, 11, 1)
+    assert timedelta(hours=22) < end - begin < timedelta(hours=26)
+    assert parse_moment(None) is None
+    for wrong in ("soon", "99999999999y", "2026-13-01", "-1d", "2026-11-01T25:00", 5.5):
+        with pytest.raises(UsageError, match="no moment"):
+            parse_moment(wrong)
+
+
+def test_costs_are_ranges() -> None:
+    assert parse_cost("0.01..0.5") == (10_000, 500_000)
+    assert parse_cost("0.1..") == parse_cost(0.1) == (100_000, None)
+    assert parse_cost("..0.5") == (None, 500_000)
+    assert parse_cost((0, 1)) == (0, 1_000_000)
+    for wrong in ("cheap", "..", "1..0", "1e99", "nan", "1..2..3"):
+        with pytest.raises(UsageError, match="range of costs"):
+            parse_cost(wrong)
+
+
+def test_a_view_of_nothing_still_shows_itself() -> None:
+    bare = replace(a_run("s", 0), leaf=None, started_at=START)
+    view = RunView(bare, environment=a_run("s", 1, kind="environment", leaf={"python": "3.11", "n": np.e}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "python" in run_view_text(view)
+        assert "python" in run_view_html(view)
