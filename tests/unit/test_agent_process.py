@@ -244,11 +244,11 @@ def test_an_idle_loop_before_a_catalog_that_refuses_rests_and_at_last_leaves(
     loop = AgentLoop(journal.folder, catalog)
     steps = 0
 
-    def step() -> None:
+    def step(*, closing: bool = False) -> None:
         nonlocal steps
         steps += 1
         now[0] += 1.0  # else a loop that never rests would be in this test for ever
-        AgentLoop.step(loop)
+        AgentLoop.step(loop, closing=closing)
 
     def rest(seconds: float) -> bool:
         now[0] += seconds

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from jupyter_llmops.agent.election import Election
 from jupyter_llmops.agent.flush import Flusher
+from jupyter_llmops.agent.heads import HeadKeeper, own_keys
 from jupyter_llmops.agent.sharing import ContentSharing
+from jupyter_llmops.agent.witness import Witness
 from jupyter_llmops.cache.upkeep import CacheUpkeep
 from jupyter_llmops.catalog import Catalog
-from jupyter_llmops.errors import LLMOpsError
+from jupyter_llmops.errors import AuditError, LLMOpsError, TeamKeyError
+from jupyter_llmops.keys.signing import LogKeys
 
 POLL_SECONDS = 1.0
 # Once nothing came for a minute, looking less often is enough: a doorbell wakes it anyway.
@@ -26,7 +29,7 @@ GIVE_UP_SECONDS = 3600.0
 
 
 class AgentLoop:
-    """Flushes journals and keeps the catalog small while it is the elected agent.
+    """Flushes journals, seals logs, witnesses and keeps the catalog small while it is the elected agent.
 
     Parameters
     ----------
@@ -38,6 +41,10 @@ class AgentLoop:
         What it keeps small besides, e.g. the user's own.
     caches : sequence of CacheUpkeep
         What it keeps within its limits.
+    keys : callable
+        Returns the keys that sign this user's logs and countersign others'.
+    witness : bool
+        Whether it countersigns.
     on_flush : callable, optional
         Told how many runs were added, whenever there were any.
     on_problem : callable, optional
@@ -51,12 +58,17 @@ class AgentLoop:
         *,
         maintains: Sequence[Catalog] = (),
         caches: Sequence[CacheUpkeep] = (),
+        keys: Callable[[], LogKeys] = own_keys,
+        witness: bool = True,
         on_flush: Callable[[int], None] | None = None,
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
         self.election = Election(folder, catalog.location)
         self._flusher = Flusher(folder, catalog)
         self._sharing = ContentSharing(folder, catalog)
+        self._heads = HeadKeeper(folder, catalog, keys=keys, tell=self._say)
+        self._witness = Witness(folder, catalog, keys=keys, tell=self._say) if witness else None
+        self._said: set[str] = set()
         self._maintained = (catalog, *maintains)
         self._caches = tuple(caches)
         self._on_flush = on_flush
@@ -89,26 +101,40 @@ class AgentLoop:
         try:
             while not self._stop.is_set():
                 elected = self._elected()
+                idle = idle_seconds is not None and self._idle_for() > idle_seconds
                 if elected:
-                    self.step()
-                if idle_seconds is not None and (not elected or self._idle_for() > idle_seconds):
+                    self.step(closing=idle)
+                    idle = idle and self._idle_for() > (idle_seconds or 0.0)
+                if idle_seconds is not None and (idle or not elected):
                     self.election.resign()
                     # A journal may have grown since the last look, its kernel having seen an agent.
-                    if not elected or not self._flusher.changed() or self._idle_for() > GIVE_UP_SECONDS:
+                    grew = self._flusher.changed()
+                    waits = grew or self._heads.waiting
+                    if not elected or not waits or self._idle_for() > GIVE_UP_SECONDS:
                         return
-                    if not self._problem:
+                    if grew and not self._problem:
                         continue
                 self._wait()
         finally:
             if self.election.holds:
-                self.step()
+                self.step(closing=True)
                 self.election.resign()
             self._sharing.close()
 
-    def step(self) -> None:
-        """Carry what is new, then maintain where it is due; a problem is told, never raised."""
+    def step(self, *, closing: bool = False) -> None:
+        """Carry what is new, seal, witness, maintain where it is due; a problem is told, never raised.
+
+        Parameters
+        ----------
+        closing : bool
+            Whether it is the last for now.
+        """
         try:
-            self._flush()
+            try:
+                self._flush()
+            finally:  # it needs no catalog
+                self._heads.seal(closing=closing)
+            self._prove(closing=closing)
             self._sharing.share()
             self._maintain()
         except LLMOpsError as error:
@@ -122,9 +148,27 @@ class AgentLoop:
         if not self._flusher.changed():
             return
         added = self._flusher.flush()
+        for sentence in self._flusher.conflicts.values():
+            self._say(sentence)
         self._active_at = self._flushed_at = time.monotonic()
         if added and self._on_flush is not None:
             self._on_flush(added)
+
+    def _prove(self, *, closing: bool) -> None:
+        """Publish heads and countersign others'; without keys all else goes on."""
+        try:
+            self._heads.publish()
+            if self._witness is not None:
+                self._witness.look(at_once=closing)
+        except (TeamKeyError, AuditError, OSError) as error:
+            self._say(f"Heads of logs wait here: {error}")
+
+    def _say(self, sentence: str) -> None:
+        """Tell what concerns one thing only and stops nothing else, once."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            if self._on_problem is not None:
+                self._on_problem(sentence)
 
     def _maintain(self) -> None:
         failure: LLMOpsError | None = None

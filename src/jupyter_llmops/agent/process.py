@@ -36,6 +36,7 @@ def run_agent(
     idle_seconds: float = IDLE_SECONDS,
     retention: float = RETENTION_SECONDS,
     cache_limits: tuple[str, str] = CACHE_LIMITS,
+    witness: bool = True,
 ) -> None:
     """Be the agent until idle, until another one is, or until SIGTERM.
 
@@ -53,6 +54,8 @@ def run_agent(
         Seconds that old versions of a table stay for those that still read them.
     cache_limits : tuple of two str
         Size and age of the catalog's cache, where its folder has no limits of its own.
+    witness : bool
+        Whether it countersigns the heads of colleagues' logs.
     """
     from jupyter_llmops.agent.loop import AgentLoop
     from jupyter_llmops.cache.limits import limits_of
@@ -73,6 +76,7 @@ def run_agent(
         open_catalog(location),
         maintains=[open_catalog(private)] if private != location else [],
         caches=[CacheUpkeep(cache_folder(location), limits_of(*cache_limits))],
+        witness=witness,
         on_problem=log.warning,
     )
     if threading.current_thread() is threading.main_thread():
@@ -88,6 +92,7 @@ def start_if_absent(
     idle_seconds: float = IDLE_SECONDS,
     retention: float = RETENTION_SECONDS,
     cache_limits: tuple[str, str] = CACHE_LIMITS,
+    witness: bool = True,
 ) -> bool:
     """Start an agent process, detached, unless this host has an agent for the catalog; return whether it did.
 
@@ -96,7 +101,7 @@ def start_if_absent(
 
     Parameters
     ----------
-    catalog, journals, site, idle_seconds, retention, cache_limits
+    catalog, journals, site, idle_seconds, retention, cache_limits, witness
         As for `run_agent`.
 
     Raises
@@ -120,6 +125,7 @@ def start_if_absent(
         f"--retention={retention}",
         f"--cache-limit={cache_limits[0]}",
         f"--cache-age={cache_limits[1]}",
+        "--witness" if witness else "--no-witness",
     ]
     descriptor = os.open(election.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -146,7 +152,7 @@ class AgentStarter:
 
     Parameters
     ----------
-    catalog, journals, site, retention, cache_limits
+    catalog, journals, site, retention, cache_limits, witness
         As for `run_agent`.
     """
 
@@ -158,12 +164,14 @@ class AgentStarter:
         site: str = "",
         retention: float = RETENTION_SECONDS,
         cache_limits: tuple[str, str] = CACHE_LIMITS,
+        witness: bool = True,
     ) -> None:
         self._catalog = catalog
         self._journals = journals
         self._site = site
         self._retention = retention
         self._cache_limits = cache_limits
+        self._witness = witness
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -194,6 +202,7 @@ class AgentStarter:
                 site=self._site,
                 retention=self._retention,
                 cache_limits=self._cache_limits,
+                witness=self._witness,
             )
             self.problem = ""
         except OSError as error:

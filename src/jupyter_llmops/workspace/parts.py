@@ -127,6 +127,7 @@ class Parts:
             site=self.settings.site,
             retention=self.settings.retention,
             cache_limits=(self.settings.cache_limit, self.settings.cache_age),
+            witness=self.settings.witness,
         )
 
     @cached_property
