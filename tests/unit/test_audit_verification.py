@@ -17,6 +17,7 @@ from jupyter_llmops.audit.verification import verify
 from jupyter_llmops.display.verification import verification_html, verification_text
 from jupyter_llmops.errors import AuditError
 from jupyter_llmops.records.run import Problem, Verification
+from jupyter_llmops.records.trail import Gap
 
 
 @pytest.fixture
@@ -209,3 +210,31 @@ def test_views_say_the_verdict_and_escape(folder: Path) -> None:
     assert "a &lt;note&gt;" in html
     assert "and 10 more" in html
     assert "nothing is recorded yet" in verification_text(Verification(0, 0))
+
+
+def test_views_say_what_is_not_covered_and_who_has_witnessed() -> None:
+    gaps = tuple(
+        Gap(
+            "missing count",
+            f"cells {n} to {n + 1} are in <no> log",
+            session="s",
+            first_count=n,
+            last_count=n + 1,
+        )
+        for n in range(30)
+    )
+    found = Verification(2, 1500, (), ("1,000 of 1,500 …",), gaps, 1000, ("bob@there",))
+    text, html = verification_text(found), verification_html(found)
+    for view in (text, html):
+        assert "1,500 records in 2 sessions verified, 1,000 of them witnessed" in view
+        assert "60 cells ran and are in no log" in view
+        assert "and 10 more" in view
+    assert "cells 3 to 4 are in <no> log" in text
+    assert "cells 3 to 4 are in &lt;no&gt; log" in html
+    assert "<no>" not in html
+    # Every colour is the theme's, with a fallback, so that it fits a dark one too.
+    assert all("var(--jp-" in part for part in html.replace("border-color", "").split("color:")[1:])
+    whole = Verification(1, 7, (), (), gaps[:1], 7, ("bob@there",))
+    assert "7 records in 1 session verified, all of them witnessed" in verification_text(whole)
+    one = Verification(1, 7, (), (), (Gap("not finished", "it never ended"),))
+    assert "1 cell ran and is in no log, so nothing is proven of it" in verification_text(one)

@@ -2,45 +2,67 @@
 
 from __future__ import annotations
 
-from jupyter_llmops.display.elements import COLOR_ERROR, COLOR_OK, Html, card, status, table, text_table
+from jupyter_llmops.display.elements import (
+    COLOR_ERROR,
+    COLOR_OK,
+    COLOR_WARN,
+    Html,
+    card,
+    status,
+    table,
+    text_table,
+)
 from jupyter_llmops.records.run import Problem, Verification
+from jupyter_llmops.records.trail import Gap
 
 MOST_PROBLEMS = 50
+MOST_GAPS = 20
+_PROBLEMS = ("session", "record", "run", "problem")
+_GAPS = ("cells", "session", "notebook", "why")
 
 
 def verification_text(verification: Verification) -> str:
-    """Return a verification for a terminal: the verdict, each problem with its record, what can't be said."""
-    mark = "✓" if verification.ok else "✗"
-    parts = [f"{mark} {_verdict(verification)}"]
+    """Return a verification for a terminal: the verdict, each problem, what no log covers, what can't be said."""
+    parts = [f"{'✓' if verification.ok else '✗'} {_verdict(verification)}"]
     shown = verification.problems[:MOST_PROBLEMS]
     if shown:
-        parts.append(
-            text_table(("session", "record", "run", "problem"), [_row(problem) for problem in shown])
-        )
+        parts.append(text_table(_PROBLEMS, [_row(problem) for problem in shown]))
     if len(verification.problems) > len(shown):
         parts.append(f"… and {len(verification.problems) - len(shown)} more")
+    gaps = verification.not_covered[:MOST_GAPS]
+    if gaps:
+        parts += [f"! {_uncovered(verification)}", text_table(_GAPS, [_gap(gap) for gap in gaps])]
+    if len(verification.not_covered) > len(gaps):
+        parts.append(f"… and {len(verification.not_covered) - len(gaps)} more")
     parts += [f"note: {note}" for note in verification.notes]
     return "\n".join(parts)
 
 
 def verification_html(verification: Verification) -> str:
-    """Return a verification for a notebook: the verdict, each problem with its record, what can't be said."""
-    shown = verification.problems[:MOST_PROBLEMS]
-    more = len(verification.problems) - len(shown)
+    """Return a verification for a notebook: the verdict, each problem, what no log covers, what can't be said."""
     body = ""
+    shown = verification.problems[:MOST_PROBLEMS]
     if shown:
-        body = table(
-            ("session", "record", "run", "problem"),
+        body += table(
+            _PROBLEMS,
             [_row(problem) for problem in shown],
             numeric=(1,),
-            caption=f"… and {more} more" if more else "",
+            caption=_more(len(verification.problems) - len(shown)),
+        )
+    gaps = verification.not_covered[:MOST_GAPS]
+    if gaps:
+        body += Html(f"<div>{status('warn', _uncovered(verification))}</div>") + table(
+            _GAPS,
+            [_gap(gap) for gap in gaps],
+            numeric=(0,),
+            caption=_more(len(verification.not_covered) - len(gaps)),
         )
     verdict = status("ok" if verification.ok else "error", _verdict(verification))
     return card(
         Html(f"<div>{verdict}</div>{body}"),
         title="Audit trail",
         footer=" · ".join(verification.notes),
-        accent=COLOR_OK if verification.ok else COLOR_ERROR,
+        accent=(COLOR_WARN if gaps else COLOR_OK) if verification.ok else COLOR_ERROR,
     )
 
 
@@ -48,11 +70,30 @@ def _verdict(verification: Verification) -> str:
     counted = f"{_count(verification.records, 'record')} in {_count(verification.sessions, 'session')}"
     if not verification.ok:
         return f"{_count(len(verification.problems), 'problem')} found in {counted}"
-    return f"{counted} verified" if verification.records else "nothing is recorded yet"
+    if not verification.records:
+        return "nothing is recorded yet"
+    if not verification.witnessed:
+        return f"{counted} verified"
+    if verification.witnessed == verification.records:
+        return f"{counted} verified, all of them witnessed"
+    return f"{counted} verified, {verification.witnessed:,} of them witnessed"
+
+
+def _uncovered(verification: Verification) -> str:
+    cells = sum(gap.cells for gap in verification.not_covered)
+    return f"{_count(cells, 'cell')} ran and {'is' if cells == 1 else 'are'} in no log, so nothing is proven of {'it' if cells == 1 else 'them'}"
+
+
+def _more(count: int) -> str:
+    return f"… and {count} more" if count > 0 else ""
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _gap(gap: Gap) -> tuple[str, str, str, str]:
+    return f"{gap.cells:,}", gap.session or gap.kernel, gap.notebook, gap.message
 
 
 def _row(problem: Problem) -> tuple[str, str, str, str]:

@@ -31,6 +31,7 @@ class Verifying(Trail):
             `against` can't be read or is neither.
         """
         from jupyter_llmops.audit.verification import TrustedKeys, read_kept, verify
+        from jupyter_llmops.audit.witnessed import refusals
         from jupyter_llmops.keys.signing import LogKeys, keys_folder
 
         kept = (read_kept(Path(against).expanduser()),) if against else ()
@@ -56,7 +57,11 @@ class Verifying(Trail):
         except TeamKeyError as error:
             notes.append(f"signed heads and witnesses were not checked: {error.message}")
         result = verify(self.audit_folder, trusted=trusted, against=kept, **found)
-        return replace(result, notes=(*result.notes, *notes))
+        return replace(
+            result,
+            problems=(*result.problems, *refusals(self.audit_folder)),
+            notes=(*result.notes, *notes),
+        )
 
     def _seal(self, keys: LogKeys) -> list[str]:
         """Sign what is not signed yet, and return why that could not be done; what is wrong is found later."""
