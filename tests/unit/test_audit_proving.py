@@ -125,9 +125,25 @@ def test_what_the_catalog_says_falsely_is_left_out(sealed: Sealed) -> None:
         checkpoint=format_note(sign_note(text, origin_of(sealed.session), sealed.keys.log)).decode(),
     )  # fmt: skip
     unread = replace(newer, checkpoint="rubbish")
-    heads = (planted, beyond, unread)
-    signed_beyond = sealed.cosigned(beyond, grace)
-    data = sealed.prove(sealed.runs[3], foreign, broken, true, true, signed_beyond, heads=heads)
+    # A fork that the log itself has signed is not the log that is here.
+    text = Checkpoint(origin_of(sealed.session), 30, b"r" * 32).text
+    fork = replace(
+        beyond,
+        size=30,
+        checkpoint=format_note(sign_note(text, origin_of(sealed.session), sealed.keys.log)).decode(),
+    )
+    # And a true signature of another head.
+    elsewhere = replace(true, line=sealed.cosigned(sealed.heads[0], joan).line)
+    heads = (planted, beyond, fork, unread)
+    rows = [
+        foreign,
+        broken,
+        elsewhere,
+        true,
+        true,
+        *(sealed.cosigned(one, name) for one in (beyond, fork) for name in WITNESSES),
+    ]
+    data = sealed.prove(sealed.runs[3], *rows, heads=heads)
     assert sealed.checked(data)["witnesses"] == {grace: 1_790_000_000}
     assert sealed.checked(data)["size"] == 40
 

@@ -61,6 +61,12 @@ def test_a_note_says_who_signed_it():
     assert verify_note(note, [vkey(ORIGIN, WITNESS.public_key())]) == ()
 
 
+def test_a_text_may_hold_empty_lines():
+    note = sign_note("one\n\ntwo\n\n\n", ORIGIN, LOG)
+    assert parse_note(format_note(note)) == note
+    assert verify_note(note, [LOG_VKEY]) == (ORIGIN,)
+
+
 def test_one_false_signature_of_a_known_key_discredits_the_note():
     false = replace(COSIGNED.signatures[1], data=COSIGNED.signatures[1].data[:-1] + b"\0")
     note = Note(COSIGNED.text, (COSIGNED.signatures[0], false))
@@ -207,6 +213,14 @@ def test_a_cosignature_says_when_and_holds_for_its_checkpoint_and_key_alone():
         assert verify_cosignature(CHECKPOINT.text, short, WITNESS_VKEY) is None
 
 
+def test_a_time_beyond_the_specification_does_not_count():
+    for timestamp, counts in ((2**63 - 1, True), (2**63, False)):
+        message = f"cosignature/v1\ntime {timestamp}\n{CHECKPOINT.text}".encode()
+        data = timestamp.to_bytes(8) + WITNESS.sign(message)
+        signature = Signature(WITNESS_NAME, parse_vkey(WITNESS_VKEY).key_id, data)
+        assert (verify_cosignature(CHECKPOINT.text, signature, WITNESS_VKEY) == timestamp) is counts
+
+
 @pytest.mark.parametrize("timestamp", [-1, 2**63])
 def test_a_time_that_is_none_is_not_signed(timestamp):
     with pytest.raises(ValueError, match="no time"):
@@ -233,7 +247,7 @@ def test_a_proof_is_read_as_it_was_written_and_proves_its_leaf():
         lambda p: p.replace(b"index 0", b"index"), lambda p: p.replace(b"index", b"Index"),
         lambda p: p.replace(b"extra", b"extra  "), lambda p: p.replace(b"index 0", b"index 0\nAAAA"),
         lambda p: p.replace(b"\n\n", b"\n", 1), lambda p: p.replace(b"\n\n", b"\n\n\n", 1),
-        lambda p: p.replace(b"index 0", b"index 0" + b"\n" + base64.b64encode(b"h" * 32) * 64),
+        lambda p: p.replace(b"index 0", b"index 0" + (b"\n" + base64.b64encode(b"h" * 32)) * 64),
         lambda p: p[:-1], lambda p: p + b"\n", lambda p: p.replace(b"\n", b"\r\n"), lambda p: b"\xff" + p,
         lambda p: p.replace(b"\n1\n", b"\nx\n"),
     ],

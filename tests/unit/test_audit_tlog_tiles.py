@@ -5,10 +5,13 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
 from jupyter_llmops.audit.tlog.merkle import (
@@ -20,7 +23,7 @@ from jupyter_llmops.audit.tlog.merkle import (
     verify_inclusion,
 )
 from jupyter_llmops.audit.tlog.note import format_note, sign_note
-from jupyter_llmops.audit.tlog.tile_files import tile_path
+from jupyter_llmops.audit.tlog.tile_files import TileFiles, tile_path
 from jupyter_llmops.audit.tlog.tiles import TileStore
 from jupyter_llmops.errors import AuditError
 
@@ -149,7 +152,35 @@ def test_appending_reads_the_right_edge_and_not_the_tree(large, tmp_path, monkey
     assert sum(read) < 32 * 256 * 3 + 256 * 16
     read.clear()
     store.append(lines(70_001, 70_002))
-    assert sum(read) < 32 * 256  # the higher tiles, which are as they were; leaves it still knows
+    assert sum(read) < 1024  # the higher tiles, which are as they were; leaves it still knows
+
+
+def test_it_sees_what_another_process_appended(tmp_path):
+    one, other = TileStore(tmp_path, sync=False), TileStore(tmp_path, sync=False)
+    for start in range(0, 600, 100):
+        assert (one if start % 200 else other).append(lines(start, start + 100)) == start + 100
+    assert one.root() == other.root() == root_of(600)
+
+
+def test_a_disk_that_refuses_once_is_asked_again(tmp_path, monkeypatch):
+    """Also where the leaves are there already and only the tidying failed."""
+    whole = TileStore(tmp_path / "whole", sync=False)
+    whole.append(lines(0, 300))
+    failed = []
+
+    def refuse(self, level, index, real=TileFiles.drop_partials):
+        if level == "entries" and not failed:
+            failed.append(index)
+            raise OSError(errno.EIO, "Input/output error")
+        real(self, level, index)
+
+    monkeypatch.setattr(TileFiles, "drop_partials", refuse)
+    store = TileStore(tmp_path / "log", sync=False)
+    with pytest.raises(OSError, match="Input/output"):
+        store.append(lines(0, 300))
+    assert store.size() == 256
+    assert store.append(lines(256, 300)) == 300
+    assert files(tmp_path / "log") == files(tmp_path / "whole")
 
 
 def test_leaves_are_taken_as_they_come(tmp_path):
@@ -344,3 +375,25 @@ def test_a_kill_at_any_moment_leaves_a_log_that_goes_on_to_the_same_files(tmp_pa
         assert {n: d for n, d in files(folder).items() if not n.endswith(".unfinished")} == expected
         moment += 1
     assert moment > 60
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 300), st.booleans(), st.booleans()), max_size=12))
+def test_any_growth_gives_the_tree_of_the_rfc_and_proofs_of_each_head(portions):
+    with tempfile.TemporaryDirectory() as folder:
+        store = TileStore(Path(folder), sync=False)
+        heads = []
+        for count, reopen, sign in portions:
+            if reopen:
+                store = TileStore(Path(folder), sync=False)
+            size = store.size()
+            assert store.append(lines(size, size + count)) == size + count
+            if sign:
+                store.write_checkpoint(signed(store, size + count))
+                heads.append((size + count, store.root()))
+        size, root = store.size(), root_of(store.size())
+        assert TileStore(Path(folder)).root() == root
+        assert list(TileStore(Path(folder)).entries(0, size)) == lines(0, size)
+        for old, old_root in heads:
+            proof = consistency_proof(old, size, TileStore(Path(folder)).hash_at)
+            assert verify_consistency(old, size, old_root, root, proof)

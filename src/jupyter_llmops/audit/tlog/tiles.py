@@ -215,9 +215,6 @@ class TileStore:
             index, width = divmod(size >> (HEIGHT * level), WIDTH)
             tile = self._tile(level, index, width) if width else b""
             edge.levels.append([tile[i * HASH_BYTES : (i + 1) * HASH_BYTES] for i in range(width)])
-            # A kill may have come before the partial tiles of a full one were removed.
-            if index:
-                self._files.drop_partials(level, index - 1)
         index, width = divmod(size, WIDTH)
         if width:
             edge.lines = self._bundle(index, width)[:width]
@@ -225,7 +222,7 @@ class TileStore:
                 raise AuditError(
                     f"Leaves and hashes of the log in {self.folder} disagree.", "Type: %audit verify"
                 )
-        if index:
+        if index:  # a kill may have come before the partial bundles of a full one were removed
             self._files.drop_partials("entries", index - 1)
         return edge
 
