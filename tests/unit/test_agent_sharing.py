@@ -18,6 +18,7 @@ from jupyter_llmops.audit.files import content_path
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.reading import list_journals, read_content, read_runs
 from jupyter_llmops.audit.sharing import note_sharing
+from jupyter_llmops.audit.verification import verify
 from jupyter_llmops.catalog import Catalog
 
 # detect-secrets knows Cloudant's addresses and IBM's keys; the kernel's redactor is switched off here.
@@ -92,6 +93,7 @@ def test_sharing_can_be_switched_off_and_on(team: Team) -> None:
 
 def test_what_detect_secrets_finds_is_scrubbed_here_and_not_shared(team: Team) -> None:
     run_id = team.stamp({"source": f"x = 1\n{LEAK}", "response": "fine", "token_ids": "[1]"})
+    salt = json.loads(content_path(team.audit, team.journal.session, 1).read_bytes())["salt"]
     assert team.sharing.share() == 1
     shared = team.catalog.contents.get(run_id)
     assert shared is not None
@@ -100,7 +102,7 @@ def test_what_detect_secrets_finds_is_scrubbed_here_and_not_shared(team: Team) -
     run = list(read_runs(team.journal.path))[1]
     sidecar = content_path(team.audit, run.session, run.seq).read_text()
     assert SECRET not in sidecar
-    assert json.loads(sidecar)["salt"] == ""
+    assert json.loads(sidecar)["salt"] != salt
     assert (read_content(team.audit, run) or {})["response"] == "fine"
     team.sharing.close()
     leaves = [run.leaf or {} for path in list_journals(team.audit) for run in read_runs(path)]
@@ -109,6 +111,12 @@ def test_what_detect_secrets_finds_is_scrubbed_here_and_not_shared(team: Team) -
     assert scrubbed[run.session, run.seq].kinds
     assert [leaf["role"] for leaf in leaves if leaf["kind"] == "session"].count("agent") == 1
     assert not list(team.audit.glob(".scrub-*"))
+    found = verify(team.audit)
+    assert found.ok, found.problems
+    assert any("as it held secrets" in note for note in found.notes)
+    path = content_path(team.audit, run.session, run.seq)
+    path.write_text(path.read_text().replace("x = 1", "x = 2"))
+    assert [problem.seq for problem in verify(team.audit).problems] == [run.seq]
 
 
 def test_a_scrub_whose_word_can_not_be_written_waits(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_llmops.audit.files import JOURNAL_SUFFIX, content_path
-from jupyter_llmops.audit.leaf import CONTENT_SCHEMA, sidecar_bytes
+from jupyter_llmops.audit.leaf import CONTENT_SCHEMA, content_digest, new_salt, sidecar_bytes
 from jupyter_llmops.audit.reading import list_journals, parse_run
 from jupyter_llmops.audit.sharing import may_share, searchable
 from jupyter_llmops.catalog import Catalog
@@ -43,8 +43,9 @@ class ContentSharing:
     """Shares what runs of this user said, again and again, reading only what is new.
 
     Where detect-secrets finds what the kernel's redactor did not, the sidecar on the disk is scrubbed
-    too: its texts are redacted, its salt is dropped (so that its digests say nothing of what was cut),
-    and a leaf of kind "scrub" in the agent's own journal names run and kinds before that happens.
+    too: its texts are redacted and salted anew (without the old salt the digests in its leaf say nothing
+    of what was cut), and before that a leaf of kind "scrub" in the agent's own journal names run, kinds
+    and the new digests, so that what is left can still be proven.
 
     Parameters
     ----------
@@ -174,7 +175,12 @@ class ContentSharing:
 
     def _scrub(self, path: Path, run: Run, clean: dict[str, str], kinds: tuple[str, ...]) -> None:
         journal = self._journal()
-        place = {"of": run.id, "of_session": run.session, "of_seq": run.seq, "kinds": list(kinds)}
+        salt = new_salt()
+        digests = {name: content_digest(salt, name, text) for name, text in clean.items()}
+        place = {
+            "of": run.id, "of_session": run.session, "of_seq": run.seq, "kinds": list(kinds),
+            "digests": digests,
+        }  # fmt: skip
         journal.stamp("scrub", fields={"runs": [place]})
         if not journal.flush():
             raise _CannotScrubError
@@ -183,7 +189,7 @@ class ContentSharing:
         try:
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(sidecar_bytes(run.session, run.seq, run.id, "", clean))
+                file.write(sidecar_bytes(run.session, run.seq, run.id, salt, clean))
                 file.flush()
                 os.fsync(file.fileno())
             if path.exists():  # it may have been forgotten meanwhile

@@ -4,7 +4,8 @@
 kind         fields
 ===========  ==============================================================================
 forget       runs: a list of {of, of_session, of_seq}; deleted: where it was deleted
-scrub        runs: the same with kinds, those of the secrets that were found in it afterwards
+scrub        runs: the same with kinds, those of the secrets that were found in it afterwards,
+             and digests of what is left, salted anew
 retention    age; sessions: a list of {session, size, root (base64), head (of the last line)}
 ===========  ==============================================================================
 """
@@ -35,11 +36,14 @@ class Deletion:
         ISO 8601, UTC.
     kinds : tuple of str
         Of the secrets, where it was scrubbed.
+    digests : mapping of name to ``sha256:…``
+        Of the content that is left where it was scrubbed, salted anew.
     """
 
     user: str
     moment: str
     kinds: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def said(self) -> str:
@@ -86,8 +90,8 @@ class Deletions:
             if kind == "forget":
                 self.forgotten |= {place: by for place, _ in _places(leaf)}
             elif kind == "scrub":
-                for place, kinds in _places(leaf):
-                    self.scrubbed[place] = Deletion(by.user, by.moment, kinds)
+                for place, one in _places(leaf):
+                    self.scrubbed[place] = Deletion(by.user, by.moment, _kinds(one), _digests(one))
             elif kind == "retention":
                 self._read_pruned(leaf, by)
         return self
@@ -99,11 +103,21 @@ class Deletions:
                 self.pruned[session] = Pruned(size, root, str(one.get("head", "")), by)
 
 
-def _places(leaf: Mapping[str, Any]) -> Iterable[tuple[Place, tuple[str, ...]]]:
+def _places(leaf: Mapping[str, Any]) -> Iterable[tuple[Place, dict[str, Any]]]:
     for one in _dicts(leaf.get("runs")):
-        session, seq, kinds = one.get("of_session"), one.get("of_seq"), one.get("kinds")
+        session, seq = one.get("of_session"), one.get("of_seq")
         if isinstance(session, str) and isinstance(seq, int):
-            yield (session, seq), tuple(str(kind) for kind in kinds) if isinstance(kinds, list) else ()
+            yield (session, seq), one
+
+
+def _kinds(one: Mapping[str, Any]) -> tuple[str, ...]:
+    kinds = one.get("kinds")
+    return tuple(str(kind) for kind in kinds) if isinstance(kinds, list) else ()
+
+
+def _digests(one: Mapping[str, Any]) -> dict[str, str]:
+    digests = one.get("digests")
+    return {str(name): str(said) for name, said in digests.items()} if isinstance(digests, dict) else {}
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

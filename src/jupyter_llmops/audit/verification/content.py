@@ -34,7 +34,7 @@ class ContentCheck:
         self._checked: set[int] = set()
         # Records whose content is gone, or is not what their digests say: a later record may explain it.
         self.deleted: list[tuple[int, str]] = []
-        self.changed: list[tuple[int, str, str]] = []
+        self.changed: list[tuple[int, str, str, dict[str, str]]] = []
 
     def check(self, number: int, run_id: str, digests: dict[str, Any]) -> None:
         """Compare the sidecar of a record with its digests."""
@@ -65,7 +65,8 @@ class ContentCheck:
             whole, found = False, {}
         if found != digests:
             changed = sorted(name for name in {*found, *digests} if found.get(name) != digests.get(name))
-            self.changed.append((number, run_id, f"its content was changed ({', '.join(changed)})"))
+            said = f"its content was changed ({', '.join(changed)})"
+            self.changed.append((number, run_id, said, found if whole else {}))
         elif not whole:
             self._findings.problem(self._session, number, run_id, "its content's file was changed")
 

@@ -250,8 +250,18 @@ class _Trail:
                     else "what they held can't be checked any more"
                 )
             )
-        for seq, run_id, message in content.changed:
-            self.findings.problem(session, seq, run_id, message)
+        scrubbed = []
+        for seq, run_id, message, digests in content.changed:
+            word = self.deletions.scrubbed.get((session, seq))
+            if word is not None and digests and digests == word.digests:
+                scrubbed.append(f"{seq} ({', '.join(word.kinds)})")
+            else:
+                self.findings.problem(session, seq, run_id, message)
+        if scrubbed:
+            self.findings.notes.append(
+                f"session {session}: the content of {len(scrubbed)} records was scrubbed, as it held secrets "
+                f"(seq {_some(scrubbed)}); what is left of it is what the scrub's record says"
+            )
 
     def _name_twice(self) -> None:
         """Say where else the id of a record stands; looked for only where there is such a record."""
