@@ -11,7 +11,7 @@ from jupyter_llmops.audit.outputs import CellOutputs
 
 MOST_VALUES = 64
 # Of the time that a cell took a hundredth, as the whole leaf may add two; within these, seconds.
-_VALUES_SHARE, _VALUES_LEAST, _VALUES_MOST = 0.01, 0.0005, 0.002
+_VALUES_SHARE, _VALUES_LEAST, _VALUES_MOST = 0.01, 0.0002, 0.002
 # Magics whose body is Python that runs in the namespace; `%%capture` runs it as a cell with its own leaf.
 _PYTHON_BODIES = frozenset({"%%time", "%%timeit", "%%prun", "%%debug"})
 
