@@ -129,3 +129,18 @@ def test_a_log_that_contradicts_what_was_signed_proves_nothing(notebook: Noteboo
     shutil.rmtree(notebook.workspace.audit_folder / "log" / run.session / "tile")
     with pytest.raises(AuditError, match="were signed before"):
         notebook.workspace.prove("In[2]")
+
+
+def test_a_session_without_its_journal_is_proven_by_its_log_and_a_pruned_one_is_not(
+    notebook: Notebook,
+) -> None:
+    notebook.run("x = 1")
+    run = notebook.workspace.run("In[2]")
+    notebook.workspace.prove(run)
+    notebook.workspace.close()
+    notebook.workspace.audit_folder.joinpath("journal", f"{run.session}.jsonl").unlink()
+    proof = notebook.workspace.prove(run)
+    assert proof_checker.check(Path(proof.path).read_bytes(), proof.vkey)["leaf"] == run.leaf
+    shutil.rmtree(notebook.workspace.audit_folder / "log" / run.session / "tile")
+    with pytest.raises(AuditError, match="was pruned: only its signed head is left"):
+        notebook.workspace.prove(run)

@@ -176,8 +176,9 @@ def test_a_disk_that_refuses_once_is_asked_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(TileFiles, "drop_partials", refuse)
     store = TileStore(tmp_path / "log", sync=False)
+    store.append(lines(0, 10))
     with pytest.raises(OSError, match="Input/output"):
-        store.append(lines(0, 300))
+        store.append(lines(10, 300))
     assert store.size() == 256
     assert store.append(lines(256, 300)) == 300
     assert files(tmp_path / "log") == files(tmp_path / "whole")

@@ -105,6 +105,11 @@ def _log_of(folder: Path, run: Run) -> tuple[TileStore, Note]:
         checkpoint = parse_checkpoint(note.text)
     except ValueError as error:
         raise AuditError(f"The checkpoint of session {session} can't be read: {error}.", _HINT) from None
+    if not (store.folder / "tile").is_dir():
+        raise AuditError(
+            f"Session {session} was pruned: only its signed head is left.",
+            "A proof that was made before still holds.",
+        )
     if not 0 <= run.seq < checkpoint.size:
         raise AuditError(
             f"Run {run.id} is not under a signed head yet: {checkpoint.size:,} records of its session are.",

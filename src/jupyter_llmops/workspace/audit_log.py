@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_llmops.errors import AuditError, CatalogError, TeamKeyError, UsageError
+from jupyter_llmops.records.listing import Listing
 from jupyter_llmops.workspace.trail import Trail
 
 if TYPE_CHECKING:
     from jupyter_llmops.keys.signing import LogKeys
     from jupyter_llmops.records.run import Run
-    from jupyter_llmops.records.trail import Cosignature, Head, Proof
+    from jupyter_llmops.records.trail import Cosignature, Head, Proof, Signer
 
 PROOF_SUFFIX = ".tlog-proof"
 
@@ -40,6 +42,7 @@ class AuditLog(Trail):
         UsageError
             The file can't be written.
         """
+        from jupyter_llmops.audit.files import journal_path
         from jupyter_llmops.audit.proving import prove
         from jupyter_llmops.audit.sealing import seal
         from jupyter_llmops.audit.tlog.checkpoint import parse_checkpoint
@@ -54,7 +57,8 @@ class AuditLog(Trail):
         try:
             if "journal" in self.__dict__:
                 self.journal.flush()
-            if _is_name(run.session):
+            # Without its journal what is sealed of it can still be proven.
+            if _is_name(run.session) and journal_path(self.audit_folder, run.session).exists():
                 seal(self.audit_folder, run.session, keys)
         except OSError as error:
             raise AuditError(
@@ -82,6 +86,32 @@ class AuditLog(Trail):
             vkey=vkey,
             witnesses=tuple(one.name for one in note.signatures if one.name != vkey.partition("+")[0]),
         )
+
+    def signers(self) -> Listing[Signer]:
+        """Return the verifier keys of this user, then those of the team, with which proofs are checked.
+
+        Raises
+        ------
+        AuditError
+            An own key can't be read or made.
+        """
+        from jupyter_llmops.keys.signing import LogKeys, keys_folder, witness_name
+        from jupyter_llmops.records.trail import Signer
+
+        keys = LogKeys.load(keys_folder())
+        user, host = self.user, self.settings.site
+        made_at = datetime.fromtimestamp((keys_folder() / "log.key").stat().st_mtime, UTC)
+        own_log, own_witness = keys.log_vkey(user, host), keys.witness_vkey(user, host)
+        own = [
+            Signer("log", own_log.partition("+")[0], own_log, user, host, made_at),
+            Signer("witness", witness_name(user, host), own_witness, user, host, made_at),
+        ]
+        note = ""
+        try:
+            team = [one for one in self.catalog.signers.list() if one.vkey not in (own_log, own_witness)]
+        except (CatalogError, TeamKeyError) as error:
+            team, note = [], f"The team's keys are not here: {error.message}"
+        return Listing("signer", [*own, *team], note=note)
 
     def _published(self, run: Run, keys: LogKeys) -> _Published:
         """Return what the catalog has of a run's log; where it can't be read, the own key alone."""
