@@ -10,6 +10,7 @@ from jupyter_llmops.errors import AuditError, CatalogError, TeamKeyError
 from jupyter_llmops.workspace.trail import Trail
 
 if TYPE_CHECKING:
+    from jupyter_llmops.audit.verification import TrustedKeys
     from jupyter_llmops.keys.signing import LogKeys
     from jupyter_llmops.records.run import Verification
 
@@ -33,6 +34,7 @@ class Verifying(Trail):
         from jupyter_llmops.audit.verification import TrustedKeys, read_kept, verify
         from jupyter_llmops.audit.witnessed import refusals
         from jupyter_llmops.keys.signing import LogKeys, keys_folder
+        from jupyter_llmops.records.run import Problem
 
         kept = (read_kept(Path(against).expanduser()),) if against else ()
         notes: list[str] = []
@@ -52,16 +54,35 @@ class Verifying(Trail):
             trusted = replace(trusted, signers=tuple(self.catalog.signers.list()))
             found["heads"] = self.catalog.heads.list()
             found["cosignatures"] = self.catalog.cosignatures.list()
+            notes += self._leave_out_other_homes(found, trusted)
         except CatalogError as error:
             notes.append(f"only the journals were checked, as the catalog can't be read: {error.message}")
         except TeamKeyError as error:
             notes.append(f"signed heads and witnesses were not checked: {error.message}")
         result = verify(self.audit_folder, trusted=trusted, against=kept, **found)
-        return replace(
-            result,
-            problems=(*result.problems, *refusals(self.audit_folder)),
-            notes=(*result.notes, *notes),
+        try:
+            refused = refusals(self.audit_folder)
+        except AuditError as error:
+            refused = (Problem("", None, "", error.message),)
+        return replace(result, problems=(*result.problems, *refused), notes=(*result.notes, *notes))
+
+    def _leave_out_other_homes(self, found: dict[str, Any], trusted: TrustedKeys) -> list[str]:
+        """Leave out what this user published on this host from another home, and say so."""
+        from jupyter_llmops.agent.other_homes import sessions_of_other_homes
+
+        if not trusted.own:
+            return []
+        others = sessions_of_other_homes(
+            self.audit_folder, found["published"], found["heads"], trusted.signers, trusted.own[0]
         )
+        if not others:
+            return []
+        for name in ("heads", "cosignatures"):
+            found[name] = [one for one in found[name] if one.session not in others]
+        found["published"] = {name: rows for name, rows in found["published"].items() if name not in others}
+        whose = f"{len(others)} sessions of {self.user} on {self.settings.site}"
+        why = "they are of another home (LLMOPS_HOME), or the key of this one was replaced"
+        return [f"{whose} were signed by another key and are not here: {why}"]
 
     def _seal(self, keys: LogKeys) -> list[str]:
         """Sign what is not signed yet, and return why that could not be done; what is wrong is found later."""
