@@ -47,6 +47,7 @@ def test_the_doctor_looks_at_every_part(notebook: Notebook) -> None:
         "cache",
         "team key",
         "audit",
+        "coverage",
         "disk",
         "server",
         "labextension",
@@ -156,12 +157,35 @@ def test_settings_are_reached_by_config(notebook: Notebook) -> None:
     assert notebook.run("%%prompt\none two three").text == "one two"
 
 
-def test_autoload_writes_and_removes_a_startup_file(notebook: Notebook) -> None:
+def test_autoload_says_what_it_does_and_undoes_it(
+    notebook: Notebook, capsys: pytest.CaptureFixture[str]
+) -> None:
     startup = Path(notebook.shell.profile_dir.startup_dir) / "50-jupyter-llmops.py"
-    notebook.run("%llmops autoload on")
-    assert "load_ext" in startup.read_text()
-    notebook.run("%llmops autoload off")
+
+    def said(line: str) -> str:
+        capsys.readouterr()
+        notebook.run(line)
+        return capsys.readouterr().out
+
+    assert said("%llmops autoload") == "Autoload is off in this profile.\n"
+    assert "autoload on" in notebook.shown(notebook.run("%llmops"))
+    on = said("%llmops autoload on")
+    assert str(startup) in on
+    assert "%llmops autoload off" in on
+    first = startup.read_text()
+    said("%llmops autoload on")
+    assert startup.read_text() == first
+    assert "on in profile default since 20" in said("%llmops autoload")
+    assert "on in profile default since 20" in notebook.shown(notebook.run("%llmops"))
+    coverage = {check.part: check for check in notebook.run("%llmops doctor").checks}["coverage"]
+    assert (coverage.status, "profile default" in coverage.message) == ("ok", True)
+    assert str(startup) in said("%llmops autoload off")
     assert not startup.exists()
+    assert "was not on" in said("%llmops autoload off")
+    startup.write_text("mine = 1")
+    for line in ("%llmops autoload on", "%llmops autoload off"):
+        assert isinstance(notebook.fail(line), UsageError)
+    assert startup.read_text() == "mine = 1"
 
 
 @pytest.mark.parametrize(

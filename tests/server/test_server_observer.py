@@ -16,6 +16,7 @@ from jupyter_llmops.audit.coverage import coverage_of
 from jupyter_llmops.audit.reading import list_journals, read_runs
 from jupyter_llmops.records.run import Run
 from jupyter_llmops.server.observer import FLUSH_SECONDS
+from jupyter_llmops.workspace.autoload import switch_on
 from server_process import PATIENCE, TOKEN, RunningServer, running_server
 
 
@@ -69,6 +70,14 @@ class Remote:
                 count, replied = message["content"].get("execution_count"), True
             idle = idle or message["content"].get("execution_state") == "idle"
         return count
+
+    def shown(self, source: str) -> str:
+        """Run a cell and return its value as text."""
+        sent = self.send(source)
+        while True:
+            message = json.loads(self.socket.recv())
+            if message["parent_header"].get("msg_id") == sent and message["msg_type"] == "execute_result":
+                return str(message["content"]["data"]["text/plain"])
 
     def settle(self) -> None:
         """Wait until a kernel that was started again answers and its channels are connected again."""
@@ -147,6 +156,17 @@ def test_cells_over_the_websocket_with_and_without_the_extension(server: Running
 
 
 @pytest.mark.slow
+def test_with_autoload_nothing_is_missing(server: RunningServer) -> None:
+    switch_on(server.folder / "ipython" / "profile_default" / "startup")
+    remote = Remote(server)
+    for source in ("x = 1", "1 / 0", "%%capture\ny = 2", "", "get_ipython().reset()", "x = 1"):
+        remote.run(source)
+    wait_for(lambda: seen_counts(server.audit, remote.kernel), [1, 2, 3, 4, 1])
+    assert coverage_of(server.audit) == ()
+    assert "the server notes which cells run" in remote.shown("%llmops")
+
+
+@pytest.mark.slow
 def test_kernels_that_restart_die_and_end(server: RunningServer) -> None:
     audit = server.audit
     remote = Remote(server)
@@ -166,9 +186,10 @@ def test_kernels_that_restart_die_and_end(server: RunningServer) -> None:
     wait_for(lambda: "died" in events(audit, remote.kernel), True)
     # The second process began with the cell that did not load: known from its own count now.
     assert gaps_of(audit, remote.kernel) == [("before loading", 1, 1), ("not finished", 3, 3)]
-    remote.settle()
-    remote.server.end(f"api/kernels/{remote.kernel}")
-    wait_for(lambda: "shut down" in events(audit, remote.kernel), True)
+    other = Remote(server, "other.ipynb")
+    other.run("x = 1")
+    server.end(f"api/kernels/{other.kernel}")
+    wait_for(lambda: events(audit, other.kernel), ["started", "shut down"])
 
 
 @pytest.mark.slow

@@ -58,6 +58,7 @@ CELLS = (
     "raise KeyboardInterrupt",
     "import sys; sys.exit()",
     "%reset -f",
+    "get_ipython().reset()",
     "%time w = {n}",
     "%run {script}",
 )

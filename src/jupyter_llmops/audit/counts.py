@@ -56,7 +56,7 @@ def holes_of(logs: list[Log]) -> list[Hole]:
         if count <= top and begin < latest_end and _fill(recent, holes, count):
             latest_end = max(latest_end, ends[place])
             continue
-        # A count that comes again: %reset began to count anew.
+        # A count that comes again: get_ipython().reset() began to count anew.
         wanted = top + 1 if count > top else 1
         if count > wanted:
             reason: GapReason = "missing count" if session else "before loading"

@@ -7,6 +7,7 @@ of cells that a cell runs.
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,14 @@ ENDINGS = ("restarted", "died", "shut down", "server stopped")
 # A leaf lies within what the server saw of its cell, but for a clock that was set in between; microseconds.
 _TOLERANCES = (50_000, 2_000_000)
 LARGEST_COUNT = 2**53
+
+OBSERVER_VARIABLE = "LLMOPS_OBSERVED_BY"
+"""Names the process of the server that looks on to the kernels that it starts."""
+
+
+def observed() -> bool:
+    """Return whether the Jupyter server that started this kernel notes which cells it runs."""
+    return os.environ.get(OBSERVER_VARIABLE, "") == os.environ.get("JPY_PARENT_PID", "none")
 
 
 @dataclass(slots=True)

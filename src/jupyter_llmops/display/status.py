@@ -61,9 +61,17 @@ def _facts(state: WorkspaceStatus) -> list[tuple[str, str]]:
         ("loaded", ", ".join(state.loaded_models) or "nothing yet"),
         ("cache", cache),
         ("audit", f"session {state.session}, {state.runs} runs stamped" if state.session else "off"),
+        ("autoload", state.autoload or "off: %llmops autoload on loads this extension in every kernel"),
         ("server", state.server or "none: this kernel was not started by a Jupyter server"),
+        ("coverage", _coverage(state)),
         ("you", f"{state.user} at {state.site}"),
     ]
+
+
+def _coverage(state: WorkspaceStatus) -> str:
+    if state.observed:
+        return "the server notes which cells run, so that verify names those that are in no log"
+    return "no server looks on: cells after a kernel's last record can't be missed"
 
 
 def checkup_text(checkup: Checkup) -> str:

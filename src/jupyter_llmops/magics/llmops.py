@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from jupyter_llmops.records.snapshot import Snapshot
     from jupyter_llmops.records.status import Checkup
 
-STARTUP_FILE = "50-jupyter-llmops.py"
-STARTUP_CODE = """# Written by %llmops autoload on; %llmops autoload off removes it.
-get_ipython().run_line_magic("load_ext", "jupyter_llmops")
-"""
-
 
 @magics_class
 class LLMOpsMagics(WorkspaceMagics):
@@ -33,7 +28,7 @@ class LLMOpsMagics(WorkspaceMagics):
         "words",
         nargs="*",
         metavar="COMMAND",
-        help="doctor, invite FILE, join FILE, snapshot NAME, snapshots, or autoload on|off; nothing shows the state.",
+        help="doctor, invite FILE, join FILE, snapshot NAME, snapshots, or autoload [on|off]; nothing shows the state.",
     )
     @argument("-d", "--description", help="What a snapshot is for.")
     @line_magic
@@ -103,21 +98,32 @@ class LLMOpsMagics(WorkspaceMagics):
         return examine(self.workspace)
 
     def _autoload(self, words: list[str]) -> None:
-        if words not in (["on"], ["off"]):
+        from jupyter_llmops.workspace import autoload
+
+        if words not in ([], ["on"], ["off"]):
             raise UsageError("autoload is switched on or off.", "Type %llmops autoload on.")
         profile = self.shell.profile_dir
         if profile is None:
             raise UsageError("This shell has no profile.", "Type %load_ext jupyter_llmops by hand.")
-        startup = Path(profile.startup_dir) / STARTUP_FILE
-        try:
-            if words == ["off"]:
-                startup.unlink(missing_ok=True)
-                print("The extension is no longer loaded by itself.")
-                return
-            startup.write_text(STARTUP_CODE)
-        except OSError as error:
-            raise UsageError(
-                f"{startup} can't be written: {error.strerror}.",
-                "Make the folder writable, or type %load_ext by hand.",
-            ) from None
-        print(f"Every new kernel of this profile loads jupyter_llmops ({startup}).")
+        startup = Path(profile.startup_dir)
+        if words == ["on"]:
+            state = autoload.switch_on(startup)
+            print(
+                f"Autoload is {state}: every kernel and terminal of that profile, also those of nbconvert, "
+                "nbclient and papermill, loads jupyter_llmops before its first cell.\n"
+                f"{state.path} does it; %llmops autoload off deletes it."
+            )
+        elif words == ["off"]:
+            there = autoload.switch_off(startup)
+            print(
+                f"{startup / autoload.STARTUP_FILE} is deleted: new kernels of this profile do not load "
+                "jupyter_llmops by themselves."
+                if there
+                else "Autoload was not on in this profile."
+            )
+        else:
+            here = autoload.autoload_of(startup)
+            print(f"Autoload is {here} ({here.path})." if here else "Autoload is off in this profile.")
+        others = [one for one in autoload.autoloads() if Path(one.path).parent != startup]
+        for one in others:
+            print(f"It is {one}, too ({one.path}).")

@@ -46,6 +46,10 @@ class WorkspaceStatus:
         How many runs this session has stamped.
     server : str
         Address of the Jupyter server that is told of changes, empty without one.
+    autoload : str
+        Which IPython profiles load the extension by themselves, and since when; empty for none.
+    observed : bool
+        Whether the Jupyter server notes which cells this kernel runs.
     """
 
     version: str
@@ -61,3 +65,5 @@ class WorkspaceStatus:
     cache_hits: int
     cache_misses: int
     seconds_saved: float
+    autoload: str = ""
+    observed: bool = False

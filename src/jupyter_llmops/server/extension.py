@@ -15,6 +15,7 @@ from jupyter_server.extension.application import ExtensionApp
 
 from jupyter_llmops.agent.loop import AgentLoop
 from jupyter_llmops.audit.journal import Journal
+from jupyter_llmops.audit.observations import OBSERVER_VARIABLE
 from jupyter_llmops.cache.limits import limits_of
 from jupyter_llmops.cache.upkeep import CacheUpkeep
 from jupyter_llmops.catalog import Catalog
@@ -126,6 +127,7 @@ class LLMOpsExtension(ExtensionApp):
                 caches=[
                     CacheUpkeep(cache_folder(location), limits_of(settings.cache_limit, settings.cache_age))
                 ],
+                witness=settings.witness,
                 on_flush=on_flush,
                 on_problem=self.log.warning,
             )
@@ -154,6 +156,7 @@ class LLMOpsExtension(ExtensionApp):
         """End the background, so that the next agent can be elected."""
         if self.state is not None:
             if self.state.observer is not None:
+                os.environ.pop(OBSERVER_VARIABLE, None)
                 await self.state.observer.stop()
             await asyncio.get_running_loop().run_in_executor(None, self.state.background.stop)
             self.state.workers.shutdown(wait=False, cancel_futures=True)
@@ -179,6 +182,7 @@ class LLMOpsExtension(ExtensionApp):
         assert server.event_logger is not None
         server.event_logger.add_listener(schema_id=KERNEL_ACTIONS, listener=observer.on_kernel_action)
         server.io_loop.add_callback(observer.start)
+        os.environ[OBSERVER_VARIABLE] = str(os.getpid())
         return observer
 
     def _find_catalog(self, settings: LLMOps, root: Path) -> tuple[Location, str]:

@@ -15,14 +15,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from jupyter_client.session import Session
-
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.leaf import instant
 
 if TYPE_CHECKING:
     import logging
 
+    from jupyter_client.session import Session
     from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
     from jupyter_server.services.sessions.sessionmanager import SessionManager
 
@@ -216,6 +215,8 @@ class KernelObserver:
                     manager.add_restart_callback(partial(self._died, kernel_id), event)
 
     def _listen(self, kernel_id: str, manager: Any) -> _Watch:
+        from jupyter_client.session import Session
+
         stream = manager.connect_iopub()
         session = Session(config=manager.session.config, key=manager.session.key)
         process = _Process(kernel_id, str(manager.kernel_name))

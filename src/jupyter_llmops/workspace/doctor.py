@@ -159,6 +159,26 @@ def _journal(workspace: Workspace) -> Check:
     return Check("audit", "ok", f"{workspace.journal.stamped} runs in {workspace.journal.path}.")
 
 
+def _coverage(workspace: Workspace) -> Check:
+    from jupyter_llmops.audit.observations import observed
+    from jupyter_llmops.workspace.autoload import autoloads
+
+    states = "; ".join(str(one) for one in autoloads())
+    loads = f"Autoload is {states}." if states else "Autoload is off: cells before %load_ext are in no log."
+    if not workspace.doorbell.address:
+        sees = "No server looks on."
+    elif observed():
+        sees = "The server notes which cells this kernel runs."
+    else:
+        return Check(
+            "coverage",
+            "warn",
+            f"{loads} The server does not note which cells this kernel runs.",
+            "Set c.LLMOps.audit = True, jupyter server extension enable jupyter_llmops, restart Jupyter",
+        )
+    return Check("coverage", "ok" if states else "warn", f"{loads} {sees}", "%llmops autoload on")
+
+
 def _disk(workspace: Workspace) -> Check:
     folder = workspace.models_folder
     while not folder.exists():
@@ -204,6 +224,7 @@ CHECKS: dict[str, Callable[[Workspace], Check]] = {
     "cache": _cache,
     "team key": _key,
     "audit": _journal,
+    "coverage": _coverage,
     "disk": _disk,
     "server": _server,
     "labextension": _labextension,

@@ -47,6 +47,8 @@ class Workspace(
     def status(self) -> WorkspaceStatus:
         """Return what `%llmops` shows, without loading anything."""
         from jupyter_llmops import __version__
+        from jupyter_llmops.audit.observations import observed
+        from jupyter_llmops.workspace.autoload import autoloads
 
         loaded = self.__dict__
         stats = self.cache.stats(disk=False) if "cache" in loaded else None
@@ -64,6 +66,8 @@ class Workspace(
             cache_hits=stats.hits if stats else 0,
             cache_misses=stats.misses if stats else 0,
             seconds_saved=stats.seconds_saved if stats else 0.0,
+            autoload="; ".join(str(one) for one in autoloads()),
+            observed=observed(),
         )
 
     def close(self) -> None:
