@@ -159,18 +159,34 @@ def test_a_proof_among_4096_leaves_with_a_witness_is_a_kilobyte(tmp_path: Path) 
     head = Head(
         session, 4096, text.split("\n")[2], (store.read_checkpoint() or b"").decode(), "ada", "lab", MOMENT
     )
-    name = "jupyter-llmops/grace@laboratory-7"
-    row = Cosignature(session, 4096, head.root, name, cosign(text, name, keys.witness, 1).line, MOMENT)
+    pattern = "jupyter-llmops/%s@laboratory-7"
+    secrets = {pattern % name: Ed25519PrivateKey.generate() for name in ("grace", "joan", "mary")}
+    rows = [
+        Cosignature(session, 4096, head.root, name, cosign(text, name, key, 1).line, MOMENT)
+        for name, key in secrets.items()
+    ]
     vkey = keys.session_vkey(session)
-    witness = verifier_key(name, keys.witness_public, 4)
+    witnesses = tuple(
+        verifier_key(name, key.public_key().public_bytes_raw(), 4) for name, key in secrets.items()
+    )
     for index in (0, 2047, 4095):
         run = parse_run(lines[index], session, index)
         assert run is not None
-        data = prove(tmp_path, run, [vkey], heads=[head], cosignatures=[row], witnesses=[witness])
-        assert proof_checker.check(data, vkey, (witness,))["witnesses"] == {name: 1}
-        bare = replace(parse_proof(data), extra=None)
-        assert len(bare.hashes) == 12
-        assert len(format_proof(bare)) <= 1024
+        for count in (1, 3):  # a third one would not fit
+            data = prove(
+                tmp_path, run, [vkey], heads=[head], cosignatures=rows[:count], witnesses=witnesses[:count]
+            )
+            assert 1 <= len(proof_checker.check(data, vkey, witnesses)["witnesses"]) < 3
+            bare = replace(parse_proof(data), extra=None)
+            assert len(bare.hashes) == 12
+            assert len(format_proof(bare)) <= 1024
+
+
+def test_where_there_is_room_all_witnesses_are_in_a_proof(sealed: Sealed) -> None:
+    rows = [sealed.cosigned(sealed.heads[1], name) for name in WITNESSES]
+    data = sealed.prove(sealed.runs[3], *rows)
+    assert set(sealed.checked(data)["witnesses"]) == set(WITNESSES)
+    assert len(format_proof(replace(parse_proof(data), extra=None))) <= 1024
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

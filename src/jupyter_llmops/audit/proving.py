@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -31,6 +32,8 @@ from jupyter_llmops.records.run import Run
 from jupyter_llmops.records.trail import Cosignature, Head
 
 MOST_WITNESSES = 3
+GOOD_BYTES = 1024
+"""So large a proof may be without its leaf before further witnesses are left out."""
 _MOST_HEADS = 32
 _HINT = "Type: %audit verify"
 
@@ -75,9 +78,10 @@ def prove(
             continue
         signatures = _cosigned(note, cosignatures, known)
         if best is None or len(signatures) > best[0]:
-            signed = Note(note.text, (*_by(note, keys), *signatures))
-            whole = InclusionProof(run.seq, proof, format_note(signed), leaf)
-            best = len(signatures), format_proof(whole)
+            best = (
+                len(signatures),
+                _written(InclusionProof(run.seq, proof, b"", leaf), note, keys, signatures),
+            )
         if best[0] >= min(len(known), MOST_WITNESSES):
             break
     if best is None:
@@ -85,6 +89,18 @@ def prove(
             f"Run {run.id} is under no head of session {run.session} that its own key has signed.", _HINT
         )
     return best[1]
+
+
+def _written(
+    proof: InclusionProof, note: Note, keys: Sequence[VerifierKey], cosigned: Sequence[Signature]
+) -> bytes:
+    """Return the text of a proof, with as many cosignatures as fit a kilobyte, one at least."""
+    own = [one for one in note.signatures if any(key.made(one) for key in keys)]
+    for count in range(len(cosigned), -1, -1):
+        signed = format_note(Note(note.text, (*own, *cosigned[:count])))
+        if count <= 1 or len(format_proof(replace(proof, checkpoint=signed, extra=None))) <= GOOD_BYTES:
+            break
+    return format_proof(replace(proof, checkpoint=signed))
 
 
 def _log_of(folder: Path, run: Run) -> tuple[TileStore, Note]:
@@ -163,10 +179,6 @@ def _under(
         return None  # it says to have more leaves than the log, or the log is damaged
     shown = verify_inclusion(leaf_hash(leaf), run.seq, checkpoint.size, proof, checkpoint.root)
     return proof if shown else None
-
-
-def _by(note: Note, keys: Sequence[VerifierKey]) -> list[Signature]:
-    return [one for one in note.signatures if any(key.made(one) for key in keys)]
 
 
 def _cosigned(
