@@ -14,7 +14,7 @@ import pytest
 
 from jupyter_llmops.catalog.objects import Objects, open_objects
 from jupyter_llmops.errors import InferenceError, ModelNotAvailableError
-from jupyter_llmops.inference.manifest import digest_of_files, manifest_digest, model_files
+from jupyter_llmops.inference.manifest import digest_of_files, model_files
 from jupyter_llmops.inference.transfer import meter, pull_files, push_files
 from jupyter_llmops.inference.transfer.storage import confined
 from jupyter_llmops.location import Location
@@ -50,7 +50,7 @@ def with_files(model: Model, *files: ModelFile) -> Model:
 
 def same(left: Path, right: Path) -> bool:
     def whole(folder: Path) -> str:
-        return manifest_digest(folder, [path for path in folder.rglob("*") if path.is_file()])
+        return digest_of_files(model_files(folder, [path for path in folder.rglob("*") if path.is_file()]))
 
     return whole(left) == whole(right)
 

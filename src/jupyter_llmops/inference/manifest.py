@@ -7,23 +7,33 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from jupyter_llmops.records.model import ModelFile
 
 MANIFEST_SCHEMA = "llmops.model-manifest/1"
 _BLOCK = 1 << 20
+# In a model's folder, as transformers names them; those in folders below are other programs'.
+_TOKENIZER = frozenset(
+    {
+        "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json",
+        "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "source.spm",
+        "target.spm", "tekken.json", "chat_template.jinja", "chat_template.json",
+    }
+)  # fmt: skip
+_TEMPLATES = "additional_chat_templates/"
 # Digests read by this process: also where the models folder can't be written, a file is read once.
 _known: dict[tuple[str, int, int], str] = {}
 
 
-def manifest_digest(
+def model_files(
     root: Path,
     files: Iterable[Path],
     memory: Path | None = None,
     on_bytes: Callable[[int], None] | None = None,
-) -> str:
-    """Return ``sha256:…`` over the sorted list of relative path, size and SHA-256 of `files`.
+) -> tuple[ModelFile, ...]:
+    """Return the manifest of `files`: relative path, size and SHA-256 of each, sorted by path.
 
     Parameters
     ----------
@@ -42,16 +52,6 @@ def manifest_digest(
     OSError
         A file can't be read.
     """
-    return digest_of_files(model_files(root, files, memory, on_bytes))
-
-
-def model_files(
-    root: Path,
-    files: Iterable[Path],
-    memory: Path | None = None,
-    on_bytes: Callable[[int], None] | None = None,
-) -> tuple[ModelFile, ...]:
-    """Return the manifest of `files`, sorted by path; parameters and errors as in `manifest_digest`."""
     entries = (
         ModelFile(path.relative_to(root).as_posix(), path.stat().st_size, file_digest(path, memory, on_bytes))
         for path in files
@@ -60,13 +60,30 @@ def model_files(
 
 
 def digest_of_files(files: Iterable[ModelFile]) -> str:
-    """Return ``sha256:…`` of a manifest, as `manifest_digest` does of the files themselves."""
+    """Return ``sha256:…`` over the sorted list of relative path, size and SHA-256 of the files: a model's digest."""
     manifest = {
         "files": sorted([file.path, file.size_bytes, file.sha256] for file in files),
         "schema": MANIFEST_SCHEMA,
     }
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def tokenizer_digest(files: tuple[ModelFile, ...]) -> str:
+    """Return ``sha256:…`` over the manifest of the files that turn a chat into tokens and back; empty without any.
+
+    A GGUF file holds weights and tokenizer in one, so its own manifest is returned.
+
+    Parameters
+    ----------
+    files : tuple of ModelFile
+        All files of a model.
+    """
+    if files and all(file.path.endswith(".gguf") for file in files):
+        return digest_of_files(files)
+    chosen = [file for file in files if file.path in _TOKENIZER or file.path.startswith(_TEMPLATES)]
+    return digest_of_files(chosen) if chosen else ""
 
 
 def file_digest(path: Path, memory: Path | None = None, on_bytes: Callable[[int], None] | None = None) -> str:

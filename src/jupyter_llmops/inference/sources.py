@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from jupyter_llmops.errors import InferenceError, LLMOpsError, ModelNotAvailableError, UnknownNameError
 from jupyter_llmops.inference.engine import Progress
-from jupyter_llmops.inference.manifest import manifest_digest
+from jupyter_llmops.inference.manifest import digest_of_files, model_files
 from jupyter_llmops.inference.signing import verify_signature
 from jupyter_llmops.inference.unsafe import PICKLE_SUFFIXES, is_allowed, refusal
 from jupyter_llmops.records.model import Model
@@ -184,7 +184,8 @@ def digest_of(
     if progress is not None and not model.digest:
         progress(f"Reading the files of {model.name}", None)
     try:
-        digest = manifest_digest(files.root, files.files, folder / "digests")
+        manifest = model_files(files.root, files.files, folder / "digests")
+        digest = digest_of_files(manifest)
         size = sum(path.stat().st_size for path in files.files)
     except OSError as error:
         raise ModelNotAvailableError(
@@ -196,7 +197,9 @@ def digest_of(
             f"They are in {files.path}; restore them, or register them under a new name.",
         )
     signed_by = verify_signature(files, model.name)
-    return replace(model, digest=digest, size_bytes=size, signed_by=signed_by or model.signed_by)
+    return replace(
+        model, digest=digest, files=manifest, size_bytes=size, signed_by=signed_by or model.signed_by
+    )
 
 
 def locate(model: Model, *, offline: bool = False, progress: Progress | None = None) -> ModelFiles:

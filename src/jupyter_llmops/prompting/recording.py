@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from jupyter_llmops.errors import OutputSchemaError
+from jupyter_llmops.inference.manifest import tokenizer_digest
 from jupyter_llmops.records.completion import Completion, Generation
 from jupyter_llmops.records.cost import UNKNOWN_COST, Cost
 
@@ -88,6 +89,9 @@ def request_fields(prepared: PreparedPrompt) -> dict[str, Any]:
             "extra": dict(request.parameters.extra),
         },
     }
+    tokenizer = tokenizer_digest(prepared.model.files)
+    if tokenizer:  # an endpoint's is its own business
+        fields["tokenizer_digest"] = tokenizer
     if request.adapter:
         adapter = prepared.model.adapter
         fields |= {"adapter": request.adapter, "adapter_digest": request.adapter_digest}

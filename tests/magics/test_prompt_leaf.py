@@ -1,0 +1,25 @@
+"""The leaf of a model call holds all that decided its answer, and all that came of it."""
+
+from __future__ import annotations
+
+from magic_shell import Notebook
+
+REQUEST = {
+    "model", "model_digest", "model_source", "tokenizer_digest", "engine", "engine_version", "quantization", "device",
+    "parameters",
+}  # fmt: skip
+ANSWER = {"source", "finish_reason", "tokens_in", "tokens_out", "computed_microseconds", "determinism"}
+
+
+def test_a_call_says_what_computed_it_and_a_hit_who_did(notebook: Notebook) -> None:
+    first = notebook.run("%%prompt -t 0.5 --seed 3 --system 'Be brief.'\nOne two three")
+    again = notebook.run("%%prompt -t 0.5 --seed 3 --system 'Be brief.'\nOne two three")
+    leaves = [notebook.workspace.run(answer.run_id).leaf for answer in (first, again)]
+    for leaf in leaves:
+        assert REQUEST | ANSWER <= leaf.keys()
+        assert leaf["tokenizer_digest"].startswith("sha256:")
+        assert leaf["parameters"] == {"max_new_tokens": 256, "temperature": 0.5, "seed": 3, "extra": {}}
+        assert {"template", "message.000.system", "message.001.user", "response"} <= leaf["digests"].keys()
+    assert leaves[0].keys() & {"reused"} == set()
+    assert leaves[1]["reused"].keys() == {"item", "stored_by", "stored_at"}
+    assert (leaves[0]["source"], leaves[1]["source"]) == ("model", "cache")
