@@ -190,6 +190,8 @@ def test_meaning_is_embedded_once_and_a_bounded_number_a_time(
     assert "meaning" in found.why[f"{3:016x}"]
     assert catalog.meanings.remove("run", [f"{3:016x}", "unknown"]) == 1
     assert kept() == 4
+    catalog.contents.delete([f"{2:016x}"])  # as forgetting does
+    assert kept() == 3
 
 
 def _space(encoder: FakeEncoder) -> str:

@@ -6,6 +6,7 @@ import random
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from catalog_writer import START, a_run
@@ -157,3 +158,21 @@ def test_an_older_catalog_gets_the_costs_of_its_runs(tmp_path: Path) -> None:
         17,
         15,
     ]
+
+
+def test_the_vector_of_a_deleted_run_leaves_no_byte(tmp_path: Path) -> None:
+    catalog = Catalog(tmp_path / "catalog", site="lab", user="ada")
+    runs = fill(catalog, 5)
+    chance = np.random.default_rng(3)
+    vectors = {run.id: chance.random(64, dtype=np.float32) for run in runs}
+    catalog.meanings.add("run", "space", [((name, "d"), vector) for name, vector in vectors.items()])
+
+    def kept() -> list[str]:
+        files = catalog.folder.glob("meanings.lance/data/**/*")
+        data = b"".join(file.read_bytes() for file in files if file.is_file())
+        return [name for name, vector in vectors.items() if vector.tobytes()[:16] in data]
+
+    assert kept() == list(vectors)
+    assert catalog.contents.delete([runs[2].id]) == 1
+    assert kept() == [run.id for run in runs if run.seq != 2]
+    assert len(catalog.meanings.vectors("run", "space").rows) == 4

@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.catalog.connection import Connection, sql_text
+from jupyter_llmops.catalog.deleting import delete_whole
 from jupyter_llmops.catalog.indexes import TEXT, text_index
+from jupyter_llmops.catalog.meanings import remove_vectors
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.schemas import CONTENTS, rows_of
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from lancedb.table import Table
 
 _COLUMNS = ("id", "session", "seq", "user", "kind", "title", "text", "created_at")
-# Lance's row numbers hold the number of the piece above and the place in it below.
-_PIECE_BITS = 32
 # A filter with more names takes long to parse.
 _IDS_AT_ONCE = 500
 
@@ -130,7 +130,7 @@ class Contents:
         return count
 
     def delete(self, ids: Iterable[str]) -> int:
-        """Delete the rows of runs and every byte that Lance keeps of them; return how many rows there were.
+        """Delete the rows and vectors of runs and every byte that Lance keeps of them; return how many rows there were.
 
         A deleted row would stay in its piece of the table, in older versions, and its words in the
         index. So the neighbours in its piece are written anew, then the row is deleted (its piece
@@ -158,23 +158,15 @@ class Contents:
             where = (
                 f"id IN ({', '.join(sql_text(run_id) for run_id in wanted[start : start + _IDS_AT_ONCE])})"
             )
-            deleted += self._connection.writing(CONTENTS, functools.partial(_delete, where=where))
+            deleted += self._connection.writing(CONTENTS, functools.partial(delete_whole, where=where))
         self._connection.beside(CONTENTS, _index_again)
         self._connection.optimize(CONTENTS, timedelta(0))
+        remove_vectors(self._connection, "run", wanted)
         return deleted
 
 
 def _among(ids: Sequence[str]) -> str:
     return f"id IN ({', '.join(sql_text(run_id) for run_id in ids)})"
-
-
-def _delete(handle: Table, where: str) -> int:
-    places = handle.search().where(where).with_row_id(True).select(["id"]).to_arrow()["_rowid"].to_pylist()
-    for piece in sorted({place >> _PIECE_BITS for place in places}):
-        first, after = piece << _PIECE_BITS, (piece + 1) << _PIECE_BITS
-        within = f"_rowid >= {first} AND _rowid < {after} AND NOT ({where})"
-        handle.update(where=within, values_sql={"site": "site"})  # the same values in a new piece
-    return int(handle.delete(where).num_deleted_rows)
 
 
 def _index_again(handle: Table) -> None:

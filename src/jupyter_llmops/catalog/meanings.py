@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.catalog.changes import SEPARATOR
 from jupyter_llmops.catalog.connection import Connection, sql_text
+from jupyter_llmops.catalog.deleting import delete_whole
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.schemas import MEANINGS
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# Names in one filter; more take long to parse.
+_AT_ONCE = 500
 Place = tuple[str, str]
 """A thing's name and the digest of the text that was embedded."""
 
@@ -118,17 +122,9 @@ class Meanings:
         CatalogError
             The table can't be written.
         """
-        chosen = ", ".join(map(sql_text, names))
-        if not chosen or not self._connection.has(MEANINGS):
-            return 0
         self._migrations.prepare_write()
-        where = f"noun = {sql_text(noun)} AND name IN ({chosen})"
-        removed = self._connection.writing(
-            MEANINGS, lambda handle: int(handle.delete(where).num_deleted_rows)
-        )
+        removed = remove_vectors(self._connection, noun, names)
         self._read.clear()
-        if removed:
-            self._connection.optimize(MEANINGS, timedelta(0))
         return removed
 
     def _select(self, noun: str, space: str) -> MeaningVectors:
@@ -152,3 +148,19 @@ class Meanings:
         kept = [place for place, good in zip(zip(names, digests, strict=True), whole, strict=True) if good]
         rows = {place: row for row, place in enumerate(kept)}
         return MeaningVectors(rows, values.reshape(-1, dimension).astype(np.float32, copy=False))
+
+
+def remove_vectors(connection: Connection, noun: str, names: Iterable[str]) -> int:
+    """Delete the vectors of a noun's things in every space, and the versions that hold them; return how many.
+
+    A snapshot that was made before keeps them.
+    """
+    chosen = list(names)
+    removed = 0
+    for start in range(0, len(chosen) if connection.has(MEANINGS) else 0, _AT_ONCE):
+        part = ", ".join(map(sql_text, chosen[start : start + _AT_ONCE]))
+        where = f"noun = {sql_text(noun)} AND name IN ({part})"
+        removed += connection.writing(MEANINGS, functools.partial(delete_whole, where=where))
+    if removed:
+        connection.optimize(MEANINGS, timedelta(0))
+    return removed

@@ -29,6 +29,7 @@ STATUSES = ("ok", "error", "interrupted")
 _SORTED = 20_000
 # Ids in one filter: more take long to parse.
 _AT_ONCE = 1_000
+_AT_FIRST = 200
 # So many best matches are compared with the filters, step by step.
 _CANDIDATES = (1_000, 20_000)
 # Of the best matches the newest are looked for in so many.
@@ -294,9 +295,10 @@ class RunSearch:
 
     def _fitting(self, ids: Sequence[str], where: str, limit: int) -> Iterator[str]:
         """Yield those of `ids` that fit, in their order, until enough did."""
-        count = 0
-        for start in range(0, len(ids), _AT_ONCE):
-            part = ids[start : start + _AT_ONCE]
+        count, start, size = 0, 0, _AT_FIRST
+        while start < len(ids):
+            part = ids[start : start + size]
+            start, size = start + size, _AT_ONCE
             rows = self._connection.read(RUNS, ["id"], f"{_among(part)} AND {where}")
             fit = set() if rows is None else set(rows["id"].to_pylist())
             for run_id in part:
