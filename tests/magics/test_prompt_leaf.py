@@ -16,7 +16,7 @@ def test_a_call_says_what_computed_it_and_a_hit_who_did(notebook: Notebook) -> N
     again = notebook.run("%%prompt -t 0.5 --seed 3 --system 'Be brief.'\nOne two three")
     leaves = [notebook.workspace.run(answer.run_id).leaf for answer in (first, again)]
     for leaf in leaves:
-        assert REQUEST | ANSWER <= leaf.keys()
+        assert leaf.keys() >= REQUEST | ANSWER
         assert leaf["tokenizer_digest"].startswith("sha256:")
         assert leaf["parameters"] == {"max_new_tokens": 256, "temperature": 0.5, "seed": 3, "extra": {}}
         assert {"template", "message.000.system", "message.001.user", "response"} <= leaf["digests"].keys()
