@@ -1,0 +1,185 @@
+"""Checkpoints that were kept, content and sessions that went with a word, logs of another home."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from jupyter_llmops.audit.files import content_path, head_path, journal_path
+from jupyter_llmops.audit.journal import Journal
+from jupyter_llmops.audit.proving import prove
+from jupyter_llmops.audit.reading import read_runs
+from jupyter_llmops.audit.sealing import log_folder, seal
+from jupyter_llmops.audit.verification import TrustedKeys, read_kept, verify
+from jupyter_llmops.audit.verification.heads import said_root
+from jupyter_llmops.errors import AuditError
+from jupyter_llmops.keys.signing import LogKeys
+from jupyter_llmops.records.run import Verification
+from jupyter_llmops.records.trail import Head, Signer
+
+NOW = datetime(2026, 11, 3, tzinfo=UTC)
+
+
+@pytest.fixture
+def keys() -> LogKeys:
+    return LogKeys(Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
+
+
+@pytest.fixture
+def trusted(keys: LogKeys) -> TrustedKeys:
+    return TrustedKeys("ada", "here", (keys.log_public, keys.witness_public))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, keys: LogKeys) -> Path:
+    """An old session of six records, sealed."""
+    folder = tmp_path / "audit"
+    stamp(folder, keys, "old", 5)
+    return folder
+
+
+def stamp(folder: Path, keys: LogKeys, session: str, cells: int, **word: object) -> Head:
+    """Stamp a session and, where asked, a record that says what was deleted; return its head."""
+    journal = Journal(folder, session=session, context={"user": "ada", "host": "here"})
+    for number in range(cells):
+        journal.stamp("cell", fields={"execution_count": number + 1}, content={"source": f"x = {number}"})
+    for kind, fields in word.items():
+        journal.stamp(kind, fields=fields)  # type: ignore[arg-type]
+    journal.close()
+    return head_of(folder, keys, session)
+
+
+def head_of(folder: Path, keys: LogKeys, session: str) -> Head:
+    signed = seal(folder, session, keys)
+    assert signed is not None
+    note = (log_folder(folder, session) / "checkpoint").read_text("utf-8")
+    return Head(session, signed.size, said_root(signed.root), note, "ada", "here", NOW)
+
+
+def prune(folder: Path, session: str) -> None:
+    for path in (journal_path(folder, session), head_path(folder, session)):
+        path.unlink()
+    shutil.rmtree(content_path(folder, session, 0).parent)
+    shutil.rmtree(log_folder(folder, session) / "tile")
+
+
+def said(found: Verification) -> str:
+    return "\n".join(problem.message for problem in found.problems)
+
+
+def test_a_kept_checkpoint_or_proof_is_held_against_the_log(
+    folder: Path, keys: LogKeys, trusted: TrustedKeys, tmp_path: Path
+) -> None:
+    checkpoint = log_folder(folder, "old") / "checkpoint"
+    run = list(read_runs(journal_path(folder, "old")))[2]
+    proof = tmp_path / "run.tlog-proof"
+    proof.write_bytes(prove(folder, run, (keys.session_vkey("old"),)))
+    kept = tmp_path / "kept"
+    kept.write_bytes(checkpoint.read_bytes())
+    for file in (kept, proof):
+        found = verify(folder, trusted=trusted, against=(read_kept(file),))
+        assert found.ok, found.problems
+        assert any(f"held against {file.name}: session old, 6 records" in note for note in found.notes)
+    # The session is stamped anew under its name, by its owner.
+    shutil.rmtree(folder)
+    stamp(folder, keys, "old", 5)
+    assert verify(folder, trusted=trusted).ok
+    for file in (kept, proof):
+        found = verify(folder, trusted=trusted, against=(read_kept(file),))
+        assert f"rewritten: of records 0 to 5, one is not what the kept checkpoint {file.name}" in said(found)
+    # Another log with the name of nobody here.
+    shutil.rmtree(folder)
+    stamp(folder, keys, "new", 1)
+    found = verify(folder, trusted=trusted, against=(read_kept(kept),))
+    assert "the journal of session old is missing: the checkpoint that was kept is of it" in said(found)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"hello\n", b"c2sp.org/tlog-proof@v1\n", b"a\n1\nx\n\n"])
+def test_what_is_no_checkpoint_is_said_in_a_sentence(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "kept"
+    file.write_bytes(data)
+    with pytest.raises(AuditError, match="neither a checkpoint nor a proof"):
+        read_kept(file)
+    with pytest.raises(AuditError, match="can't be read"):
+        read_kept(tmp_path / "nothing")
+
+
+def test_forgotten_content_is_told_from_deleted_content(
+    folder: Path, keys: LogKeys, trusted: TrustedKeys
+) -> None:
+    run = list(read_runs(journal_path(folder, "old")))[2]
+    place = {"of": run.id, "of_session": "old", "of_seq": 2}
+    stamp(folder, keys, "new", 1, forget={"runs": [place], "deleted": ["content"]})
+    for seq in (2, 3):
+        content_path(folder, "old", seq).unlink()
+    found = verify(folder, trusted=trusted)
+    assert found.ok, found.problems
+    assert any("1 records was forgotten by ada on" in note and "(seq 2)" in note for note in found.notes)
+    assert any("1 records was deleted (seq 3)" in note for note in found.notes)
+
+
+def test_a_pruned_session_is_held_to_its_head(folder: Path, keys: LogKeys, trusted: TrustedKeys) -> None:
+    old = head_of(folder, keys, "old")
+    runs = {run.seq: run.leaf_digest for run in read_runs(journal_path(folder, "old"))}
+    word = {"session": "old", "size": 6, "root": old.root, "head": runs[5].removeprefix("sha256:")}
+    stamp(folder, keys, "new", 1, retention={"age": "1y", "sessions": [word]})
+    prune(folder, "old")
+    rows = {"published": {"old": runs}, "trusted": trusted, "heads": [old]}
+    found = verify(folder, **rows)  # type: ignore[arg-type]
+    assert found.ok, found.problems
+    assert any("pruned, only their heads are left: old (6 records, by ada" in note for note in found.notes)
+    more = {**runs, 6: "sha256:" + "0" * 64}
+    found = verify(folder, published={"old": more}, trusted=trusted, heads=[old])
+    assert [(problem.session, problem.seq) for problem in found.problems] == [("old", 6)]
+    checkpoint = log_folder(folder, "old") / "checkpoint"
+    data = checkpoint.read_bytes()
+    checkpoint.write_bytes(data.replace(b"\n6\n", b"\n5\n"))
+    assert "its retention left was changed" in said(verify(folder, **rows))  # type: ignore[arg-type]
+    checkpoint.unlink()
+    assert "its retention left is missing" in said(verify(folder, **rows))  # type: ignore[arg-type]
+
+
+def test_a_retention_that_names_another_head_hides_nothing(
+    folder: Path, keys: LogKeys, trusted: TrustedKeys
+) -> None:
+    old = head_of(folder, keys, "old")
+    word = {"session": "old", "size": 3, "root": old.root}
+    stamp(folder, keys, "new", 1, retention={"age": "1y", "sessions": [word]})
+    prune(folder, "old")
+    found = verify(folder, trusted=trusted, heads=[old])
+    assert "pruned as if it had 3 records, and a published head has 6" in said(found)
+    assert "not the one that the retention's record names" in said(found)
+
+
+def test_a_session_without_a_word_is_missing_and_one_of_another_home_is_elsewhere(
+    folder: Path, keys: LogKeys, trusted: TrustedKeys, tmp_path: Path
+) -> None:
+    old = head_of(folder, keys, "old")
+    other = LogKeys(Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
+    away = stamp(tmp_path / "away", other, "away", 2)
+    shutil.rmtree(folder)
+    stamp(folder, keys, "new", 1)
+    named = (Signer("log", "x", other.log_vkey("ada", "here"), "ada", "here", NOW),)
+    both = TrustedKeys("ada", "here", trusted.own, named)
+    found = verify(folder, trusted=both, heads=[old, away])
+    assert [problem.session for problem in found.problems] == ["old"]
+    assert "its published heads are in the catalog" in said(found)
+    assert any("lie elsewhere" in note and "away" in note for note in found.notes)
+    # Nobody of the team has named that key: then it is nobody's.
+    found = verify(folder, trusted=trusted, heads=[away])
+    assert "not signed by the key of this log" in said(found)
+
+
+def test_what_a_sealer_leaves_behind_is_no_fault(folder: Path, trusted: TrustedKeys) -> None:
+    (log_folder(folder, "old") / ".checkpoint.unfinished").write_bytes(b"half")
+    assert verify(folder, trusted=trusted).ok
+    # Leaves that came after the last seal are in the journal only.
+    journal = Journal(folder, session="next", context={"user": "ada", "host": "here"})
+    journal.stamp("cell", content={"source": "x"})
+    found = verify(folder, trusted=trusted)
+    assert found.ok, found.problems
+    journal.close()
