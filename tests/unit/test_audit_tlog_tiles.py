@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
+from jupyter_llmops.audit.tlog.checkpoint import Checkpoint, parse_checkpoint
 from jupyter_llmops.audit.tlog.merkle import (
     Frontier,
     consistency_proof,
@@ -22,7 +22,7 @@ from jupyter_llmops.audit.tlog.merkle import (
     verify_consistency,
     verify_inclusion,
 )
-from jupyter_llmops.audit.tlog.note import format_note, sign_note
+from jupyter_llmops.audit.tlog.note import format_note, parse_note, sign_note
 from jupyter_llmops.audit.tlog.tile_files import TileFiles, tile_path
 from jupyter_llmops.audit.tlog.tiles import TileStore
 from jupyter_llmops.errors import AuditError
@@ -398,3 +398,27 @@ def test_any_growth_gives_the_tree_of_the_rfc_and_proofs_of_each_head(portions):
         for old, old_root in heads:
             proof = consistency_proof(old, size, TileStore(Path(folder)).hash_at)
             assert verify_consistency(old, size, old_root, root, proof)
+
+
+def test_who_reads_while_another_writes_sees_whole_heads(tmp_path):
+    """Also where the partial tiles of the head that was read are removed meanwhile."""
+    store = TileStore(tmp_path, sync=False)
+    store.append(lines(0, 1))
+    store.write_checkpoint(signed(store, 1))
+    child = os.fork()
+    if child == 0:
+        try:
+            for start in range(1, 700, 3):
+                store.append(lines(start, start + 3))
+                store.write_checkpoint(signed(store, start + 3))
+        finally:
+            os._exit(0)
+    seen = set()
+    while os.waitpid(child, os.WNOHANG)[0] == 0:
+        reader = TileStore(tmp_path)
+        head = parse_checkpoint(parse_note(reader.read_checkpoint()).text)
+        assert reader.root(head.size) == head.root
+        assert list(reader.entries(head.size - 1, head.size)) == lines(head.size - 1, head.size)
+        seen.add(head.size)
+    assert len(seen) > 10
+    assert TileStore(tmp_path).size() >= 700

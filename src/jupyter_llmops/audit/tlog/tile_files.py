@@ -11,6 +11,8 @@ from jupyter_llmops.errors import AuditError
 WIDTH = 256
 CHECKPOINT = "checkpoint"
 
+_LOOKS = 3
+
 
 def tile_path(level: int | str, index: int, width: int = WIDTH) -> str:
     """Return where a tile lies below the log's folder, e.g. ``tile/0/x001/234`` or ``tile/0/000.p/7``.
@@ -61,12 +63,14 @@ class TileFiles:
 
     def read(self, level: int | str, index: int, width: int) -> tuple[int, bytes] | None:
         """Return the narrowest file that has the first `width` of a tile, and its width; None without any."""
-        for one in (width, None, WIDTH):
-            # Only where the very file is not there is it looked for which wider ones are.
-            wider = [one] if one else sorted(other for other in self.widths(level, index) if other > width)
-            for candidate in wider:
-                with contextlib.suppress(FileNotFoundError):
-                    return candidate, (self.folder / tile_path(level, index, candidate)).read_bytes()
+        # What is listed may be gone a moment later, in favour of a wider one: then it is looked for again.
+        for _ in range(_LOOKS):
+            for one in (width, None, WIDTH):
+                # Only where the very file is not there is it looked for which wider ones are.
+                wider = [one] if one else sorted(w for w in self.widths(level, index) if w > width)
+                for candidate in wider:
+                    with contextlib.suppress(FileNotFoundError):
+                        return candidate, (self.folder / tile_path(level, index, candidate)).read_bytes()
         return None
 
     def read_checkpoint(self) -> bytes | None:
