@@ -85,6 +85,11 @@ class LLMOps(Configurable):
         "them; otherwise only the leaves are shared, which hold digests.",
     ).tag(config=True)
     witness = Bool(True, help="Countersign the heads of colleagues' logs in the catalog.").tag(config=True)
+    retain = Unicode(
+        "",
+        help="How long sessions stay before the agent prunes them to their signed heads, e.g. '1y' or '90d'; "
+        "empty for ever. %audit retain does it once.",
+    ).tag(config=True)
     agent = Enum(
         ["auto", "off"],
         default_value="auto",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jupyter_llmops.agent.loop import AgentLoop
 from jupyter_llmops.agent.retaining import Retention
 from jupyter_llmops.agent.sharing import ContentSharing
 from jupyter_llmops.audit.forgetting import said_deletions
@@ -175,3 +176,23 @@ def test_the_agent_prunes_only_by_a_setting(notebook: Notebook, tmp_path: Path) 
     assert [one.session for one in found.sessions] == [old]
     assert retention.look(workspace.journal.session) is None, "not again for hours"
     assert workspace.runs(10, kind="retention"), "never without a word"
+
+
+def test_the_agent_does_it_in_its_loop_and_outlives_a_wrong_setting(notebook: Notebook) -> None:
+    workspace = notebook.workspace
+    notebook.run("x = 1")
+    old = old_session(workspace, 400)
+    workspace.flush()
+    said: list[str] = []
+    AgentLoop(workspace.audit_folder, workspace.catalog, retain="soon", on_problem=said.append).step()
+    assert any("'soon' is not an age" in sentence for sentence in said)
+    assert len(left_of(workspace, old)) > 1
+    loop = AgentLoop(workspace.audit_folder, workspace.catalog, retain="1y", on_problem=said.append)
+    loop.step(closing=True)
+    loop.step()
+    assert left_of(workspace, old) == {f"log/{old}/checkpoint"}
+    assert any("1 sessions" in sentence for sentence in said)
+    assert old in said_deletions(workspace.audit_folder).pruned
+    loop._own.close()
+    found = workspace.verify()
+    assert found.ok, found.problems

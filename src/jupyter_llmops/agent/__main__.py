@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=True,
         help="countersign the heads of colleagues' logs",
     )
+    parser.add_argument("--retain", default="", help="how long sessions stay, e.g. 1y; empty for ever")
     parser.add_argument("--detach", action="store_true", help="return at once and go on in the background")
     chosen = parser.parse_args(arguments)
     # Forked before anything that has threads is imported.
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         retention=chosen.retention,
         cache_limits=(chosen.cache_limit, chosen.cache_age),
         witness=chosen.witness,
+        retain=chosen.retain,
     )
     return 0
 

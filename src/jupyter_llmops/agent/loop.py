@@ -10,11 +10,13 @@ from pathlib import Path
 from jupyter_llmops.agent.election import Election
 from jupyter_llmops.agent.flush import Flusher
 from jupyter_llmops.agent.heads import HeadKeeper, own_keys
+from jupyter_llmops.agent.own_journal import AgentJournal
+from jupyter_llmops.agent.retaining import Retention
 from jupyter_llmops.agent.sharing import ContentSharing
 from jupyter_llmops.agent.witness import Witness
 from jupyter_llmops.cache.upkeep import CacheUpkeep
 from jupyter_llmops.catalog import Catalog
-from jupyter_llmops.errors import AuditError, LLMOpsError, TeamKeyError
+from jupyter_llmops.errors import AuditError, LLMOpsError, TeamKeyError, UsageError
 from jupyter_llmops.keys.signing import LogKeys
 
 POLL_SECONDS = 1.0
@@ -45,6 +47,8 @@ class AgentLoop:
         Returns the keys that sign this user's logs and countersign others'.
     witness : bool
         Whether it countersigns.
+    retain : str
+        How long sessions stay, e.g. "1y"; empty for ever.
     on_flush : callable, optional
         Told how many runs were added, whenever there were any.
     on_problem : callable, optional
@@ -60,12 +64,15 @@ class AgentLoop:
         caches: Sequence[CacheUpkeep] = (),
         keys: Callable[[], LogKeys] = own_keys,
         witness: bool = True,
+        retain: str = "",
         on_flush: Callable[[int], None] | None = None,
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
         self.election = Election(folder, catalog.location)
         self._flusher = Flusher(folder, catalog)
-        self._sharing = ContentSharing(folder, catalog)
+        self._own = AgentJournal(folder, catalog)
+        self._sharing = ContentSharing(folder, catalog, self._own)
+        self._retention = Retention(folder, catalog, retain, self._own.stamp)
         self._heads = HeadKeeper(folder, catalog, keys=keys, tell=self._say)
         self._witness = Witness(folder, catalog, keys=keys, tell=self._say) if witness else None
         self._said: set[str] = set()
@@ -119,7 +126,7 @@ class AgentLoop:
             if self.election.holds:
                 self.step(closing=True)
                 self.election.resign()
-            self._sharing.close()
+            self._own.close()
 
     def step(self, *, closing: bool = False) -> None:
         """Carry what is new, seal, witness, maintain where it is due; a problem is told, never raised.
@@ -136,6 +143,7 @@ class AgentLoop:
                 self._heads.seal(closing=closing)
             self._prove(closing=closing)
             self._sharing.share()
+            self._retain()
             self._maintain()
         except LLMOpsError as error:
             self._fail(str(error))
@@ -162,6 +170,16 @@ class AgentLoop:
                 self._witness.look(at_once=closing)
         except (TeamKeyError, AuditError, OSError) as error:
             self._say(f"Heads of logs wait here: {error}")
+
+    def _retain(self) -> None:
+        """Prune old sessions where a setting says so; what can't be pruned stops nothing else."""
+        try:
+            pruned = self._retention.look(self._own.session)
+        except (AuditError, UsageError, OSError) as error:
+            self._say(f"Old sessions stay: {error}")
+            return
+        if pruned is not None:
+            self._say(f"{len(pruned.sessions)} sessions from before {pruned.before:%Y-%m-%d} were pruned.")
 
     def _say(self, sentence: str) -> None:
         """Tell what concerns one thing only and stops nothing else, once."""

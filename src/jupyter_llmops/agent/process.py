@@ -37,6 +37,7 @@ def run_agent(
     retention: float = RETENTION_SECONDS,
     cache_limits: tuple[str, str] = CACHE_LIMITS,
     witness: bool = True,
+    retain: str = "",
 ) -> None:
     """Be the agent until idle, until another one is, or until SIGTERM.
 
@@ -56,6 +57,8 @@ def run_agent(
         Size and age of the catalog's cache, where its folder has no limits of its own.
     witness : bool
         Whether it countersigns the heads of colleagues' logs.
+    retain : str
+        How long sessions stay before they are pruned to their heads, e.g. "1y"; empty for ever.
     """
     from jupyter_llmops.agent.loop import AgentLoop
     from jupyter_llmops.cache.limits import limits_of
@@ -77,6 +80,7 @@ def run_agent(
         maintains=[open_catalog(private)] if private != location else [],
         caches=[CacheUpkeep(cache_folder(location), limits_of(*cache_limits))],
         witness=witness,
+        retain=retain,
         on_problem=log.warning,
     )
     if threading.current_thread() is threading.main_thread():
@@ -93,6 +97,7 @@ def start_if_absent(
     retention: float = RETENTION_SECONDS,
     cache_limits: tuple[str, str] = CACHE_LIMITS,
     witness: bool = True,
+    retain: str = "",
 ) -> bool:
     """Start an agent process, detached, unless this host has an agent for the catalog; return whether it did.
 
@@ -101,7 +106,7 @@ def start_if_absent(
 
     Parameters
     ----------
-    catalog, journals, site, idle_seconds, retention, cache_limits, witness
+    catalog, journals, site, idle_seconds, retention, cache_limits, witness, retain
         As for `run_agent`.
 
     Raises
@@ -126,6 +131,7 @@ def start_if_absent(
         f"--cache-limit={cache_limits[0]}",
         f"--cache-age={cache_limits[1]}",
         "--witness" if witness else "--no-witness",
+        f"--retain={retain}",
     ]
     descriptor = os.open(election.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -152,7 +158,7 @@ class AgentStarter:
 
     Parameters
     ----------
-    catalog, journals, site, retention, cache_limits, witness
+    catalog, journals, site, retention, cache_limits, witness, retain
         As for `run_agent`.
     """
 
@@ -165,6 +171,7 @@ class AgentStarter:
         retention: float = RETENTION_SECONDS,
         cache_limits: tuple[str, str] = CACHE_LIMITS,
         witness: bool = True,
+        retain: str = "",
     ) -> None:
         self._catalog = catalog
         self._journals = journals
@@ -172,6 +179,7 @@ class AgentStarter:
         self._retention = retention
         self._cache_limits = cache_limits
         self._witness = witness
+        self._retain = retain
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
@@ -203,6 +211,7 @@ class AgentStarter:
                 retention=self._retention,
                 cache_limits=self._cache_limits,
                 witness=self._witness,
+                retain=self._retain,
             )
             self.problem = ""
         except OSError as error:

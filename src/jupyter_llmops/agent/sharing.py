@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from jupyter_llmops.agent.own_journal import AgentJournal
 from jupyter_llmops.audit.files import JOURNAL_SUFFIX, content_path
 from jupyter_llmops.audit.leaf import CONTENT_SCHEMA, content_digest, new_salt, sidecar_bytes
 from jupyter_llmops.audit.reading import list_journals, parse_run
@@ -53,15 +53,25 @@ class ContentSharing:
         The audit folder of this user.
     catalog : Catalog
         Where to: runs of journals whose session names it.
+    journal : AgentJournal, optional
+        Where scrubs are recorded; one of its own by default.
+    detector : Detector, optional
+        Looks.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog, detector: Detector | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        catalog: Catalog,
+        journal: AgentJournal | None = None,
+        detector: Detector | None = None,
+    ) -> None:
         self._folder = Path(folder)
         self._catalog = catalog
         self._detector = detector or Detector()
         self._journals: dict[Path, _Reading] = {}
         self._last: dict[str, int] | None = None
-        self._own: Any = None
+        self._own = journal or AgentJournal(folder, catalog)
 
     def share(self) -> int:
         """Share what is new; return how many runs.
@@ -86,9 +96,7 @@ class ContentSharing:
 
     def close(self) -> None:
         """Close the agent's own journal, where one was begun."""
-        if self._own is not None:
-            self._own.close()
-            self._own = None
+        self._own.close()
 
     # -- within -------------------------------------------------------------------------------
 
@@ -174,15 +182,13 @@ class ContentSharing:
         return clean, tuple(kinds)
 
     def _scrub(self, path: Path, run: Run, clean: dict[str, str], kinds: tuple[str, ...]) -> None:
-        journal = self._journal()
         salt = new_salt()
         digests = {name: content_digest(salt, name, text) for name, text in clean.items()}
         place = {
             "of": run.id, "of_session": run.session, "of_seq": run.seq, "kinds": list(kinds),
             "digests": digests,
         }  # fmt: skip
-        journal.stamp("scrub", fields={"runs": [place]})
-        if not journal.flush():
+        if not self._own.stamp("scrub", {"runs": [place]}):
             raise _CannotScrubError
         # Beside the folder of contents, where an unfinished file would be a stranger.
         partial = self._folder / f".scrub-{secrets.token_hex(6)}"
@@ -198,19 +204,6 @@ class ContentSharing:
             raise _CannotScrubError from error
         finally:
             partial.unlink(missing_ok=True)
-
-    def _journal(self) -> Any:
-        if self._own is None:
-            from jupyter_llmops.audit.journal import Journal
-            from jupyter_llmops.guard.redaction import Redactor
-
-            context = {
-                "user": self._catalog.user,
-                "host": self._catalog.site,
-                "catalog": str(self._catalog.location),
-            }
-            self._own = Journal(self._folder, role="agent", context=context, redact=Redactor().redact)
-        return self._own
 
 
 def _lines_from(path: Path, offset: int) -> Iterator[bytes]:

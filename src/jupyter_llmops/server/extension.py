@@ -128,6 +128,7 @@ class LLMOpsExtension(ExtensionApp):
                     CacheUpkeep(cache_folder(location), limits_of(settings.cache_limit, settings.cache_age))
                 ],
                 witness=settings.witness,
+                retain=settings.retain,
                 on_flush=on_flush,
                 on_problem=self.log.warning,
             )

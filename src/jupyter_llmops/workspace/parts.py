@@ -128,6 +128,7 @@ class Parts:
             retention=self.settings.retention,
             cache_limits=(self.settings.cache_limit, self.settings.cache_age),
             witness=self.settings.witness,
+            retain=self.settings.retain,
         )
 
     @cached_property
