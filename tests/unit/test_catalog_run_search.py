@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from catalog_writer import START, a_run
-from jupyter_llmops.catalog import Catalog
+from jupyter_llmops.catalog import Catalog, run_order
 from jupyter_llmops.catalog import indexes as catalog_indexes
-from jupyter_llmops.catalog import run_search as search_module
 from jupyter_llmops.catalog.contents import RunText
 from jupyter_llmops.catalog.indexes import ensure_indexes, needs_indexes
 from jupyter_llmops.catalog.runs import nearest_ids
@@ -119,7 +118,7 @@ def test_ratings_narrow(catalog: Catalog) -> None:
 def test_a_span_of_time_gives_the_same_as_sorting_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(search_module, "_SORTED", most)
+    monkeypatch.setattr(run_order, "_SORTED", most)
     catalog = Catalog(tmp_path / "catalog", site="lab", user="ada")
     chance = random.Random(most)
     spread = [START + timedelta(seconds=chance.expovariate(1e-6)) for _ in range(200)]

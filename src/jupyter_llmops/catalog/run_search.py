@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from jupyter_llmops.catalog.changes import Changes
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.indexes import TEXT, WORD_FIELDS
+from jupyter_llmops.catalog.run_order import SCAN, newest_ids, sql_moment
 from jupyter_llmops.catalog.run_rows import COST_IN_LEAF, RUN_FIELDS, run_of
 from jupyter_llmops.catalog.schemas import CONTENTS, RUNS, rows_of
 from jupyter_llmops.records.run import Run
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from lancedb.table import Table
 
 STATUSES = ("ok", "error", "interrupted")
-# Sorting so many rows takes 20 ms; of more a shorter time is looked at.
-_SORTED = 20_000
 # Ids in one filter: more take long to parse.
 _AT_ONCE = 1_000
 _AT_FIRST = 200
@@ -36,11 +34,8 @@ _CANDIDATES = (1_000, 20_000)
 _RECENT = 5_000
 # The ids of so many runs are read in 20 ms.
 _MANY = 60_000
-_EVER = timedelta(days=100_000)
-_EARLIEST = datetime(1700, 1, 1, tzinfo=UTC)
 # Kinds that say something.
 _SAYS = "kind IN ('cell', 'prompt', 'map', 'cascade', 'training')"
-_PLACE = ("started_at", "seq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +104,10 @@ class RunSearch:
             The catalog can't be read.
         """
         where = self.where(chosen)
-        count = self._count(where) if where else 0
-        if where and not count:
+        narrowed = self._narrowed(where) if where else None
+        if narrowed == []:
             return FoundRuns((), {})
-        narrowed = self._ids(where) if 0 < count <= _MANY else None
-        among = narrowed if narrowed is not None and count <= _AT_ONCE else None
+        among = narrowed if narrowed is not None and len(narrowed) <= _AT_ONCE else None
         found: list[str] = []
         complete = True
         steps = _CANDIDATES if where and narrowed is None else _CANDIDATES[-1:]
@@ -212,14 +206,14 @@ class RunSearch:
         ]
         if chosen.notebook:
             path = sql_text(chosen.notebook)
-            parts.append(f"(notebook = {path} OR ends_with(notebook, {sql_text('/' + chosen.notebook)}))")
+            parts.append(f"(notebook = {path} OR {SCAN}notebook, {sql_text('/' + chosen.notebook)}))")
         if chosen.status:
             column = "status" if chosen.status in STATUSES else "error_type"
             parts.append(f"{column} = {sql_text(chosen.status)}")
         if chosen.since is not None:
-            parts.append(f"started_at >= {_sql_moment(chosen.since)}")
+            parts.append(f"started_at >= {sql_moment(chosen.since)}")
         if chosen.until is not None:
-            parts.append(f"started_at < {_sql_moment(chosen.until)}")
+            parts.append(f"started_at < {sql_moment(chosen.until)}")
         if chosen.least_cost is not None:
             parts.append(f"{self._cost} >= {chosen.least_cost}")
         if chosen.most_cost is not None:
@@ -242,12 +236,16 @@ class RunSearch:
         # An older catalog that can only be read has costs in the leaves alone.
         return "cost_millionths" if there is not False else COST_IN_LEAF
 
-    def _count(self, where: str) -> int:
-        return self._connection.reading(RUNS, lambda handle: handle.count_rows(where)) or 0
-
-    def _ids(self, where: str) -> list[str]:
-        rows = self._connection.read(RUNS, ["id"], where)
-        return [] if rows is None else rows["id"].to_pylist()
+    def _narrowed(self, where: str) -> list[str] | None:
+        """Return the ids of the runs that fit, None where they are too many to be read."""
+        # Where a filter has no index counting takes as long as reading.
+        if SCAN not in where:
+            count = self._connection.reading(RUNS, lambda handle: handle.count_rows(where)) or 0
+            if count > _MANY:
+                return None
+        rows = self._connection.read(RUNS, ["id"], where, limit=_MANY + 1)
+        ids: list[str] = [] if rows is None else rows["id"].to_pylist()
+        return ids if len(ids) <= _MANY else None
 
     def _candidates(
         self, words: str, limit: int, among: Sequence[str] | None, *, newest_first: bool
@@ -316,50 +314,6 @@ class RunSearch:
         return [found[run_id] for run_id in ids if run_id in found]
 
 
-def newest_ids(connection: Connection, where: str, limit: int) -> list[str]:
-    """Return the ids of the newest runs that fit, newest first, without sorting a million of them.
-
-    A span back from now is widened until it holds enough runs, and narrowed where it holds far too
-    many: with an index counting them costs a millisecond.
-
-    Parameters
-    ----------
-    connection : Connection
-        The catalog.
-    where : str
-        A filter in SQL; empty for all.
-    limit : int
-        Most ids.
-    """
-
-    def count(condition: str) -> int:
-        return connection.reading(RUNS, lambda handle: handle.count_rows(condition or None)) or 0
-
-    def within(moment: datetime) -> str:
-        recent = f"started_at >= {_sql_moment(moment)}"
-        return f"{recent} AND ({where})" if where else recent
-
-    chosen = where
-    if count(where) > max(_SORTED, limit):
-        now = datetime.now(UTC)
-        span, short = timedelta(hours=1), timedelta(0)
-        while (number := count(within(now - span))) < limit and span < _EVER:
-            short, span = span, span * 4
-        for _ in range(40):
-            if number <= max(_SORTED, limit) or number < limit:
-                break
-            middle = short + (span - short) / 2
-            between = count(within(now - middle))
-            if between < limit:
-                short = middle
-            else:
-                span, number = middle, between
-        if number >= limit:
-            chosen = within(now - span)
-    rows = connection.read(RUNS, ["id", *_PLACE], chosen, newest_by=_PLACE, limit=limit)
-    return [] if rows is None else rows["id"].to_pylist()
-
-
 def in_force(environments: Sequence[Run], run: Run) -> Run | None:
     """Return which of a session's environments holds for a run: the last before it, else the first."""
     ordered = sorted(environments, key=lambda one: one.seq)
@@ -388,8 +342,3 @@ def _scanned(
 
 def _among(ids: Sequence[str]) -> str:
     return f"id IN ({', '.join(map(sql_text, ids))})"
-
-
-def _sql_moment(moment: datetime) -> str:
-    moment = max(moment, _EARLIEST).astimezone(UTC)
-    return f"timestamp '{moment:%Y-%m-%d %H:%M:%S.%f}'"

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.migrations import Migrations
+from jupyter_llmops.catalog.run_order import newest_ids
 from jupyter_llmops.catalog.run_rows import RUN_FIELDS, run_of, run_row
-from jupyter_llmops.catalog.run_search import newest_ids
 from jupyter_llmops.catalog.schemas import RUNS, rows_of
 from jupyter_llmops.errors import AmbiguousNameError, UnknownNameError
 from jupyter_llmops.records.run import Run
