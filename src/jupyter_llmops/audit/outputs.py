@@ -14,7 +14,6 @@ import hashlib
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 MOST_BYTES = 8 << 20
@@ -114,7 +113,7 @@ class CellOutputs:
         with self._lock:
             parts = self._streams[stream]
             count = len(parts)
-            text = "".join(parts[:count])
+            text = str.__str__("".join(parts[:count]))
             del parts[:count]
             self._waiting[stream] = 0
             clean, searched = self._searched(text)
@@ -155,6 +154,10 @@ class CellOutputs:
         return self._redact(text), True
 
 
+def _never() -> bool:
+    return False
+
+
 class OutputWatch:
     """Sees what a shell shows and hands it to whoever takes it.
 
@@ -190,27 +193,32 @@ class OutputWatch:
     def cell_began(self) -> None:
         """Watch the streams of now; IPython itself puts others in place for the time of each cell."""
         if not self._streams:
-            self._streams += [
-                self._watch(sys.stdout, "write", partial(self._written, "stdout")),
-                self._watch(sys.stderr, "write", partial(self._written, "stderr")),
-            ]
+            self._streams += [self._watch_stream("stdout"), self._watch_stream("stderr")]
 
     def cell_ended(self) -> None:
         """Watch the streams no more."""
         while self._streams:
             self._streams.pop()()
 
-    def _written(self, stream: str, text: Any = "", *_: Any, **__: Any) -> None:
-        shell = self._shell
+    def _watch_stream(self, stream: str) -> Callable[[], None]:
+        takers = self._takers
         # In a terminal what is displayed is printed, too; it is taken where it is displayed.
-        if (
-            isinstance(text, str)
-            and not getattr(shell.displayhook, "is_active", False)
-            and not getattr(shell.display_pub, "is_publishing", False)
-            and not getattr(shell, "showing_traceback", False)
-        ):
-            for outputs in self._takers():
-                outputs.write(stream, str.__str__(text))
+        displaying = _never if hasattr(self._shell, "parent_header") else self._displaying
+
+        def written(text: Any = "", *_: Any, **__: Any) -> None:
+            if isinstance(text, str) and not displaying():
+                for outputs in takers():
+                    outputs.write(stream, text)
+
+        return self._watch(getattr(sys, stream), "write", written)
+
+    def _displaying(self) -> bool:
+        shell = self._shell
+        return bool(
+            getattr(shell.displayhook, "is_active", False)
+            or getattr(shell.display_pub, "is_publishing", False)
+            or getattr(shell, "showing_traceback", False)
+        )
 
     def _published(self, data: Any = None, *_: Any, **__: Any) -> None:
         self._shown(data)
@@ -237,9 +245,11 @@ class OutputWatch:
             own = vars(owner).get(name)
 
             def watched(*arguments: Any, **named: Any) -> Any:
-                # What is shown matters more than its digest.
-                with contextlib.suppress(Exception):
+                # Not `suppress`, which costs as much as all of this: a cell may print a million lines.
+                try:  # noqa: SIM105
                     seen(*arguments, **named)
+                except Exception:  # noqa: BLE001, S110 - what is shown matters more than its digest
+                    pass
                 return method(*arguments, **named)
 
             setattr(owner, name, watched)
