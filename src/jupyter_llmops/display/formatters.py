@@ -42,6 +42,7 @@ VIEWS: dict[tuple[str, str], tuple[str, str]] = {
     ("snapshot", "Snapshot"): ("snapshot", "snapshot"),
     ("status", "Checkup"): ("status", "checkup"),
     ("status", "WorkspaceStatus"): ("status", "workspace"),
+    ("trail", "Proof"): ("proof", "proof"),
     ("training", "Training"): ("training", "training"),
 }
 

@@ -25,6 +25,7 @@ from jupyter_llmops.display.elements import (
 from jupyter_llmops.display.map import money
 from jupyter_llmops.display.model import ALIAS_COLUMNS, MODEL_CHANGE_COLUMNS, MODEL_COLUMNS
 from jupyter_llmops.display.prompt import alias_words
+from jupyter_llmops.display.proof import SIGNER_COLUMNS
 from jupyter_llmops.display.snapshot import SNAPSHOT_COLUMNS
 from jupyter_llmops.records.cost import Cost
 from jupyter_llmops.records.listing import Listing
@@ -145,6 +146,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "model change": MODEL_CHANGE_COLUMNS,
     "prompt": PROMPT_COLUMNS,
     "run": RUN_COLUMNS,
+    "signer": SIGNER_COLUMNS,
     "snapshot": SNAPSHOT_COLUMNS,
 }
 

@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "models": MODEL_COMMANDS,
     "cache": ("why", "wrong", "right", "limit", "clear", "off", "on"),
     "runs": ("find", "show", "diff", "rate"),
-    "audit": ("verify",),
+    "audit": ("verify", "prove", "keys", "export", "forget", "retain"),
     "budget": ("off",),
     "llmops": ("doctor", "autoload", "invite", "join", "snapshot", "snapshots"),
     "cascade": ("new", "run"),

@@ -8,6 +8,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from jupyter_llmops.display.formatters import register_formatters
 from jupyter_llmops.display.status import workspace_line
+from jupyter_llmops.magics.audit import AuditMagics
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.budget import BudgetMagics
 from jupyter_llmops.magics.cache import CacheMagics
@@ -39,6 +40,7 @@ MAGICS: tuple[type[WorkspaceMagics], ...] = (
     RunsMagics,
     TrailMagics,
     TrainingMagics,
+    AuditMagics,
     LLMOpsMagics,
 )
 _ATTRIBUTE = "_jupyter_llmops"

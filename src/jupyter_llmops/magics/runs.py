@@ -89,7 +89,7 @@ class RunsMagics(WorkspaceMagics):
         return command(rest, arguments)
 
     def _list(self, arguments: Namespace) -> Listing[Run]:
-        filters = _filters(arguments)
+        filters = filters_of(arguments)
         limit = arguments.limit or _LISTED
         if set(filters) <= {"kind"}:
             return self.workspace.runs(limit=limit, **filters)
@@ -97,7 +97,7 @@ class RunsMagics(WorkspaceMagics):
 
     def _find(self, words: list[str], arguments: Namespace) -> Listing[Run]:
         self._refuse(arguments, ("why",), "find")
-        filters = _filters(arguments)
+        filters = filters_of(arguments)
         if not words and not filters:
             raise UsageError(
                 "There is nothing to look for.", "Type %runs find WORDS, or a filter, e.g. --status error."
@@ -137,5 +137,6 @@ class RunsMagics(WorkspaceMagics):
                 raise UsageError(f"{name} means nothing to {what}.", usage(self.runs))
 
 
-def _filters(arguments: Namespace) -> dict[str, Any]:
+def filters_of(arguments: Namespace) -> dict[str, Any]:
+    """Return the filters that a line names, as `find_runs` takes them."""
     return {name: value for name in FILTERS if (value := getattr(arguments, name))}

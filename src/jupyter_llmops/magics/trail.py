@@ -1,4 +1,4 @@
-"""``%reproduce`` and ``%audit``, and how a run is named in a line."""
+"""``%reproduce``, and how a run is named in a line."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from jupyter_llmops.errors import UsageError
-from jupyter_llmops.magics.arguments import choose, parse, usage
+from jupyter_llmops.magics.arguments import parse, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.reproduction import Reproduction
-    from jupyter_llmops.records.run import Verification
 
 # A quoted text, or a run counted from the end; the number behind the option -n is none.
 _COUNT_BACK = re.compile(r"""("(?:\\.|[^"\\])*"|'[^']*')|((?:^|(?<=\s))(?<!-n )-\d+(?=\s|$))""")
@@ -53,24 +52,6 @@ class TrailMagics(WorkspaceMagics):
             return self.workspace.reproduce(
                 reference(self.namespace, words[0]) if words else "", live.progress
             )
-
-    @no_var_expand
-    @magic_arguments()
-    @argument("words", nargs="*", metavar="COMMAND", help="verify (also without a word).")
-    @line_magic
-    def audit(self, line: str) -> Verification:
-        """Check that nobody touched the trail: chain, contents, and what the catalog says of it.
-
-        ::
-
-            %audit verify
-        """
-        words = parse(self.audit, line, self.shell).words or ["verify"]
-        command, rest = choose("%audit", words, {"verify": self.workspace.verify}, "%audit verify")
-        if rest:
-            raise UsageError(f"{' '.join(rest)!r} is too much.", usage(self.audit))
-        verification: Verification = command()
-        return verification
 
 
 def reference(namespace: Mapping[str, Any], word: str) -> object:

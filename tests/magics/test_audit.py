@@ -1,0 +1,85 @@
+"""%audit: verify against what somebody kept, prove, export, forget and retain, as they are typed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from jupyter_llmops.errors import AuditError, UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from magic_shell import Notebook
+
+CHECKER = Path(__file__).resolve().parents[2] / "example_notebooks" / "check_proof.py"
+
+
+def test_a_proof_is_checked_without_this_package_and_the_log_against_it(
+    notebook: Notebook, tmp_path: Path
+) -> None:
+    notebook.run("x = 1")
+    proof = notebook.run(f"%audit prove In[2] -o {tmp_path}/x.tlog-proof")
+    command = [sys.executable, "-I", str(CHECKER), proof.path, proof.vkey]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "a cell of " in done.stdout) == (0, True), done.stdout + done.stderr
+    shown = notebook.shown(proof)
+    assert proof.vkey in shown
+    assert "check_proof.py" in shown
+    keys = notebook.run("%audit keys")
+    assert [signer.kind for signer in keys][:2] == ["log", "witness"]
+    assert keys[0].vkey.endswith(proof.vkey.rpartition("+")[2][-20:]), "one key signs all logs"
+    assert keys[1].vkey in notebook.shown(keys, "text/html")
+    assert proof.size_bytes <= 1024
+
+    notebook.run("x = 2")
+    assert notebook.run(f"%audit verify --against {proof.path}").ok
+    journal = notebook.workspace.journal.path
+    journal.write_bytes(journal.read_bytes().replace(b'"status":"ok"', b'"status":"no"', 1))
+    found = notebook.run(f"%audit verify --against {proof.path}")
+    assert not found.ok
+
+
+def test_runs_are_exported_with_the_filters_of_runs(notebook: Notebook, tmp_path: Path) -> None:
+    notebook.run("x = 1")
+    notebook.fail("1 / 0")
+    notebook.run(f"%audit export {tmp_path}/errors.csv --kind cell --status error")
+    lines = (tmp_path / "errors.csv").read_text("utf-8").splitlines()
+    assert len(lines) == 2
+    assert "ZeroDivisionError" in lines[1]
+
+
+def test_forgetting_and_pruning_show_first_what_would_go(notebook: Notebook) -> None:
+    notebook.run("secret_plan = 'nobody knows'")
+    run = notebook.workspace.run("In[2]")
+    assert not notebook.run("%audit forget In[2]").done
+    assert notebook.workspace.content(run)
+    assert notebook.run("%audit forget In[2] --yes").done
+    assert notebook.workspace.content(run) is None
+    verification = notebook.run("%audit verify")
+    assert verification.ok
+    assert "forgotten" in notebook.shown(verification)
+    assert "session" in notebook.shown(notebook.run("%audit retain 1y"))
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "says"),
+    [
+        ("%audit verify now", UsageError, "too much"),
+        ("%audit verify --yes", UsageError, "--yes means nothing to %audit verify"),
+        ("%audit verify --against nowhere.note", AuditError, "nowhere.note"),
+        ("%audit proof", UsageError, "prove"),
+        ("%audit prove ffff", UnknownNameError, "ffff"),
+        ("%audit export", UsageError, "%audit export FILE"),
+        ("%audit forget", UsageError, "%audit forget RUN"),
+        ("%audit retain soon", UsageError, "soon"),
+    ],
+)
+def test_what_is_typed_wrongly_is_said(
+    notebook: Notebook, line: str, error: type[Exception], says: str
+) -> None:
+    notebook.run("x = 1")
+    with pytest.raises(error, match=says.replace("[", r"\[")):
+        notebook.run(line)
