@@ -299,7 +299,10 @@ def test_who_can_t_remember_signs_nothing(pair: tuple[TrailHome, TrailHome]) -> 
     assert ada.catalog.cosignatures.list() == []
 
 
-def test_forged_memory_and_catalog_rows_do_not_make_it_sign_a_fork(pair: tuple[TrailHome, TrailHome]) -> None:
+@pytest.mark.parametrize("restart", [False, True])
+def test_an_owner_who_empties_the_catalog_gets_no_signature_for_a_fork(
+    pair: tuple[TrailHome, TrailHome], restart: bool
+) -> None:
     ada, bob = pair
     journal = ada.journal()
     stamp(journal, 5)
@@ -312,6 +315,8 @@ def test_forged_memory_and_catalog_rows_do_not_make_it_sign_a_fork(pair: tuple[T
     ada.start()
     shutil.rmtree(ada.audit / "agent", ignore_errors=True)
     ada.publish()
+    if restart:  # what was signed is known from the own disk alone
+        bob.start()
     assert bob.look() == 0
     assert "was rewritten" in refusals(bob.audit)[0].message
 
