@@ -178,10 +178,12 @@ class Coverage:
         end = begin + max(0, whole(leaf.get("microseconds")) or 0)
         parent = leaf.get("parent")
         if parent:
-            # The cell that runs it is stamped at its own end.
-            log.unfinished.setdefault(str(parent), (count - 1, begin))
+            # The cell that runs it is stamped at its own end. One that is neither stamped nor marked was left
+            # out, unless it began after the marks were read.
+            if begin >= self._as_of:
+                log.unfinished.setdefault(str(parent), (count - 1, begin))
         elif log.kernel in self._cells:
-            self._cells[log.kernel].add(count, begin, end, log.pid)
+            self._cells[log.kernel].add(count, begin)
         if leaf.get("store_history", True) is not False:
             log.counts.append(count)
             log.begins.append(begin)

@@ -17,8 +17,8 @@ from typing import Any
 ENDINGS = ("restarted", "died", "shut down", "server stopped")
 """Events after which a kernel's process runs no more cells."""
 
-# A leaf lies within what the server saw of its cell, but for a clock that was set in between; microseconds.
-_TOLERANCES = (50_000, 2_000_000)
+# How far a leaf may begin outside of what the server saw of its cell, by the same clock; microseconds.
+_TOLERANCES = (1_000, 100_000)
 LARGEST_COUNT = 2**53
 
 OBSERVER_VARIABLE = "LLMOPS_OBSERVED_BY"
@@ -62,15 +62,11 @@ class KernelCells:
     def __init__(self) -> None:
         self.counts = array("q")
         self.begins = array("q")
-        self.ends = array("q")
-        self.pids = array("q")
 
-    def add(self, count: int, begin: int, end: int, pid: int) -> None:
+    def add(self, count: int, begin: int) -> None:
         """Add a cell that no other cell ran."""
         self.counts.append(count)
         self.begins.append(begin)
-        self.ends.append(end)
-        self.pids.append(pid)
 
 
 def micros(moment: object) -> int | None:
@@ -126,9 +122,8 @@ class Observed:
 def not_in_logs(seen: Iterable[SeenKernel], logged: KernelCells | None) -> dict[str, list[tuple[int, int]]]:
     """Return, by process, the cells (count, begin) of one kernel that the server saw and no log of it has.
 
-    A leaf counts for one cell alone. First those are paired that agree in count and time, then, within one
-    process, those that agree in the count: whatever a log's cells are renumbered to, an omitted one
-    leaves a cell that the server saw without a leaf.
+    A leaf counts for one cell alone, whose count it has and within which it began: whatever a log's cells are
+    renumbered to, an omitted one leaves a cell that the server saw without a leaf.
 
     Parameters
     ----------
@@ -151,10 +146,6 @@ def not_in_logs(seen: Iterable[SeenKernel], logged: KernelCells | None) -> dict[
                 for cell in left[kernel.process]
                 if not _pair(free.get(cell[0]), logged, cell[1], kernel.cells[cell], tolerance)
             ]
-    for kernel in kernels:
-        left[kernel.process] = [
-            cell for cell in left[kernel.process] if not _pair_by_count(free.get(cell[0]), logged, kernel)
-        ]
     return left
 
 
@@ -163,19 +154,10 @@ def _begin(cell: tuple[int, int]) -> tuple[int, int]:
 
 
 def _pair(free: list[int] | None, logged: KernelCells, begin: int, end: int | None, tolerance: int) -> bool:
-    """Take the leaf of a cell out of the free ones: it lies within what the server saw of the cell."""
+    """Take the leaf of a cell out of the free ones: it begins within what the server saw of the cell."""
     for number, place in enumerate(free or ()):
-        within = end is None or logged.ends[place] <= end + tolerance
-        if within and logged.begins[place] >= begin - tolerance:
-            assert free is not None
-            del free[number]
-            return True
-    return False
-
-
-def _pair_by_count(free: list[int] | None, logged: KernelCells, kernel: SeenKernel) -> bool:
-    for number, place in enumerate(free or ()):
-        if logged.pids[place] == kernel.pid:
+        moment = logged.begins[place]
+        if begin - tolerance <= moment and (end is None or moment <= end + tolerance):
             assert free is not None
             del free[number]
             return True
