@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -201,10 +202,21 @@ def test_a_log_that_was_changed_or_rolled_back_is_not_signed(journal: Journal, k
     stamp(journal, 3)
     log = SessionLog(journal.folder, journal.session, keys)
     known = log.seal()
+    assert known is not None
     shutil.rmtree(folder)
     shutil.copytree(folder.with_name("old"), folder)
-    with pytest.raises(AuditError, match="7 were signed before"):
-        SessionLog(journal.folder, journal.session, keys).seal(known)
+    other = replace(known, root=bytes(32))
+    with pytest.raises(AuditError, match="not those that were signed"):
+        SessionLog(journal.folder, journal.session, keys).seal(other)
+    assert log.signed() != known
+    with pytest.raises(AuditError, match="9 were signed before"):
+        SessionLog(journal.folder, journal.session, keys).seal(replace(known, size=9))
+    # The journal makes the very same again.
+    assert log.seal(known) == known
+    shutil.rmtree(folder)
+    assert log.seal(known) == known
+    shutil.rmtree(folder)
+    shutil.copytree(folder.with_name("old"), folder)
     tile = next((folder / "tile" / "0").rglob("4"))
     tile.write_bytes(os.urandom(len(tile.read_bytes())))
     with pytest.raises(AuditError, match="not those that were signed"):

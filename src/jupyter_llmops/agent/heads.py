@@ -183,7 +183,7 @@ class HeadKeeper:
     def _seal(self, session: _Session, path: Path) -> bool:
         before, look = session.signed, _look(path)
         try:
-            session.signed = session.log.seal()
+            session.signed = session.log.seal(before)
         except AuditError as error:
             # What it agrees with is sealed; it is looked at again when it changes.
             self._tell_once(str(error))

@@ -110,15 +110,17 @@ class SessionLog:
         Parameters
         ----------
         known : Checkpoint, optional
-            A head of this log that was signed before, e.g. a published one: it is only continued.
+            A head of this log that was signed before, e.g. a published one: it is only continued. Of a log
+            that was lost since, its journal makes the same again.
         """
         if not journal_path(self.folder, self.session).exists():
             return self.signed()  # of a pruned session only its head is left
         with sealing(self.folder):
             signed = self.signed()
-            self._check_continues(known)
+            if self.tiles.size() <= self._place.mark.seq:  # it was lost: nothing of it is known any more
+                self.tiles, self._place = TileStore(self.tiles.folder), _BEGINNING
             self._check_continues(signed)
-            return self._catch_up(signed)
+            return self._catch_up(signed, known)
 
     def signed(self) -> Checkpoint | None:
         """Return the head that is signed, None where there is none.
@@ -151,7 +153,7 @@ class SessionLog:
         if self.tiles.root(head.size) != head.root:
             raise self._refusal(f"its first {head.size:,} leaves are not those that were signed before")
 
-    def _catch_up(self, signed: Checkpoint | None) -> Checkpoint | None:
+    def _catch_up(self, signed: Checkpoint | None, known: Checkpoint | None) -> Checkpoint | None:
         before = self.tiles.size()
         if signed is not None and signed.size == before and self._nothing_new(signed.size):
             return signed
@@ -160,6 +162,7 @@ class SessionLog:
             new = self._new_lines(before, stack)
             size = self.tiles.append(new) if new is not None else before
         if size and (signed is None or signed.size != size):
+            self._check_continues(known)
             # Only now: a kill before it leaves leaves without a signature, which the next call signs.
             signed = Checkpoint(origin_of(self.session), size, self.tiles.root(size))
             note = sign_note(signed.text, signed.origin, self._keys.log)
