@@ -3,7 +3,7 @@
 It imports nothing of jupyter-llmops, only `cryptography` for Ed25519, and follows the specifications
 c2sp.org/tlog-proof, tlog-checkpoint, signed-note, tlog-cosignature and RFC 9162 section 2.1.3.2::
 
-    python proof_checker.py RUN.tlog-proof VKEY [--witness VKEY]...
+    python check_proof.py RUN.tlog-proof VKEY [--witness VKEY]...
 
 A verifier key is a line ``<name>+<id>+<key>``. Get it from whom it belongs to, not from where the proof is.
 """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import proof_checker
+import check_proof
 from jupyter_llmops.audit.tlog.cosignature import cosign
 from jupyter_llmops.audit.tlog.proof import parse_proof
 from jupyter_llmops.errors import AuditError, CatalogError, UsageError
@@ -33,7 +33,7 @@ def test_a_cell_is_proven_from_one_file_and_one_key(notebook: Notebook) -> None:
     run = notebook.workspace.run("In[2]")
     assert (proof.run_id, proof.path) == (run.id, f"{run.id}.tlog-proof")
     data = Path(proof.path).read_bytes()
-    found = proof_checker.check(data, proof.vkey)
+    found = check_proof.check(data, proof.vkey)
     assert found["leaf"] == run.leaf
     assert found["size"] == proof.tree_size
     assert proof.size_bytes < 1024 < len(data)
@@ -86,7 +86,7 @@ def test_a_proof_carries_the_witness_of_the_team(notebook: Notebook, tmp_path: P
     proof = notebook.workspace.prove("In[2]")
     assert (proof.tree_size, proof.witnesses) == (head.size, ("jupyter-llmops/grace@lab",))
     vkey = witness.witness_vkey("grace", "lab")
-    found = proof_checker.check(Path(proof.path).read_bytes(), proof.vkey, (vkey,))
+    found = check_proof.check(Path(proof.path).read_bytes(), proof.vkey, (vkey,))
     assert found["witnesses"] == {"jupyter-llmops/grace@lab": 1_790_000_000}
     assert proof.size_bytes <= 1024
     # What ran later is under a head that she has not seen.
@@ -111,7 +111,7 @@ def test_without_the_catalog_a_run_is_proven_by_its_own_log(
     notebook.workspace.run("In[2]")
     monkeypatch.setattr(type(notebook.workspace.catalog.heads), "of", gone)
     proof = notebook.workspace.prove("In[2]")
-    assert proof_checker.check(Path(proof.path).read_bytes(), proof.vkey)["witnesses"] == {}
+    assert check_proof.check(Path(proof.path).read_bytes(), proof.vkey)["witnesses"] == {}
 
 
 def test_a_run_of_another_machine_is_proven_there(notebook: Notebook) -> None:
@@ -140,7 +140,7 @@ def test_a_session_without_its_journal_is_proven_by_its_log_and_a_pruned_one_is_
     notebook.workspace.close()
     notebook.workspace.audit_folder.joinpath("journal", f"{run.session}.jsonl").unlink()
     proof = notebook.workspace.prove(run)
-    assert proof_checker.check(Path(proof.path).read_bytes(), proof.vkey)["leaf"] == run.leaf
+    assert check_proof.check(Path(proof.path).read_bytes(), proof.vkey)["leaf"] == run.leaf
     shutil.rmtree(notebook.workspace.audit_folder / "log" / run.session / "tile")
     with pytest.raises(AuditError, match="was pruned: only its signed head is left"):
         notebook.workspace.prove(run)

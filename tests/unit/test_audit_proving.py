@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import proof_checker
+import check_proof
 from jupyter_llmops.audit.files import journal_path
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.proving import prove
@@ -78,7 +78,7 @@ class Sealed:
         known = [
             verifier_key(name, key.public_key().public_bytes_raw(), 4) for name, key in WITNESSES.items()
         ]
-        return proof_checker.check(data, self.vkey, tuple(known))
+        return check_proof.check(data, self.vkey, tuple(known))
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_a_proof_among_4096_leaves_with_a_witness_is_a_kilobyte(tmp_path: Path) 
             data = prove(
                 tmp_path, run, [vkey], heads=[head], cosignatures=rows[:count], witnesses=witnesses[:count]
             )
-            assert 1 <= len(proof_checker.check(data, vkey, witnesses)["witnesses"]) < 3
+            assert 1 <= len(check_proof.check(data, vkey, witnesses)["witnesses"]) < 3
             bare = replace(parse_proof(data), extra=None)
             assert len(bare.hashes) == 12
             assert len(format_proof(bare)) <= 1024
@@ -198,7 +198,7 @@ def test_no_byte_of_a_proof_can_be_changed(sealed: Sealed, place: int, value: in
     changed[place % len(original)] = value
     try:
         found = sealed.checked(bytes(changed))
-    except proof_checker.RefusedError:
+    except check_proof.RefusedError:
         return
     # Without the witness's line it proves the same run still.
     assert found["leaf"] == sealed.runs[7].leaf
@@ -208,7 +208,7 @@ def test_no_byte_of_a_proof_can_be_changed(sealed: Sealed, place: int, value: in
 def test_the_checker_as_a_program(sealed: Sealed, tmp_path: Path) -> None:
     file = tmp_path / "run.tlog-proof"
     file.write_bytes(sealed.prove(sealed.runs[5]))
-    command = [sys.executable, proof_checker.__file__, str(file)]
+    command = [sys.executable, check_proof.__file__, str(file)]
     done = subprocess.run([*command, sealed.vkey], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Record 5 of 40" in done.stdout
@@ -220,7 +220,7 @@ def test_the_checker_as_a_program(sealed: Sealed, tmp_path: Path) -> None:
 
 def test_the_checker_imports_nothing_of_ours() -> None:
     imports = [
-        line for line in Path(proof_checker.__file__).read_text().splitlines() if "import" in line.split(" ")
+        line for line in Path(check_proof.__file__).read_text().splitlines() if "import" in line.split(" ")
     ]
     assert not [line for line in imports if "llmops" in line]
 
