@@ -108,8 +108,6 @@ def _check_link(session: str, head: Head, roots: dict[int, bytes], findings: Fin
         if not any(sentence in problem.message for problem in findings.problems):
             findings.problem(session, None, "", sentence)
         return
-    if not head.previous_size and not head.consistency:
-        return
     try:
         proof = [decode_base64(text) for text in head.consistency]
         whole = verify_consistency(head.previous_size, head.size, before, roots[head.size], proof)
