@@ -157,6 +157,13 @@ def test_a_leaf_that_seems_to_hold_a_secret_is_withheld_with_the_reason(team: Te
     assert (held.id, held.leaf_digest, held.seq) == (runs[1].id, runs[1].leaf_digest, 1)
 
 
+def test_a_journal_that_can_not_be_read_keeps_no_other_waiting(team: Team) -> None:
+    run_id = team.stamp({"source": "readable"})
+    (team.audit / "journal" / "19990101T000000Z-00000000.jsonl").mkdir()
+    assert team.sharing.share() == 1
+    assert team.catalog.contents.get(run_id) is not None
+
+
 def test_the_agent_shares(team: Team) -> None:
     run_id = team.stamp({"source": "by the agent"})
     team.stamp({}, why=LEAK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -91,7 +92,9 @@ class ContentSharing:
             if size < reading.offset:  # deleted and begun again
                 reading = self._journals[path] = _Reading()
             if size > reading.offset and reading.ours is not False:
-                count += self._share_journal(path, reading)
+                # One that can't be read for now, or is gone again, must not keep the others waiting.
+                with contextlib.suppress(OSError):
+                    count += self._share_journal(path, reading)
         return count
 
     def close(self) -> None:
