@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from jupyter_llmops.agent.flush import Flusher
 from jupyter_llmops.agent.heads import HeadKeeper
 from jupyter_llmops.agent.witness import Witness
+from jupyter_llmops.audit.files import head_path
 from jupyter_llmops.audit.journal import Journal
+from jupyter_llmops.audit.leaf import canonical
+from jupyter_llmops.audit.sealing import log_folder
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.keys.signing import LogKeys
 
@@ -72,3 +78,22 @@ def stamp(journal: Journal, count: int = 1) -> None:
     for number in range(count):
         journal.stamp("cell", fields={"execution_count": number})
     journal.flush()
+
+
+def rewrite(home: TrailHome, journal: Journal, keep: int, count: int) -> None:
+    """Make a user's log anew from record `keep` on, with `count` records in all, as only its owner can."""
+    journal.close()
+    lines = journal.path.read_bytes().splitlines()[:keep]
+    while len(lines) < count:
+        leaf = json.loads(lines[-1]) | {
+            "seq": len(lines),
+            "id": sha256(b"%d" % len(lines)).hexdigest()[:16],
+            "prev": sha256(lines[-1]).hexdigest(),
+            "kind": "cell",
+        }
+        lines.append(canonical(leaf))
+    journal.path.write_bytes(b"".join(line + b"\n" for line in lines))
+    mark = f"{len(lines) - 1:>20d} {sha256(lines[-1]).hexdigest()}"
+    head = "".join(f"{word} {mark}".ljust(103) + "\n" for word in ("wanted", "closed"))
+    head_path(home.audit, journal.session).write_text(head)
+    shutil.rmtree(log_folder(home.audit, journal.session))

@@ -15,7 +15,7 @@ from jupyter_llmops.audit.sealing import log_folder, seal
 from jupyter_llmops.audit.tlog.merkle import verify_consistency
 from jupyter_llmops.errors import CatalogError
 from jupyter_llmops.records.trail import Head
-from trail_home import TrailHome, stamp
+from trail_home import TrailHome, rewrite, stamp
 
 
 @pytest.fixture
@@ -193,6 +193,21 @@ def test_a_home_that_was_rolled_back_publishes_no_fork(ada: TrailHome) -> None:
     }
     assert len(ada.told) == 1
     assert "brought back from a backup" in ada.told[0]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_log_that_its_owner_made_anew_is_not_published(ada: TrailHome, restart: bool) -> None:
+    journal = ada.journal()
+    stamp(journal, 5)
+    ada.publish()
+    rewrite(ada, journal, 3, 9)
+    if restart:
+        ada.start()
+    for _ in range(2):
+        assert ada.publish() == 0
+    assert [head.size for head in ada.catalog.heads.list()] == [6]
+    assert len(ada.told) == 1
+    assert ("does not continue" if restart else "not those that were signed before") in ada.told[0]
 
 
 def test_journals_of_other_catalogs_are_not_looked_after(ada: TrailHome, tmp_path: Path) -> None:

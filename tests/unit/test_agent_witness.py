@@ -6,16 +6,14 @@ import base64
 import json
 import shutil
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from jupyter_llmops.agent.head_checks import encoded, signed_by
-from jupyter_llmops.audit.files import head_path
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.leaf import canonical
-from jupyter_llmops.audit.sealing import log_folder, origin_of
+from jupyter_llmops.audit.sealing import origin_of
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
 from jupyter_llmops.audit.tlog.cosignature import verify_cosignature
 from jupyter_llmops.audit.tlog.note import format_note, parse_note, parse_signature, sign_note
@@ -23,7 +21,7 @@ from jupyter_llmops.audit.witnessed import FILE, read_witnessed, refusals
 from jupyter_llmops.catalog.schemas import COSIGNATURES, HEADS, RUNS
 from jupyter_llmops.errors import AuditError, CatalogError
 from jupyter_llmops.records.trail import Head
-from trail_home import TrailHome, stamp
+from trail_home import TrailHome, rewrite, stamp
 
 
 @pytest.fixture
@@ -37,25 +35,6 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[TrailHome, Tr
 
 def witnessed(home: TrailHome) -> dict[str, int]:
     return {session: log.size for session, log in read_witnessed(home.audit).items()}
-
-
-def rewrite(ada: TrailHome, journal: Journal, keep: int, count: int) -> None:
-    """Make Ada's log anew from record `keep` on, with `count` records in all, as only its owner can."""
-    journal.close()
-    lines = journal.path.read_bytes().splitlines()[:keep]
-    while len(lines) < count:
-        leaf = json.loads(lines[-1]) | {
-            "seq": len(lines),
-            "id": sha256(b"%d" % len(lines)).hexdigest()[:16],
-            "prev": sha256(lines[-1]).hexdigest(),
-            "kind": "cell",
-        }
-        lines.append(canonical(leaf))
-    journal.path.write_bytes(b"".join(line + b"\n" for line in lines))
-    mark = f"{len(lines) - 1:>20d} {sha256(lines[-1]).hexdigest()}"
-    head = "".join(f"{word} {mark}".ljust(103) + "\n" for word in ("wanted", "closed"))
-    head_path(ada.audit, journal.session).write_text(head)
-    shutil.rmtree(log_folder(ada.audit, journal.session))
 
 
 def publish_in_secret(ada: TrailHome, session: str, previous: int) -> Head:
