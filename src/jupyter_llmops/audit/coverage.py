@@ -31,6 +31,8 @@ from jupyter_llmops.records.run import Run
 from jupyter_llmops.records.trail import Gap, GapReason
 
 _TOLERANCE = 5_000_000
+# How long before its leaf's beginning the server sees that of a cell, at most.
+_CLOSE = 100_000
 _FORM = "%Y-%m-%d %H:%M:%S"
 _DAY = 86_400_000_000
 _KINDS = (b'"kind":"cell"', b'"kind":"session"', b'"kind":"observation"')
@@ -256,9 +258,15 @@ class Coverage:
     ) -> list[Gap]:
         found: list[Gap] = []
         last: tuple[str, int] | None = None
+        said_of: set[tuple[Gap, int]] = set()
         for count, begin in left:
             reason = self._why(seen, (count, begin), has_log)
-            if reason is None or any(_covers(gap, count, begin) for gap in known):
+            said = next(
+                (gap for gap in known if _covers(gap, count, begin) and (gap, count) not in said_of), None
+            )
+            if said is not None:
+                said_of.add((said, count))
+            if reason is None or said is not None:
                 last = None
                 continue
             if reason == "not finished":
@@ -336,7 +344,7 @@ def _covers(gap: Gap, count: int, begin: int) -> bool:
     """Return whether a gap that is known from the log is the one of a cell that the server saw."""
     if gap.first_count is None or gap.last_count is None or not gap.first_count <= count <= gap.last_count:
         return False
-    early, late = _moment(begin - _TOLERANCE), _moment(begin + _TOLERANCE)
+    early, late = _moment(begin - _CLOSE), _moment(begin + _CLOSE)
     return (gap.after is None or late >= gap.after) and (gap.before is None or early <= gap.before)
 
 
