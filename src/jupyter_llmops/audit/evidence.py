@@ -13,7 +13,7 @@ MOST_VALUES = 64
 # Of the time that a cell took a hundredth, as the whole leaf may add two; within these, seconds.
 _VALUES_SHARE, _VALUES_LEAST, _VALUES_MOST = 0.01, 0.0002, 0.002
 # Magics whose body is Python that runs in the namespace; `%%capture` runs it as a cell with its own leaf.
-_PYTHON_BODIES = frozenset({"%%time", "%%timeit", "%%prun", "%%debug"})
+_PYTHON_BODIES = frozenset({"%%time", "%%timeit", "%%prun", "%%debug", "%%training"})
 
 
 def facts_of(

@@ -21,7 +21,10 @@ from jupyter_llmops.audit.values.writer import ValueWriter, learn, module_of, mr
 # marshal's version 2 writes these in one way only: no reference, no mark of what is interned.
 _VERSION: Final = 2
 _SCALARS: Final = frozenset(map(id, (type(None), bool, int, float, complex, str, bytes)))
-_NUMBERS: Final = frozenset(map(id, (type(None), bool, int, float, complex)))
+_TREES: Final = _SCALARS | frozenset(map(id, (list, tuple, dict)))
+_DEEPEST_TREE: Final = 12
+_LARGEST_TREE: Final = 20_000
+_TREES_FROM: Final = 3  # deeper down it was tried already
 _SLICE: Final = 2048
 _MOST_DIGITS: Final = 100_000
 _names_in: Any = vars(types.ModuleType)["__dict__"].__get__
@@ -89,16 +92,42 @@ def write_items(writer: ValueWriter, items: tuple[Any, ...]) -> None:
     for start in range(0, len(items), _SLICE):
         part = items[start : start + _SLICE]
         writer.limits.check()
-        kinds = set(map(id, map(type, part)))
-        if kinds <= _SCALARS:
-            writer.limits.allow(
-                len(part) * 8 if kinds <= _NUMBERS and int not in part else sum(map(sys.getsizeof, part))
-            )
-            writer.head("scalars", len(part))
+        size = _tree_size(writer, part, 0, [0 if writer.depth <= _TREES_FROM else _LARGEST_TREE])
+        if size >= 0:
+            writer.limits.allow(size)
+            writer.head("plain", len(part))
             writer.data(marshal.dumps(part, _VERSION))
         else:
             for item in part:
                 writer.value(item)
+
+
+def _tree_size(writer: ValueWriter, items: Any, depth: int, seen: list[int]) -> int:
+    """Return the bytes of values that are scalars, and lists, tuples and dicts of these; -1 for others.
+
+    marshal writes such trees by itself, in one way only. What it would write as well, but by a value's own code
+    (anything with a buffer), is ruled out here before.
+    """
+    seen[0] += 1
+    if not seen[0] % 128:
+        writer.limits.check()
+    kinds = set(map(id, map(type, items)))
+    if kinds <= _SCALARS:
+        return sum(map(sys.getsizeof, items))
+    if depth > _DEEPEST_TREE or seen[0] > _LARGEST_TREE or not kinds <= _TREES:
+        return -1
+    size = sum(map(sys.getsizeof, items))
+    for item in items:
+        kind = type(item)
+        parts = (tuple(item.keys()), tuple(item.values())) if kind is dict else (item,)
+        if id(kind) in _SCALARS:
+            continue
+        for part in parts:
+            more = _tree_size(writer, part, depth + 1, seen)
+            if more < 0:
+                return -1
+            size += more
+    return size
 
 
 def _set(writer: ValueWriter, value: Any) -> None:

@@ -113,6 +113,11 @@ class ValueWriter:
         self._path: list[int] = []
         self._written = 0
 
+    @property
+    def depth(self) -> int:
+        """How many values the one that is written now lies in, itself included."""
+        return len(self._path)
+
     def head(self, tag: str, *sizes: int) -> None:
         """Write what follows: a tag and how much of it."""
         self.add(f"\0{tag}:{','.join(map(str, sizes))}\0".encode())
