@@ -142,3 +142,14 @@ def test_nothing_is_shared_where_the_setting_says_so(notebook: Notebook) -> None
     assert "a = 'shared'" in found
     assert "c = 'shared again'" in found
     assert "b = 'private'" not in found
+
+
+def test_a_session_that_begins_unshared_shares_nothing(notebook: Notebook) -> None:
+    notebook.workspace.settings.share_content = False
+    notebook.workspace.close()
+    notebook.run("d = 'never shared'")
+    assert share(notebook) == 0 or not any("never shared" in text for text in texts(notebook))
+    session = notebook.workspace.journal.session
+    noted = notebook.workspace.audit_folder / "sharing" / session
+    assert noted.read_text() == "0 off\n"
+    assert not any("never shared" in text for text in texts(notebook))
