@@ -9,7 +9,6 @@ What bypasses them (a program that writes to the terminal's file itself) is not 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import sys
 import threading
@@ -257,11 +256,13 @@ class OutputWatch:
             return lambda: None
 
         def undo() -> None:
-            with contextlib.suppress(Exception):
+            try:
                 if vars(owner).get(name) is watched:
                     if own is None:
                         delattr(owner, name)
                     else:
                         setattr(owner, name, own)
+            except Exception:  # noqa: BLE001 - as above
+                return
 
         return undo
