@@ -116,7 +116,7 @@ def born(pid: int) -> int | None:
 
 
 class Coverage:
-    """Takes leaves one by one and then says what they do not cover; half a microsecond a leaf.
+    """Takes leaves one by one and then says what they do not cover; some two microseconds a leaf.
 
     Parameters
     ----------
