@@ -156,6 +156,16 @@ def test_a_cell_that_never_ended_is_named_and_one_that_runs_is_not() -> None:
     assert found_in(OPENED, leaf(1, 1), inner, alive=True) == [("missing count", 2, 2)]
 
 
+def test_a_kernel_whose_log_was_pruned_is_no_gap() -> None:
+    def pruned(age: str) -> dict[str, Any]:
+        return {"kind": "retention", "session": "t", "started_at": at(3600 * 2), "age": age, "sessions": []}
+
+    old = seen((1, 1, 0.1), (2, 2, 0.1))
+    assert found_in(old, pruned("1h")) == []
+    assert found_in(old, pruned("1d")) == [("no log", 1, 2)]
+    assert found_in(old, pruned("never")) == [("no log", 1, 2)]
+
+
 @pytest.mark.parametrize("value", [None, "x", -1, 2**70, 1.5, [], {}, True])
 def test_planted_leaves_do_not_stop_it(value: Any) -> None:
     strange = [

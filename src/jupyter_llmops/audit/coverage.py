@@ -26,7 +26,7 @@ from jupyter_llmops.audit.observations import (
 )
 from jupyter_llmops.audit.reading import complete_lines, list_journals
 from jupyter_llmops.audit.running import RunningCell, read_running
-from jupyter_llmops.errors import AuditError
+from jupyter_llmops.errors import AuditError, UsageError
 from jupyter_llmops.records.run import Run
 from jupyter_llmops.records.trail import Gap, GapReason
 
@@ -35,7 +35,7 @@ _TOLERANCE = 5_000_000
 _CLOSE = 100_000
 _FORM = "%Y-%m-%d %H:%M:%S"
 _DAY = 86_400_000_000
-_KINDS = (b'"kind":"cell"', b'"kind":"session"', b'"kind":"observation"')
+_KINDS = (b'"kind":"cell"', b'"kind":"session"', b'"kind":"observation"', b'"kind":"retention"')
 
 
 def coverage_of(folder: Path) -> tuple[Gap, ...]:
@@ -131,6 +131,7 @@ class Coverage:
         self._logs: dict[str, Log] = {}
         self._cells: dict[str, KernelCells] = {}
         self._observed = Observed()
+        self._pruned_before = 0
 
     def expect(self, session: str, begun: Iterable[RunningCell]) -> None:
         """Take the marks of cells that began in a session, before any of its leaves."""
@@ -151,6 +152,20 @@ class Coverage:
             self._take_session(leaf)
         elif kind == "observation":
             self._observed.take(leaf)
+        elif kind == "retention":
+            self._take_retention(leaf)
+
+    def _take_retention(self, leaf: Mapping[str, Any]) -> None:
+        """Take which sessions were pruned: what a server saw before then has no log any more, and need not."""
+        from jupyter_llmops.audit.retention import parse_retention
+
+        moment = micros(leaf.get("started_at"))
+        try:
+            age = parse_retention(str(leaf.get("age"))).total_seconds()
+        except UsageError:
+            return
+        if moment is not None:
+            self._pruned_before = max(self._pruned_before, moment - round(age * 1e6))
 
     def _take_session(self, leaf: Mapping[str, Any]) -> None:
         log = self._log(leaf)
@@ -288,6 +303,8 @@ class Coverage:
     def _why(self, seen: SeenKernel, cell: tuple[int, int], has_log: bool) -> GapReason | None:
         """Return why no log has a cell that the server saw, None when it may still be stamped."""
         end = seen.cells[cell]
+        if cell[1] < self._pruned_before:
+            return None
         if end is not None:
             if end >= self._as_of:
                 return None
