@@ -11,6 +11,7 @@ import pytest
 
 from jupyter_llmops.agent.sharing import ContentSharing
 from jupyter_llmops.audit.forgetting import said_deletions
+from jupyter_llmops.catalog.contents import RunText
 from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -110,6 +111,22 @@ def test_what_can_not_be_forgotten_is_said(notebook: Notebook) -> None:
     notebook.workspace.settings.audit = False
     with pytest.raises(UsageError, match="audit trail is off"):
         notebook.workspace.forget(run.id, yes=True)
+
+
+def test_of_a_run_on_another_host_the_copy_in_the_catalog_goes(notebook: Notebook) -> None:
+    notebook.run("x = 1")
+    run = notebook.workspace.run("In[2]")
+    catalog = notebook.workspace.catalog
+    away = replace(run, id="e" * 16, session="away", host="elsewhere")
+    child = replace(away, id="d" * 16, seq=2, parent=away.id)
+    catalog.runs.append([away, child])
+    for one in (away, child):
+        catalog.contents.append([RunText(one.id, "away", one.seq, one.user, "cell", WORD, WORD)])
+    done = notebook.workspace.forget(away.id, yes=True)
+    assert done.runs == (away.id, child.id)
+    assert done.rows == 2
+    assert "elsewhere" in done.notes[0]
+    assert texts(notebook) == []
 
 
 def test_a_catalog_that_refuses_leaves_the_rest_done(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jupyter_llmops.records.deletion import Forgotten, Retained
     from jupyter_llmops.records.run import Run
 
+_MOST_CHILDREN = 1_000_000
 _AUDIT_OFF = "Type %config LLMOps.audit = True: what is deleted must be recorded."
 
 
@@ -183,7 +184,17 @@ class Forgetting(Trail):
     def _below(self, run: Run) -> list[Run]:
         from jupyter_llmops.audit.forgetting import descendants
 
-        return descendants(run, self._session_runs(run))
+        if self._is_here(run):
+            return descendants(run, self._session_runs(run))
+        # Its journal lies on another host: only the catalog knows, and holds, what ran within it.
+        found: dict[str, Run] = {}
+        waiting = [run.id]
+        while waiting:
+            for child in self.catalog.run_search.children(waiting.pop(), _MOST_CHILDREN):
+                if child.id not in found and child.user == self.user:
+                    found[child.id] = child
+                    waiting.append(child.id)
+        return list(found.values())
 
     def _items_of(self, runs: Sequence[Run]) -> list[str]:
         """Return the ids of the stored answers that prompts were given, or gave."""
