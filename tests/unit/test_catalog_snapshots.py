@@ -10,7 +10,7 @@ from catalog_writer import a_run
 from fake_encoder import FakeEncoder
 from jupyter_llmops.catalog import Catalog, snapshots
 from jupyter_llmops.catalog.connection import Connection
-from jupyter_llmops.catalog.schemas import ITEMS_PREFIX, KEYS, LEASES, SNAPSHOTS
+from jupyter_llmops.catalog.schemas import CONTENTS, ITEMS_PREFIX, KEYS, LEASES, SNAPSHOTS
 from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.records.model import Model
 from jupyter_llmops.retrieval.adding import add_documents
@@ -82,7 +82,7 @@ def test_a_snapshot_shows_everything_as_it_was_also_after_cleaning(catalog: Cata
     assert catalog.snapshots.list() == [made]
     assert catalog.snapshots.get("release 1") == made
     assert (made.description, made.created_by, made.site) == ("before the big change", "ada", "lab")
-    assert {table for table, _ in made.versions} == set(KEYS) - {LEASES, SNAPSHOTS} | {ITEMS}
+    assert {table for table, _ in made.versions} == set(KEYS) - {CONTENTS, LEASES, SNAPSHOTS} | {ITEMS}
 
 
 def test_searching_in_a_snapshot_uses_the_indexes_of_its_time(catalog: Catalog) -> None:

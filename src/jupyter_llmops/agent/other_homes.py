@@ -56,8 +56,9 @@ def sessions_of_other_homes(
     for head in heads:
         if head.session in absent and (found := signed_by(head, keys)) is not None:
             signed.setdefault(head.session, set()).add(found[1])
-    since = f"{datetime.now(UTC) - _YOUNG:%Y%m%dT%H%M%SZ}"
+    moment = datetime.now(UTC)
+    since, until = (f"{one:%Y%m%dT%H%M%SZ}" for one in (moment - _YOUNG, moment + _YOUNG))
     return {
         session for session in absent
-        if own_key not in signed.get(session, set()) and (session in signed or session >= since)
+        if own_key not in signed.get(session, set()) and (session in signed or since <= session <= until)
     }  # fmt: skip

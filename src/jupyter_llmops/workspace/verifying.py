@@ -80,9 +80,11 @@ class Verifying(Trail):
         for name in ("heads", "cosignatures"):
             found[name] = [one for one in found[name] if one.session not in others]
         found["published"] = {name: rows for name, rows in found["published"].items() if name not in others}
-        whose = f"{len(others)} sessions of {self.user} on {self.settings.site}"
-        why = "they are of another home (LLMOPS_HOME), or the key of this one was replaced"
-        return [f"{whose} were signed by another key and are not here: {why}"]
+        count = (
+            f"{len(others)} session{'s' if len(others) > 1 else ''} of {self.user} on {self.settings.site}"
+        )
+        why = "of another home (LLMOPS_HOME), or the key of this one was replaced"
+        return [f"not here, and signed by another key: {count}, {why}"]
 
     def _seal(self, keys: LogKeys) -> list[str]:
         """Sign what is not signed yet, and return why that could not be done; what is wrong is found later."""
