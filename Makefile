@@ -83,7 +83,7 @@ $(STAMPS)/gguf: requirements-bench.lock $(STAMPS)/locked
 	@touch $@
 
 .PHONY: peers
-peers: build/peers/installed ## Install the peers that need an environment of their own (LiteLLM)
+peers: build/peers/installed ## Install the peers that need an environment of their own (LiteLLM, ipyflow, MLflow)
 
 build/peers/installed: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv build/peers
