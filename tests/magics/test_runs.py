@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -96,6 +97,10 @@ def test_a_run_shows_its_texts_and_what_ran_in_it(notebook: Notebook) -> None:
     cell = notebook.run("%runs show In[2]")
     assert [child.id for child in cell.children] == [completion.run_id]
     assert "<b>" in run_view_text(cell)
+    deadline = time.monotonic() + 30  # a thread says on what the cells run
+    while not any(run.kind == "environment" for run in notebook.workspace._own_runs()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     shown = run_view_html(notebook.run(f"%runs show {completion.run_id}"))
     assert "<b>there" not in shown
     assert "&lt;b&gt;there" in shown

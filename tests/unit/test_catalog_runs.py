@@ -98,6 +98,13 @@ def test_the_list_has_a_map_and_not_its_rows(catalog: Catalog) -> None:
     assert len(catalog.runs.list(limit=100, kind="prompt")) == 60
 
 
+def test_what_logs_say_of_machines_and_kernels_is_listed_by_its_kind_only(catalog: Catalog) -> None:
+    cell, observed = a_run("s", 1), a_run("s", 2, kind="observation")
+    catalog.runs.append([a_run("s", 0, kind="environment"), cell, observed])
+    assert catalog.runs.list() == [cell]
+    assert catalog.runs.list(kind="observation") == [observed]
+
+
 def test_runs_of_one_instant_are_in_the_order_of_their_lines(catalog: Catalog) -> None:
     catalog.runs.append([a_run("s", seq, started_at=START) for seq in (1, 3, 0, 2)])
     assert [run.seq for run in catalog.runs.list()] == [3, 2, 1, 0]

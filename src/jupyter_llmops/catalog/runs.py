@@ -19,6 +19,9 @@ _MOST_NAMES = 500
 # Among so many of the newest a mistyped id is looked for.
 _RECENT = 2_000
 
+# Leaves that no cell is behind; a server writes one each few seconds.
+_NOT_RUN_BY_ANYBODY = "kind NOT IN ('environment', 'observation')"
+
 
 class Runs:
     """Runs of cells, prompts and cascades, of every user whose agent writes here.
@@ -59,6 +62,8 @@ class Runs:
     def list(self, limit: int = 50, kind: str | None = None) -> builtins.list[Run]:
         """Return the newest runs, newest first; of a map itself alone, not each of its rows.
 
+        What logs say of machines and kernels ("environment", "observation") is listed by its kind only.
+
         Parameters
         ----------
         limit : int
@@ -80,9 +85,9 @@ class Runs:
         """Return the filter that leaves out rows of maps; those of older maps than the newest are too old."""
         newest = newest_ids(self._connection, "kind = 'map'", limit)
         if not newest:
-            return ""
+            return _NOT_RUN_BY_ANYBODY
         maps = ", ".join(map(sql_text, newest))
-        return f"parent IS NULL OR parent NOT IN ({maps})"
+        return f"{_NOT_RUN_BY_ANYBODY} AND (parent IS NULL OR parent NOT IN ({maps}))"
 
     def get(self, id_prefix: str) -> Run:
         """Return the run whose id begins with `id_prefix`.
