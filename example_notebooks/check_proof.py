@@ -5,7 +5,7 @@ c2sp.org/tlog-proof, tlog-checkpoint, signed-note, tlog-cosignature and RFC 9162
 
     python check_proof.py RUN.tlog-proof VKEY [--witness VKEY]...
 
-A verifier key is a line ``<name>+<id>+<key>``. Get it from whom it belongs to, not from where the proof is.
+A verifier key is a line ``<name>+<id>+<key>``, that of one log or of all logs of its owner. Get it from whom it belongs to, not from where the proof is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+
+LOGS, OWNERS_KEYS = "jupyter-llmops/", "jupyter-llmops/log/"
 
 
 class RefusedError(Exception):
@@ -48,6 +51,9 @@ def check(data: bytes, log_vkey: str, witness_vkeys: tuple[str, ...] = ()) -> di
     size, root = _number(size_text), _base64(root_text)
 
     name, _, key = _vkey(log_vkey, 1)
+    if name.startswith(OWNERS_KEYS) and origin.startswith(LOGS):
+        # The owner's key under its general name: each of the owner's logs signs with it, under the log's own name.
+        log_vkey, name = _named(origin, key), origin
     _require(origin == name, f"its checkpoint is of the log {origin}, the key of {name}")
     _require(_signed(signatures, log_vkey, text) is not None, "its checkpoint is not signed by the log's key")
     witnesses = {}
@@ -114,6 +120,12 @@ def _vkey(vkey: str, kind: int) -> tuple[str, bytes, bytes]:
     expected = sha256(name.encode() + b"\n" + material).digest()[:4]
     _require(identity == expected.hex(), f"the id of the key of {name} does not belong to it")
     return name, expected, material[1:]
+
+
+def _named(name: str, key: bytes) -> str:
+    material = b"\1" + key
+    identity = sha256(name.encode() + b"\n" + material).digest()[:4].hex()
+    return f"{name}+{identity}+{base64.b64encode(material).decode()}"
 
 
 def _signature(line: str) -> tuple[str, bytes, bytes]:

@@ -31,6 +31,10 @@ def test_a_proof_is_checked_without_this_package_and_the_log_against_it(
     keys = notebook.run("%audit keys")
     assert [signer.kind for signer in keys][:2] == ["log", "witness"]
     assert keys[0].vkey.endswith(proof.vkey.rpartition("+")[2][-20:]), "one key signs all logs"
+    command[-1] = keys[0].vkey
+    assert subprocess.run(command, check=False).returncode == 0, "the key under its general name, too"
+    command[-1] = keys[1].vkey
+    assert subprocess.run(command, check=False).returncode == 1
     assert keys[1].vkey in notebook.shown(keys, "text/html")
     assert proof.size_bytes <= 1024
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -170,3 +171,22 @@ def test_a_session_that_begins_unshared_shares_nothing(notebook: Notebook) -> No
     noted = notebook.workspace.audit_folder / "sharing" / session
     assert noted.read_text() == "0 off\n"
     assert not any("never shared" in text for text in texts(notebook))
+
+
+def test_a_planted_row_leads_to_no_file_and_to_no_other_run(notebook: Notebook, tmp_path: Path) -> None:
+    notebook.run("x = 1")
+    victim = notebook.workspace.run("In[2]")
+    notebook.run("%runs")
+    outside = tmp_path / "victim" / "7.json"
+    outside.parent.mkdir()
+    outside.write_text("mine")
+    away = os.path.relpath(outside.parent, notebook.workspace.audit_folder / "content")
+    leading = replace(victim, id="e" * 16, session=away, seq=7)
+    pointing = replace(victim, id="d" * 16)
+    notebook.workspace.catalog.runs.append([leading, pointing])
+    for run in (leading, pointing):
+        notebook.workspace.forget(run, yes=True)
+    assert outside.exists()
+    assert notebook.workspace.content(victim)
+    assert (victim.session, victim.seq) not in said_deletions(notebook.workspace.audit_folder).forgotten
+    assert notebook.workspace.content(leading) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -92,3 +93,14 @@ def test_changed_rows_are_found(workspace: Workspace) -> None:
             table.checkout(before)
             table.restore()
     assert workspace.verify().ok
+
+
+def test_rows_that_lack_everything_stop_nobody(notebook: Notebook) -> None:
+    notebook.run("x = 1")
+    notebook.run("%runs")
+    run = notebook.workspace.run("In[2]")
+    catalog = notebook.workspace.catalog
+    for number, changes in enumerate(({"seq": None}, {"session": None}, {"session": "a b+c"})):
+        catalog.runs.append([replace(run, id=f"{number:x}" * 16, **changes)])
+    verification = notebook.run("%audit verify")
+    assert {problem.session for problem in verification.problems} <= {"a b+c"}

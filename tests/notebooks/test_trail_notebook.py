@@ -22,7 +22,7 @@ def demo(repository: Path, tmp_path_factory: pytest.TempPathFactory, models_fold
 
 def test_it_is_witnessed_and_proven_to_others(demo: Demo) -> None:
     assert "witnessed by ben@ben-laptop" in demo.shown("import time")
-    assert "witnessed by: jupyter-llmops/ben@ben-laptop" in demo.shown("bens_key")
+    assert "witnessed by: jupyter-llmops/ben@ben-laptop" in demo.shown("keys = ")
     assert "It proves nothing" in demo.shown("from pathlib")
 
 

@@ -157,13 +157,17 @@ def test_a_cell_that_never_ended_is_named_and_one_that_runs_is_not() -> None:
 
 
 def test_a_kernel_whose_log_was_pruned_is_no_gap() -> None:
-    def pruned(age: str) -> dict[str, Any]:
-        return {"kind": "retention", "session": "t", "started_at": at(3600 * 2), "age": age, "sessions": []}
+    def pruned(age: str, *kernels: str) -> dict[str, Any]:
+        rows = [{"session": "s", "kernel": kernel} for kernel in kernels]
+        return {"kind": "retention", "session": "t", "started_at": at(3600 * 2), "age": age, "sessions": rows}
 
     old = seen((1, 1, 0.1), (2, 2, 0.1))
-    assert found_in(old, pruned("1h")) == []
-    assert found_in(old, pruned("1d")) == [("no log", 1, 2)]
-    assert found_in(old, pruned("never")) == [("no log", 1, 2)]
+    assert found_in(old, pruned("1h", "k")) == []
+    assert found_in(old, pruned("1d", "k")) == [("no log", 1, 2)]
+    assert found_in(old, pruned("never", "k")) == [("no log", 1, 2)]
+    # What is said of others, or of none, excuses none.
+    assert found_in(old, pruned("1h", "another")) == [("no log", 1, 2)]
+    assert found_in(old, pruned("1h")) == [("no log", 1, 2)]
 
 
 @pytest.mark.parametrize("value", [None, "x", -1, 2**70, 1.5, [], {}, True])

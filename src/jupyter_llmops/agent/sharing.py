@@ -14,10 +14,11 @@ from jupyter_llmops.agent.own_journal import AgentJournal
 from jupyter_llmops.audit.files import JOURNAL_SUFFIX, content_path
 from jupyter_llmops.audit.leaf import CONTENT_SCHEMA, content_digest, new_salt, sidecar_bytes
 from jupyter_llmops.audit.reading import list_journals, parse_run
+from jupyter_llmops.audit.sealing import sealing
 from jupyter_llmops.audit.sharing import may_share, searchable
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.catalog.contents import RunText
-from jupyter_llmops.errors import SettingsError
+from jupyter_llmops.errors import AuditError, SettingsError
 from jupyter_llmops.guard.detect import Detector
 from jupyter_llmops.location import Location
 from jupyter_llmops.records.run import Run
@@ -73,6 +74,7 @@ class ContentSharing:
         self._journals: dict[Path, _Reading] = {}
         self._last: dict[str, int] | None = None
         self._own = journal or AgentJournal(folder, catalog)
+        self._gone: set[str] = set()
 
     def share(self) -> int:
         """Share what is new; return how many runs.
@@ -83,6 +85,7 @@ class ContentSharing:
             The catalog can't be written; what was not shared is tried again at the next call.
         """
         count = 0
+        self._delete_gone()
         for path in list_journals(self._folder):
             reading = self._journals.setdefault(path, _Reading())
             try:
@@ -116,7 +119,7 @@ class ContentSharing:
                 reading.ours = run is not None and self._is_ours(run)
                 if not reading.ours:
                     return 0
-                reading.shared_to = self._last_seqs().get(session, -1)
+                reading.shared_to = self._shared_to(session, path)
             if run is not None and run.id and line > reading.shared_to:
                 try:
                     text = self._text_of(run)
@@ -135,10 +138,22 @@ class ContentSharing:
     def _append(self, texts: list[RunText]) -> int:
         added = self._catalog.contents.append(texts)
         # What was forgotten while it was on its way must not come back.
-        gone = [text.id for text in texts if not content_path(self._folder, text.session, text.seq).exists()]
-        if gone:
-            self._catalog.contents.delete(gone)
+        self._gone |= {
+            text.id for text in texts if not content_path(self._folder, text.session, text.seq).exists()
+        }
+        self._delete_gone()
         return added
+
+    def _delete_gone(self) -> None:
+        """Delete what was forgotten on its way; what the catalog refuses now is deleted at the next call."""
+        if self._gone:
+            self._catalog.contents.delete(sorted(self._gone))
+            self._gone.clear()
+
+    def _shared_to(self, session: str, path: Path) -> int:
+        """Return up to which line the catalog has a session; a row beyond its end is planted, and counts not."""
+        last = self._last_seqs().get(session, -1)
+        return last if last < sum(1 for _ in _lines_from(path, 0)) else -1
 
     def _last_seqs(self) -> dict[str, int]:
         if self._last is None:
@@ -201,9 +216,10 @@ class ContentSharing:
                 file.write(sidecar_bytes(run.session, run.seq, run.id, salt, clean))
                 file.flush()
                 os.fsync(file.fileno())
-            if path.exists():  # it may have been forgotten meanwhile
-                partial.rename(path)
-        except OSError as error:
+            with sealing(self._folder):
+                if path.exists():  # it may have been forgotten meanwhile
+                    partial.rename(path)
+        except (OSError, AuditError) as error:
             raise _CannotScrubError from error
         finally:
             partial.unlink(missing_ok=True)

@@ -280,5 +280,6 @@ def _agree(leaves: list[bytes], old: _Node, new: _Node) -> bool | None:
         if count in (old[0], new[0]):
             roots[count] = frontier.root()
     same = (roots[old[0]] == old[1], roots[new[0]] == new[1])
-    # Leaves that fit neither are somebody else's rows, and say nothing of the heads.
-    return True if all(same) else (False if any(same) else None)
+    # Leaves are rows that anybody may have planted. Those that fit the newer head are true, and where they
+    # do not fit the older one the log was rewritten; those that do not fit the newer one say nothing.
+    return True if all(same) else (False if same[1] else None)

@@ -131,7 +131,7 @@ class Coverage:
         self._logs: dict[str, Log] = {}
         self._cells: dict[str, KernelCells] = {}
         self._observed = Observed()
-        self._pruned_before = 0
+        self._pruned_before: dict[str, int] = {}
 
     def expect(self, session: str, begun: Iterable[RunningCell]) -> None:
         """Take the marks of cells that began in a session, before any of its leaves."""
@@ -156,7 +156,7 @@ class Coverage:
             self._take_retention(leaf)
 
     def _take_retention(self, leaf: Mapping[str, Any]) -> None:
-        """Take which sessions were pruned: what a server saw before then has no log any more, and need not."""
+        """Take which kernels' sessions were pruned: what a server saw of them before has no log any more."""
         from jupyter_llmops.audit.retention import parse_retention
 
         moment = micros(leaf.get("started_at"))
@@ -165,7 +165,11 @@ class Coverage:
         except UsageError:
             return
         if moment is not None:
-            self._pruned_before = max(self._pruned_before, moment - round(age * 1e6))
+            rows = leaf.get("sessions")
+            for row in rows if isinstance(rows, list) else ():
+                if isinstance(row, dict) and (kernel := str(row.get("kernel") or "")):
+                    before = moment - round(age * 1e6)
+                    self._pruned_before[kernel] = max(self._pruned_before.get(kernel, 0), before)
 
     def _take_session(self, leaf: Mapping[str, Any]) -> None:
         log = self._log(leaf)
@@ -303,7 +307,7 @@ class Coverage:
     def _why(self, seen: SeenKernel, cell: tuple[int, int], has_log: bool) -> GapReason | None:
         """Return why no log has a cell that the server saw, None when it may still be stamped."""
         end = seen.cells[cell]
-        if cell[1] < self._pruned_before:
+        if cell[1] < self._pruned_before.get(seen.kernel, 0):
             return None
         if end is not None:
             if end >= self._as_of:

@@ -6,7 +6,8 @@ kind         fields
 forget       runs: a list of {of, of_session, of_seq}; deleted: where it was deleted
 scrub        runs: the same with kinds, those of the secrets that were found in it afterwards,
              and digests of what is left, salted anew
-retention    age; sessions: a list of {session, size, root (base64), head (of the last line)}
+retention    age; sessions: a list of {session, size, root (base64), head (of the last line),
+             kernel}
 ===========  ==============================================================================
 """
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,10 +37,19 @@ JOURNAL_SUFFIX = ".jsonl"
 HEAD_SUFFIX = ".head"
 RUNNING_SUFFIX = ".running"
 
+_SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _HEAD_LINE = 104
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS
 _COPY_BYTES = 1 << 20
+
+
+def is_session_name(session: object) -> bool:
+    """Return whether a text can be a session's: of one part, so that no path made of it leads elsewhere.
+
+    Rows of the catalog and records may have been planted, and say any.
+    """
+    return isinstance(session, str) and _SESSION.fullmatch(session) is not None
 
 
 def journal_path(folder: Path, session: str) -> Path:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_llmops.audit.deletions import RUNS_PER_LEAF, Deletions
-from jupyter_llmops.audit.files import content_path
+from jupyter_llmops.audit.files import content_path, is_session_name, journal_path
 from jupyter_llmops.audit.reading import list_journals, read_runs
+from jupyter_llmops.audit.sealing import sealing
 from jupyter_llmops.errors import AuditError
 from jupyter_llmops.records.run import Run
 
@@ -52,27 +53,52 @@ def delete_contents(folder: Path, runs: Sequence[Run]) -> list[Run]:
     """
     deleted = []
     folders: set[Path] = set()
-    for run in runs:
-        path = content_path(Path(folder), run.session, run.seq)
-        try:
-            path.unlink()
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as error:
-            raise AuditError(
-                f"The content of run {run.id} can't be deleted: {path}: {error.strerror}.",
-                "Make its folder writable for your user and type it again.",
-            ) from error
-        deleted.append(run)
-        folders.add(path.parent)
+    # The agent must not put a scrubbed content back that goes in this very moment.
+    with sealing(Path(folder)):
+        for run in with_content(folder, runs):
+            path = content_path(Path(folder), run.session, run.seq)
+            try:
+                path.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise AuditError(
+                    f"The content of run {run.id} can't be deleted: {path}: {error.strerror}.",
+                    "Make its folder writable for your user and type it again.",
+                ) from error
+            deleted.append(run)
+            folders.add(path.parent)
     for place in folders:
         _sync(place)
     return deleted
 
 
 def with_content(folder: Path, runs: Iterable[Run]) -> list[Run]:
-    """Return the runs that have a content sidecar."""
-    return [run for run in runs if content_path(Path(folder), run.session, run.seq).exists()]
+    """Return the runs that have a content sidecar here."""
+    own = without_strangers(folder, runs)
+    return [
+        run
+        for run in own
+        if is_session_name(run.session) and content_path(Path(folder), run.session, run.seq).exists()
+    ]
+
+
+def without_strangers(folder: Path, runs: Iterable[Run]) -> list[Run]:
+    """Return the runs without those whose place in a journal of this folder holds another run.
+
+    The catalog's rows may be planted: one that points at the record of another run would have that deleted.
+    """
+    known: dict[str, dict[int, str] | None] = {}
+    found = []
+    for run in runs:
+        if run.session not in known:
+            path = journal_path(Path(folder), run.session) if is_session_name(run.session) else None
+            there = path is not None and path.exists()
+            known[run.session] = {one.seq: one.id for one in read_runs(path)} if there and path else None
+        ids = known[run.session]
+        if ids is None or ids.get(run.seq) == run.id:
+            found.append(run)
+    return found
 
 
 def forget_fields(runs: Sequence[Run], deleted: Sequence[str]) -> list[dict[str, Any]]:

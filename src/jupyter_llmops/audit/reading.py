@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jupyter_llmops.audit.files import JOURNAL_FOLDER, JOURNAL_SUFFIX, content_path
+from jupyter_llmops.audit.files import JOURNAL_FOLDER, JOURNAL_SUFFIX, content_path, is_session_name
 from jupyter_llmops.audit.leaf import CONTENT_SCHEMA, line_digest
 from jupyter_llmops.errors import AuditError
 from jupyter_llmops.records.run import LEAF_SCHEMAS, Run
@@ -79,6 +79,8 @@ def read_content(folder: Path, run: Run) -> dict[str, str] | None:
     AuditError
         The sidecar is there and can't be read or is damaged.
     """
+    if not is_session_name(run.session):
+        return None
     path = content_path(Path(folder), run.session, run.seq)
     try:
         data = path.read_bytes()

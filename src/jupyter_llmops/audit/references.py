@@ -12,8 +12,10 @@ from jupyter_llmops.records.run import Run
 _CELL = re.compile(r"In\s*\[\s*(\d+)\s*\]$|In(\d+)$")
 _COUNT_BACK = re.compile(r"-\d+$")
 _ID = re.compile(r"[0-9a-f]{3,}$")
-# They stand in the log by themselves, so nobody counts back over them.
-_ABOUT_SESSIONS = frozenset({"session", "environment", "observation"})
+# They stand in the log by themselves or speak of other runs, so nobody counts back over them.
+_ABOUT_SESSIONS = frozenset(
+    {"session", "environment", "observation", "rating", "forget", "scrub", "retention"}
+)
 VALID = "A run is In[7], -1, the beginning of an id from %runs, or a Completion."
 
 

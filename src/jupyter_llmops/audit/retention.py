@@ -16,6 +16,7 @@ from jupyter_llmops.audit.files import (
     JOURNAL_SUFFIX,
     content_path,
     head_path,
+    is_session_name,
     journal_path,
     running_path,
 )
@@ -29,7 +30,9 @@ from jupyter_llmops.records.run import Run
 if TYPE_CHECKING:
     from jupyter_llmops.keys.signing import LogKeys
 
-_AGE = re.compile(r"\s*(\d{1,6})\s*(y|w|d|h)\w*\s*", re.IGNORECASE)
+_AGE = re.compile(
+    r"\s*(\d{1,6})\s*(?:(y)(?:ears?)?|(w)(?:eeks?)?|(d)(?:ays?)?|(h)(?:ours?)?)\s*", re.IGNORECASE
+)
 _HOURS = {"y": 365 * 24, "w": 7 * 24, "d": 24, "h": 1}
 _TAIL = 1 << 17  # two lines at least, as a line has 60,000 bytes at most
 
@@ -43,7 +46,7 @@ def parse_retention(age: str) -> timedelta:
         It is no such age.
     """
     found = _AGE.fullmatch(age)
-    hours = int(found[1]) * _HOURS[found[2].lower()] if found else 0
+    hours = int(found[1]) * _HOURS[next(filter(None, found.groups()[1:])).lower()] if found else 0
     if not 0 < hours < 100 * _HOURS["y"]:
         raise UsageError(f"{age!r} is not an age.", "Give for example 1y, 26w, 90d or 12h.")
     return timedelta(hours=hours)
@@ -90,7 +93,15 @@ def sessions_before(
         head = sha256(lines[-2]).hexdigest()
         size_bytes = sum(_size(place) for place in (*_files(Path(folder), session), path))
         found.append(
-            PrunedSession(session, checkpoint.size, _base64(checkpoint.root), head, ended_at, size_bytes)
+            PrunedSession(
+                session,
+                checkpoint.size,
+                _base64(checkpoint.root),
+                head,
+                ended_at,
+                size_bytes,
+                _kernel_of(parse_run(lines[0], session, 0)),
+            )
         )
     return found, notes
 
@@ -98,7 +109,8 @@ def sessions_before(
 def retention_fields(age: str, sessions: Sequence[PrunedSession]) -> list[dict[str, Any]]:
     """Return the fields of the leaves that say which sessions are pruned."""
     rows = [
-        {"session": one.session, "size": one.size, "root": one.root, "head": one.head} for one in sessions
+        {"session": one.session, "size": one.size, "root": one.root, "head": one.head, "kernel": one.kernel}
+        for one in sessions
     ]
     parts = [rows[start : start + SESSIONS_PER_LEAF] for start in range(0, len(rows), SESSIONS_PER_LEAF)]
     return [{"age": age, "sessions": part} for part in parts]
@@ -158,7 +170,8 @@ def unfinished(folder: Path, said: Deletions) -> list[str]:
     return [
         session
         for session in said.pruned
-        if not journal_path(folder, session).exists()
+        if is_session_name(session)
+        and not journal_path(folder, session).exists()
         and any(path.exists() for path in _files(folder, session))
     ]
 
@@ -174,6 +187,10 @@ def _files(folder: Path, session: str) -> list[Path]:
         running_path(folder, session),
         folder / SHARING_FOLDER / session,
     ]
+
+
+def _kernel_of(first: Run | None) -> str:
+    return str((first.leaf or {}).get("kernel") or "") if first is not None else ""
 
 
 def _last_run(path: Path, session: str) -> Run | None:

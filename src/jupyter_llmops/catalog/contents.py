@@ -108,7 +108,8 @@ class Contents:
         if rows is None:
             return {}
         last = rows.group_by("session").aggregate([("seq", "max")])
-        return dict(zip(last["session"].to_pylist(), last["seq_max"].to_pylist(), strict=True))
+        found = zip(last["session"].to_pylist(), last["seq_max"].to_pylist(), strict=True)
+        return {session: seq for session, seq in found if session and seq is not None}
 
     def ids_of_sessions(self, sessions: Iterable[str]) -> list[str]:
         """Return the ids of the runs of some sessions that are here."""

@@ -182,7 +182,9 @@ class Runs:
             return published
         columns = (rows[name].to_pylist() for name in ("session", "seq", "leaf_digest"))
         for session, seq, digest in zip(*columns, strict=True):
-            published.setdefault(session, {})[seq] = digest
+            # A row that this package did not write may lack any of them.
+            if session and isinstance(seq, int) and seq >= 0 and digest:
+                published.setdefault(session, {})[seq] = digest
         return published
 
     def digests(self, session: str) -> dict[int, str]:

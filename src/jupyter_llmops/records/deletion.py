@@ -55,6 +55,8 @@ class PrunedSession:
         When its last run ended, UTC.
     size_bytes : int
         What its journal, contents and tiles take, bytes.
+    kernel : str
+        Id of the kernel that it was of, empty outside of one.
     """
 
     session: str
@@ -63,6 +65,7 @@ class PrunedSession:
     head: str
     ended_at: datetime
     size_bytes: int
+    kernel: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,13 @@ class Forgetting(Trail):
         return self.journal.flush()
 
     def _forget(self, runs: Sequence[Run], items: Sequence[str]) -> Forgotten:
-        from jupyter_llmops.audit.forgetting import delete_contents, forget_fields, said_deletions
+        from jupyter_llmops.audit.files import is_session_name
+        from jupyter_llmops.audit.forgetting import (
+            delete_contents,
+            forget_fields,
+            said_deletions,
+            without_strangers,
+        )
         from jupyter_llmops.cache.forgetting import forget_item
         from jupyter_llmops.records.deletion import Forgotten
 
@@ -161,7 +167,11 @@ class Forgetting(Trail):
         except CatalogError as error:
             refusal = error
         said = said_deletions(self.audit_folder).forgotten
-        unsaid = [run for run in runs if (run.session, run.seq) not in said]
+        unsaid = [
+            run
+            for run in without_strangers(self.audit_folder, runs)
+            if (run.session, run.seq) not in said and is_session_name(run.session)
+        ]
         what = (("content", contents), ("catalog", rows), ("cache", cached))
         for fields in forget_fields(unsaid, [name for name, count in what if count]):
             self.stamp("forget", started_at=datetime.now(UTC), seconds=0.0, fields=fields, content={})

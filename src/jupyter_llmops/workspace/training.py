@@ -240,11 +240,16 @@ class TrainingRun:
         from jupyter_llmops.audit.leaf import plain
 
         redact = self._workspace.redactor.redact
-        shown: dict[str, Any] = plain(self._settings)
-        return {
-            name: "[redacted]" if type(value) is str and redact(f'{name} = "{value}"')[1] else value
-            for name, value in shown.items()
-        }
+
+        def cleaned(name: str, value: Any) -> Any:
+            if isinstance(value, dict):
+                return {inner: cleaned(inner, item) for inner, item in value.items()}
+            if isinstance(value, list):
+                return [cleaned(name, item) for item in value]
+            return "[redacted]" if type(value) is str and redact(f'{name} = "{value}"')[1] else value
+
+        shown: dict[str, Any] = cleaned("", plain(self._settings))
+        return shown
 
     def _digest(self, value: Any, salt: str) -> str:
         from jupyter_llmops.audit.values import digest_value

@@ -56,7 +56,7 @@ def digest_values(
     given = [(name, value) for name, value in found if value is not missing]
     digests: dict[str, str] = {}
     for name, value in sorted(given, key=lambda pair: _size_hint(pair[1])):
-        if redact is not None and type(value) is str and _is_secret(name, value, redact):
+        if redact is not None and _is_secret(name, value, redact):
             digests[name] = "skipped: it looks like a secret"
         else:
             digests[name] = _told(seed, limits, value)
@@ -106,11 +106,13 @@ def _salt_bytes(salt: str | bytes) -> bytes:
     return bytes.fromhex(salt) if isinstance(salt, str) else salt
 
 
-def _is_secret(name: str, value: str, redact: Callable[[str], tuple[str, tuple[str, ...]]]) -> bool:
-    if len(value) > _SHORT:
-        return False  # too long to be guessed
+def _is_secret(name: str, value: Any, redact: Callable[[str], tuple[str, tuple[str, ...]]]) -> bool:
+    """Return whether a value could be a secret that is short enough to be guessed from its digest and salt."""
+    if type(value) not in (str, bytes) or len(value) > _SHORT:
+        return False  # a number would be learnt as a secret; what is longer can't be guessed
+    text = value if type(value) is str else value.decode("latin-1")
     try:
-        return bool(redact(f'{name} = "{value}"')[1])
+        return bool(redact(f'{name} = "{text}"')[1])
     except Exception:  # noqa: BLE001 - what can't be searched may be one
         return True
 

@@ -77,7 +77,10 @@ class TrustedKeys:
         """Return the keys that may have signed a session's log, under the name of that log."""
         if session not in self._known:
             name = ORIGIN_PREFIX + session
-            self._known[session] = tuple(parse_vkey(vkey(name, public)) for public in self.log_keys)
+            try:
+                self._known[session] = tuple(parse_vkey(vkey(name, public)) for public in self.log_keys)
+            except ValueError:  # no log can have this name: it is a planted row's
+                self._known[session] = ()
         return self._known[session]
 
 
