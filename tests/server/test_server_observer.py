@@ -35,6 +35,7 @@ class Remote:
         self.kernel: str = server.ask("api/sessions", session)["kernel"]["id"]
         self.client = uuid.uuid4().hex
         self.connect()
+        self.settle()
 
     def connect(self) -> None:
         address = self.server.url.replace("http", "ws", 1)
@@ -80,7 +81,7 @@ class Remote:
                 return str(message["content"]["data"]["text/plain"])
 
     def settle(self) -> None:
-        """Wait until a kernel that was started again answers and its channels are connected again."""
+        """Wait until a kernel that was started answers, and the server hears it: what comes at once is missed."""
         deadline = time.monotonic() + PATIENCE
         while self.server.ask(f"api/kernels/{self.kernel}")["execution_state"] != "idle":
             assert time.monotonic() < deadline
