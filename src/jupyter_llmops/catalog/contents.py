@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.catalog.connection import Connection, sql_text
+from jupyter_llmops.catalog.connection import sql_text
 from jupyter_llmops.catalog.deleting import delete_whole
 from jupyter_llmops.catalog.indexes import TEXT, text_index
 from jupyter_llmops.catalog.meanings import remove_vectors
-from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.schemas import CONTENTS, rows_of
+from jupyter_llmops.catalog.table import CatalogTable
 
 if TYPE_CHECKING:
     from lancedb.table import Table
@@ -57,23 +57,8 @@ class RunText:
     created_at: datetime | None = None
 
 
-class Contents:
-    """The table of contents. It belongs to no snapshot, so that no branch keeps what is deleted.
-
-    Parameters
-    ----------
-    connection : Connection
-        The catalog.
-    migrations : Migrations
-        Its schema version.
-    site : str
-        Recorded with every new row.
-    """
-
-    def __init__(self, connection: Connection, migrations: Migrations, site: str) -> None:
-        self._connection = connection
-        self._migrations = migrations
-        self._site = site
+class Contents(CatalogTable):
+    """The table of contents. It belongs to no snapshot, so that no branch keeps what is deleted."""
 
     def append(self, texts: Sequence[RunText]) -> int:
         """Add what runs said in one commit, runs that are there already left out; return how many were added.

@@ -16,8 +16,8 @@ from typing import Any
 
 from jupyter_llmops.catalog.changes import SEPARATOR
 from jupyter_llmops.catalog.connection import Connection, sql_text
-from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.schemas import COSIGNATURES, HEADS, json_value, rows_of, understood
+from jupyter_llmops.catalog.table import CatalogTable
 from jupyter_llmops.records.trail import Cosignature, Head
 
 _HEAD = (
@@ -28,23 +28,8 @@ _COSIGNATURE = ("session", "size", "root", "witness", "line", "created_at")
 _MOST_NAMES = 500
 
 
-class Heads:
-    """The published heads of everybody's logs.
-
-    Parameters
-    ----------
-    connection : Connection
-        The catalog.
-    migrations : Migrations
-        Its schema version.
-    site : str
-        Recorded with every new row.
-    """
-
-    def __init__(self, connection: Connection, migrations: Migrations, site: str) -> None:
-        self._connection = connection
-        self._migrations = migrations
-        self._site = site
+class Heads(CatalogTable):
+    """The published heads of everybody's logs."""
 
     def publish(self, heads: Sequence[Head]) -> int:
         """Add heads in one commit, those that are there already left out; return how many were added.
@@ -107,23 +92,8 @@ class Heads:
         return _sorted(understood(found, _head))
 
 
-class Cosignatures:
-    """What witnesses signed.
-
-    Parameters
-    ----------
-    connection : Connection
-        The catalog.
-    migrations : Migrations
-        Its schema version.
-    site : str
-        Recorded with every new row.
-    """
-
-    def __init__(self, connection: Connection, migrations: Migrations, site: str) -> None:
-        self._connection = connection
-        self._migrations = migrations
-        self._site = site
+class Cosignatures(CatalogTable):
+    """What witnesses signed."""
 
     def publish(self, cosignatures: Sequence[Cosignature]) -> int:
         """Add cosignatures in one commit, those that are there already left out; return how many were added.

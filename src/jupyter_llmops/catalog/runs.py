@@ -6,11 +6,11 @@ import builtins
 import re
 from collections.abc import Iterable, Sequence
 
-from jupyter_llmops.catalog.connection import Connection, sql_text
-from jupyter_llmops.catalog.migrations import Migrations
+from jupyter_llmops.catalog.connection import sql_text
 from jupyter_llmops.catalog.run_order import newest_ids
 from jupyter_llmops.catalog.run_rows import RUN_FIELDS, run_of, run_row
 from jupyter_llmops.catalog.schemas import RUNS, rows_of
+from jupyter_llmops.catalog.table import CatalogTable
 from jupyter_llmops.errors import AmbiguousNameError, UnknownNameError
 from jupyter_llmops.records.run import Run
 
@@ -23,23 +23,8 @@ _RECENT = 2_000
 _NOT_RUN_BY_ANYBODY = "kind NOT IN ('environment', 'observation')"
 
 
-class Runs:
-    """Runs of cells, prompts and cascades, of every user whose agent writes here.
-
-    Parameters
-    ----------
-    connection : Connection
-        The catalog.
-    migrations : Migrations
-        Its schema version.
-    site : str
-        Recorded with every new row.
-    """
-
-    def __init__(self, connection: Connection, migrations: Migrations, site: str) -> None:
-        self._connection = connection
-        self._migrations = migrations
-        self._site = site
+class Runs(CatalogTable):
+    """Runs of cells, prompts and cascades, of every user whose agent writes here."""
 
     def append(self, runs: Sequence[Run]) -> int:
         """Add runs in one commit, those whose id is there already left out.

@@ -17,9 +17,8 @@ from datetime import UTC
 from typing import Any, Final
 
 from jupyter_llmops.catalog.changes import SEPARATOR
-from jupyter_llmops.catalog.connection import Connection
-from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.schemas import SIGNERS, rows_of, understood
+from jupyter_llmops.catalog.table import CatalogTable
 from jupyter_llmops.keys.signing import public_half
 from jupyter_llmops.keys.team import TeamKey, team_key
 from jupyter_llmops.records.trail import Signer
@@ -28,23 +27,8 @@ _COLUMNS = ("kind", "name", "vkey", "user", "host", "seal", "created_at")
 _PERSON: Final = b"llmops-signer/1"
 
 
-class Signers:
-    """The keys of a team that sign heads.
-
-    Parameters
-    ----------
-    connection : Connection
-        The catalog.
-    migrations : Migrations
-        Its schema version.
-    site : str
-        Recorded with every new row.
-    """
-
-    def __init__(self, connection: Connection, migrations: Migrations, site: str) -> None:
-        self._connection = connection
-        self._migrations = migrations
-        self._site = site
+class Signers(CatalogTable):
+    """The keys of a team that sign heads."""
 
     def name(self, signers: Sequence[Signer]) -> int:
         """Add keys, sealed by the team's key; those that are here already are left out.
