@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import le
 
 from jupyter_llmops.records.trail import GapReason
 
@@ -51,7 +53,7 @@ def holes_of(logs: list[Log]) -> list[Hole]:
     recent: list[Hole] = []
     top, top_end, latest_end = 0, None, 0
     session = ""
-    for place in sorted(range(len(counts)), key=begins.__getitem__):
+    for place in _places(counts, begins):
         count, begin, log = counts[place], begins[place], owners[place]
         if count <= top and begin < latest_end and _fill(recent, holes, count):
             latest_end = max(latest_end, ends[place])
@@ -71,6 +73,17 @@ def holes_of(logs: list[Log]) -> list[Hole]:
         top, top_end, session = count, ends[place], log.session
         latest_end = max(latest_end, ends[place])
     return holes
+
+
+def _places(counts: list[int], begins: list[int]) -> Sequence[int]:
+    """Return the places of the cells in the order in which they began.
+
+    Of a million cells that follow each other the first shows all that there is to see.
+    """
+    in_row = counts == list(range(counts[0], counts[0] + len(counts))) if counts else True
+    if in_row and all(map(le, begins, begins[1:])):
+        return range(min(1, len(counts)))
+    return sorted(range(len(counts)), key=begins.__getitem__)
 
 
 def _fill(recent: list[Hole], holes: list[Hole], count: int) -> bool:

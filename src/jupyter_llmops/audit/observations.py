@@ -11,7 +11,7 @@ import os
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 ENDINGS = ("restarted", "died", "shut down", "server stopped")
@@ -20,6 +20,8 @@ ENDINGS = ("restarted", "died", "shut down", "server stopped")
 # How far a leaf may begin outside of what the server saw of its cell, by the same clock; microseconds.
 _TOLERANCES = (1_000, 100_000)
 LARGEST_COUNT = 2**53
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 OBSERVER_VARIABLE = "LLMOPS_OBSERVED_BY"
 """Names the process of the server that looks on to the kernels that it starts."""
@@ -72,8 +74,8 @@ class KernelCells:
 def micros(moment: object) -> int | None:
     """Return an ISO 8601 moment of a leaf as microseconds since 1970 in UTC, None where it is none."""
     try:
-        return round(datetime.fromisoformat(moment).timestamp() * 1e6)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError, OSError):
+        return (datetime.fromisoformat(moment) - _EPOCH) // _MICROSECOND  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
