@@ -90,15 +90,6 @@ build/peers/installed: benchmarks/peers/requirements.txt
 	build/peers/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
 
-.PHONY: mlflow-server
-mlflow-server: build/mlflow-server/installed ## Install a whole MLflow beside this project (it forbids pandas 3); make test then exports spans to it
-
-MLFLOW := 3.18.0
-build/mlflow-server/installed:
-	$(PYTHON) -m venv build/mlflow-server
-	build/mlflow-server/bin/python -m pip --disable-pip-version-check install --quiet mlflow==$(MLFLOW)
-	@touch $@
-
 # ---------------------------------------------------------------- the environment
 
 $(STAMPS)/venv:
