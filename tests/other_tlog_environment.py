@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 REQUIREMENT = "aics-tlog==0.2.1"
@@ -34,10 +38,8 @@ def other_python(build: Path) -> Path:
 
 
 def _newer_python() -> str:
-    candidates = [sys.executable, *(shutil.which(f"python3.{minor}") or "" for minor in range(12, 20))]
-    candidates += [str(path) for path in sorted(Path.home().glob(".pyenv/versions/3.*/bin/python"))]
-    probe = f"import sys; sys.exit(sys.version_info < {OLDEST})"
-    for candidate in filter(None, candidates):
+    probe = f"import sys, venv, ensurepip; sys.exit(sys.version_info < {OLDEST})"
+    for candidate in _pythons():
         try:
             done = subprocess.run([candidate, "-c", probe], capture_output=True, check=False, timeout=30)
         except (OSError, subprocess.TimeoutExpired):
@@ -45,6 +47,27 @@ def _newer_python() -> str:
         if done.returncode == 0:
             return candidate
     raise NotHereError(f"{REQUIREMENT} needs Python {OLDEST[0]}.{OLDEST[1]} or newer, and there is none here")
+
+
+def _pythons() -> Iterator[str]:
+    """Yield every Python that this machine is likely to have: on the path, of pyenv, of uv."""
+    yield sys.executable
+    for name in (*(f"python3.{minor}" for minor in range(OLDEST[1], 20)), "python3"):
+        yield from filter(None, [shutil.which(name)])
+    # HOME may be another one, as in a clean check.
+    homes = [Path.home()]
+    with suppress(KeyError):  # a user without an entry
+        homes.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
+    roots = [home / ".pyenv" for home in homes]
+    if root := os.environ.get("PYENV_ROOT"):
+        roots.insert(0, Path(root))
+    folders = [root / "versions" for root in roots]
+    folders += [home / ".local/share/uv/python" for home in homes]
+    for folder in dict.fromkeys(folders):
+        try:
+            yield from map(str, sorted(folder.glob("*3.*/bin/python3")))
+        except OSError:
+            continue  # another user's
 
 
 def _run(command: list[str], trouble: str) -> None:
