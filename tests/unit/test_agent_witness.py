@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_llmops.agent import witness as witness_module
 from jupyter_llmops.agent.head_checks import encoded, signed_by
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.leaf import canonical
 from jupyter_llmops.audit.sealing import origin_of
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
 from jupyter_llmops.audit.tlog.cosignature import verify_cosignature
-from jupyter_llmops.audit.tlog.note import format_note, parse_note, parse_signature, sign_note
+from jupyter_llmops.audit.tlog.note import format_note, parse_note, sign_note, verify_note
 from jupyter_llmops.audit.witnessed import FILE, read_witnessed, refusals
 from jupyter_llmops.catalog.schemas import COSIGNATURES, HEADS, RUNS
 from jupyter_llmops.errors import AuditError, CatalogError
@@ -76,8 +77,12 @@ def test_heads_of_others_are_countersigned_once(pair: tuple[TrailHome, TrailHome
     assert sorted(one.size for one in found) == sorted(heads) == [4, 204]
     (vkey,) = [one.vkey for one in ada.catalog.signers.list() if (one.kind, one.user) == ("witness", "bob")]
     for one in found:
-        text = parse_note(heads[one.size].checkpoint).text
-        assert verify_cosignature(text, parse_signature(one.line), vkey) is not None
+        # With its text a row is a whole note: the log has signed it, and then the witness.
+        note = parse_note(heads[one.size].checkpoint)
+        both = parse_note(f"{note.text}\n{one.line}\n")
+        assert both.signatures[:-1] == note.signatures
+        assert verify_note(both, [ada.keys().session_vkey(journal.session)])
+        assert verify_cosignature(note.text, both.signatures[-1], vkey) is not None
         assert one.root == heads[one.size].root
     assert witnessed(bob) == {journal.session: 204}
     assert refusals(bob.audit) == ()
@@ -298,6 +303,105 @@ def test_an_owner_who_empties_the_catalog_gets_no_signature_for_a_fork(
         bob.start()
     assert bob.look() == 0
     assert "was rewritten" in refusals(bob.audit)[0].message
+
+
+@pytest.mark.parametrize("old_row", [False, True])
+def test_a_witness_that_lost_its_memory_signs_no_fork(
+    pair: tuple[TrailHome, TrailHome], old_row: bool
+) -> None:
+    ada, bob = pair
+    journal = ada.journal()
+    stamp(journal, 5)
+    ada.publish()
+    assert bob.look() == 1
+    if old_row:
+        (row,) = bob.catalog.cosignatures.list()
+        line = row.line.partition("\n")[2]
+        bob.catalog._connection.update(COSIGNATURES, "true", {"line": line})
+    (bob.audit / FILE).unlink()
+    rewrite(ada, journal, 3, 9)
+    ada.catalog._connection.writing(HEADS, lambda handle: handle.delete("true"))
+    ada.start()
+    ada.keeper.seal(closing=True)
+    ada.keeper.publish()
+    bob.start()
+    assert bob.look() == 0
+    bob.start()
+    assert bob.look() == 0
+    (problem,) = refusals(bob.audit)
+    assert "was rewritten" in problem.message or "can't be shown to continue" in problem.message
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_heads_that_vanish_after_they_were_witnessed_are_said(
+    pair: tuple[TrailHome, TrailHome], restart: bool
+) -> None:
+    ada, bob = pair
+    journal = ada.journal()
+    for count in (3, 2):
+        stamp(journal, count)
+        ada.publish()
+    other = ada.journal()
+    stamp(other, 2)
+    ada.publish()
+    assert bob.look() == 2
+    rows = [head for head in ada.catalog.heads.list() if head.size == 6 or head.session == other.session]
+    where = f"size = 6 OR session = '{other.session}'"
+    ada.catalog._connection.writing(HEADS, lambda handle: handle.delete(where))
+    if restart:
+        bob.start()
+    assert bob.look() == 0
+    assert {one.session: "Somebody deleted heads" in one.message for one in refusals(bob.audit)} == {
+        journal.session: True,
+        other.session: True,
+    }
+    assert sorted(bob.told) == sorted(one.message for one in refusals(bob.audit))
+    bob.look()
+    assert len(bob.told) == 2
+    ada.catalog.heads.publish(rows)
+    bob.look()
+    assert refusals(bob.audit) == ()
+
+
+def test_a_log_in_doubt_is_read_seldom(
+    pair: tuple[TrailHome, TrailHome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = pair
+    journal = ada.journal()
+    stamp(journal)
+    ada.publish()
+    bob.look()
+    stamp(journal)
+    ada.publish()
+    ada.catalog._connection.update(HEADS, "size = 3", {"consistency": "[]"})
+    read: list[str] = []
+    monkeypatch.setattr(bob.catalog.runs, "lines", lambda session: read.append(session) or set())
+    clock = Clock()
+    monkeypatch.setattr(witness_module.time, "monotonic", clock.monotonic)
+    bob.patience = 1000
+    bob.start()
+    for _ in range(400):
+        bob.witness.look()
+        clock.now += 5
+    assert len(read) == 2, "nothing came: when it began, and when patience ended"
+    marks = iter(range(10**6, 10**7))
+    true = bob.catalog.mark
+    monkeypatch.setattr(bob.catalog, "mark", lambda table: next(marks) if table == RUNS else true(table))
+    for _ in range(400):
+        bob.witness.look()
+        clock.now += 5
+    assert len(read) < 15
+    assert len(bob.told) == 1
+
+
+class Clock:
+    """Stands in for the monotonic clock."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 def test_an_empty_or_quiet_catalog_costs_nothing(

@@ -22,7 +22,7 @@ from jupyter_llmops.audit.reading import parse_run, read_runs
 from jupyter_llmops.audit.sealing import log_folder, origin_of, seal
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
 from jupyter_llmops.audit.tlog.cosignature import cosign
-from jupyter_llmops.audit.tlog.note import format_note, sign_note
+from jupyter_llmops.audit.tlog.note import format_note, parse_note, sign_note
 from jupyter_llmops.audit.tlog.proof import format_proof, parse_proof
 from jupyter_llmops.audit.tlog.tiles import TileStore
 from jupyter_llmops.errors import AuditError
@@ -62,7 +62,8 @@ class Sealed:
 
     def cosigned(self, head: Head, name: str) -> Cosignature:
         text = head.checkpoint.partition("\n\n")[0] + "\n"
-        line = cosign(text, name, WITNESSES[name], 1_790_000_000).line
+        own = parse_note(head.checkpoint).signatures[0].line
+        line = f"{own}\n{cosign(text, name, WITNESSES[name], 1_790_000_000).line}"
         return Cosignature(head.session, head.size, head.root, name, line, MOMENT)
 
     def prove(self, run: Run, *cosignatures: Cosignature, heads: tuple[Head, ...] | None = None) -> bytes:

@@ -2,7 +2,7 @@
 
 A cosignature says: of this log, this key has countersigned nothing that contradicts this head. So what was
 countersigned is remembered here and not in the catalog, which others write to, and it is remembered before
-it is published. What contradicts it is refused, and is a problem in this user's own ``%audit verify``; its
+it is published. Where that memory was lost, what this key has signed is taken from the catalog. What contradicts it is refused, and is a problem in this user's own ``%audit verify``; its
 owner sees that no cosignature comes any more.
 """
 
@@ -11,19 +11,20 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from jupyter_llmops.agent.head_checks import encoded, name_signers, signed_by
+from jupyter_llmops.agent.head_checks import cosigned_by, encoded, log_line, name_signers, signed_by
 from jupyter_llmops.agent.heads import own_keys
+from jupyter_llmops.audit.sealing import origin_of
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
 from jupyter_llmops.audit.tlog.cosignature import cosign
 from jupyter_llmops.audit.tlog.merkle import Frontier, leaf_hash, verify_consistency
 from jupyter_llmops.audit.witnessed import WitnessedLog, now, read_witnessed, remember
 from jupyter_llmops.catalog import Catalog
-from jupyter_llmops.catalog.schemas import HEADS, SIGNERS
+from jupyter_llmops.catalog.schemas import HEADS, RUNS, SIGNERS
 from jupyter_llmops.keys.signing import LogKeys, public_half, witness_name
 from jupyter_llmops.records.trail import Cosignature, Head, Signer
 
@@ -31,9 +32,22 @@ SECONDS_BETWEEN_LOOKS = 5.0
 BUCKET_SECONDS_BETWEEN_LOOKS = 30.0
 # Rows of one log arrive in several commits: what lacks its proof may only be on its way.
 PATIENCE_SECONDS = 120.0
+# What lacks its proof is looked for in all lines of its log: seldomer and seldomer.
+LONGEST_PAUSE_SECONDS = 300.0
 
 _Node = tuple[int, bytes]
 """A head: size and root."""
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """A log of which a proof lacks: since when, when it is looked for again, and in which lines it was."""
+
+    since: float
+    next_look: float = 0.0
+    pause: float = SECONDS_BETWEEN_LOOKS
+    lines: int = -1
+    said: bool = False
 
 
 class Witness:
@@ -68,9 +82,12 @@ class Witness:
         self._own: set[str] = set()
         self._fingerprints: dict[str, str] = {}
         self._seen: dict[str, set[str]] = {}
-        self._nodes: dict[str, dict[_Node, Checkpoint]] = {}
+        self._recalled: set[str] = set()
+        self._largest: dict[str, int] = {}
+        # The heads of each log, and the line with which the log signed them where that is known.
+        self._nodes: dict[str, dict[_Node, str]] = {}
         self._proven: dict[str, set[tuple[_Node, _Node]]] = {}
-        self._doubts: dict[str, float] = {}
+        self._doubts: dict[str, _Doubt] = {}
         self._named = False
 
     def look(self, *, at_once: bool = False) -> int:
@@ -99,7 +116,8 @@ class Witness:
             SECONDS_BETWEEN_LOOKS if local else BUCKET_SECONDS_BETWEEN_LOOKS
         )
         marks = (self._catalog.mark(HEADS), self._catalog.mark(SIGNERS))
-        if not marks[0] or (marks == self._marks and not self._doubts):
+        due = self._due(at_once) if self._doubts and marks[0] else set()
+        if not marks[0] or (marks == self._marks and not due):
             return 0
         if marks[1] != self._signers_mark:
             # Heads of a key that nobody had named were passed over.
@@ -108,7 +126,12 @@ class Witness:
         prints = self._catalog.heads.fingerprints()
         changed = {
             session for session, fingerprint in prints.items()
-            if session not in self._own and (session in self._doubts or self._is_new(session, fingerprint, known))
+            if session not in self._own and (session in due or self._is_new(session, fingerprint, known))
+        }  # fmt: skip
+        place = str(self._catalog.location)
+        changed |= {
+            session for session, log in known.items()
+            if session not in prints and log.size and log.catalog == place and not log.problem
         }  # fmt: skip
         added = self._look_at(changed, prints, known) if changed else 0
         self._publish({session: log for session, log in known.items() if log.line})
@@ -117,30 +140,47 @@ class Witness:
 
     # -- within -------------------------------------------------------------------------------
 
+    def _due(self, at_once: bool) -> set[str]:
+        """Return the logs in doubt of which there may be news."""
+        moment, lines = time.monotonic(), self._catalog.mark(RUNS)
+        return {
+            session for session, doubt in self._doubts.items()
+            if (at_once or moment >= doubt.next_look)
+            and (lines != doubt.lines or (not doubt.said and moment - doubt.since >= self._patience))
+        }  # fmt: skip
+
     def _is_new(self, session: str, fingerprint: str, known: dict[str, WitnessedLog]) -> bool:
         if session in self._fingerprints:
             return self._fingerprints[session] != fingerprint
         log = known.get(session)
         return log is None or log.heads != fingerprint
 
-    def _look_at(
-        self, sessions: Iterable[str], prints: dict[str, str], known: dict[str, WitnessedLog]
-    ) -> int:
+    def _look_at(self, sessions: set[str], prints: dict[str, str], known: dict[str, WitnessedLog]) -> int:
         keys = self._open_keys()
         signers = {
             public_half(one.vkey): one for one in reversed(self._catalog.signers.list()) if one.kind == "log"
         }
+        self._recall(sessions, keys)
         signed: dict[str, WitnessedLog] = {}
         for session in sorted(sessions):
-            new = self._new_heads(session)
-            found = [(head, *one) for head in new if (one := signed_by(head, signers)) is not None]
-            self._fingerprints[session] = prints[session]
+            before = known.get(session, WitnessedLog())
+            # The key of a log counts although somebody took its name away.
+            named = {*signers, *([bytes.fromhex(before.key)] if before.key else [])}
+            found = [
+                (head, *one)
+                for head in self._new_heads(session)
+                if (one := signed_by(head, named)) is not None
+            ]
+            self._fingerprints[session] = prints.get(session, "")
             if any(public == keys.log_public for _, _, public in found):
                 self._own.add(session)
-            elif found or session in self._doubts:
-                before = known.get(session, WitnessedLog())
+            elif found or before.size or session in self._doubts:
                 log = self._judge(session, before, found, signers, keys)
-                log = replace(log, heads="" if session in self._doubts else prints[session])
+                log = self._held_to_seen(session, log)
+                unsure = session in self._doubts or log.doubt
+                log = replace(
+                    log, heads="" if unsure else prints[session], catalog=str(self._catalog.location)
+                )
                 if log != before:
                     signed[session] = log
                     if log.problem and log.problem != before.problem:
@@ -151,9 +191,20 @@ class Witness:
             known |= signed
         return self._publish({session: log for session, log in signed.items() if log.line})
 
+    def _recall(self, sessions: set[str], keys: LogKeys) -> None:
+        """Take what this key has signed from the catalog, once: the memory here may be lost, or from a backup."""
+        new = sessions - self._recalled
+        for row in self._catalog.cosignatures.of(new) if new else ():
+            checkpoint = cosigned_by(row, keys.witness_public)
+            if checkpoint is not None:
+                self._nodes.setdefault(row.session, {})[checkpoint.size, checkpoint.root] = ""
+        self._recalled |= new
+
     def _new_heads(self, session: str) -> list[Head]:
-        keys = self._catalog.heads.keys(session)
-        heads = self._catalog.heads.by_key(keys - self._seen.get(session, set()))
+        keys, seen = self._catalog.heads.keys(session), self._seen.get(session, set())
+        if not seen or seen - keys:  # some are gone: which are left?
+            seen, self._largest[session] = set(), 0
+        heads = self._catalog.heads.by_key(keys - seen)
         self._seen[session] = keys
         return sorted(heads, key=lambda head: (head.created_at, head.size))
 
@@ -171,32 +222,59 @@ class Witness:
         log = replace(log, notes=tuple(dict.fromkeys([*log.notes, *notes])))
         nodes = self._nodes.setdefault(session, {})
         if log.size:
-            root = base64.b64decode(log.root)
-            nodes.setdefault((log.size, root), Checkpoint("", log.size, root))
+            nodes.setdefault((log.size, base64.b64decode(log.root)), "")
         rows = [(head, checkpoint) for head, checkpoint, public in found if public.hex() == log.key]
-        for _, checkpoint in rows:
-            nodes[checkpoint.size, checkpoint.root] = checkpoint
+        mine = max((node for node, line in nodes.items() if not line), default=(0, b""))
+        if mine[0] > log.size:
+            log = replace(log, size=mine[0], root=encoded(mine[1]))
+        for head, checkpoint in rows:
+            nodes[checkpoint.size, checkpoint.root] = log_line(head, bytes.fromhex(log.key))
+            self._largest[session] = max(checkpoint.size, self._largest.get(session, 0))
         if log.problem and not log.doubt:
             return log  # it has contradicted itself: nothing that it says later takes that back
         verdict = self._contradiction(session, sorted(nodes), [head for head, _ in rows])
         if verdict is None:
-            since = self._doubts.setdefault(session, time.monotonic())
-            if time.monotonic() - since < self._patience:
-                return log
-            sentence = f"{self._whose(session, log)} can't be shown to continue what was witnessed before."
-            return replace(log, problem=sentence, since=log.since or now(), doubt=True)
+            return self._doubted(session, log)
         self._doubts.pop(session, None)
         if verdict:
             return replace(log, problem=f"{self._whose(session, log)} {verdict}", since=now(), doubt=False)
         log = replace(log, problem="", since="", doubt=False)
-        return self._countersigned(log, nodes[max(nodes)], keys)
+        return self._countersigned(session, log, max(nodes), keys)
 
-    def _countersigned(self, log: WitnessedLog, head: Checkpoint, keys: LogKeys) -> WitnessedLog:
-        if head.size <= log.size:
+    def _doubted(self, session: str, log: WitnessedLog) -> WitnessedLog:
+        moment = time.monotonic()
+        doubt = self._doubts.setdefault(session, _Doubt(moment))
+        doubt.lines, doubt.next_look = self._catalog.mark(RUNS), moment + doubt.pause
+        doubt.pause = min(2 * doubt.pause, LONGEST_PAUSE_SECONDS)
+        if moment - doubt.since < self._patience:
             return log
-        name = witness_name(self._catalog.user, self._catalog.site)
-        line = cosign(head.text, name, keys.witness, int(time.time())).line
-        return replace(log, size=head.size, root=encoded(head.root), line=line)
+        doubt.said = True
+        sentence = f"{self._whose(session, log)} can't be shown to continue what was witnessed before."
+        return replace(log, problem=sentence, since=log.since or now(), doubt=True)
+
+    def _held_to_seen(self, session: str, log: WitnessedLog) -> WitnessedLog:
+        """Say it where the head that was countersigned, and all larger ones, are in the catalog no more."""
+        left = self._largest.get(session, 0)
+        if log.size <= left or (log.problem and not log.doubt):
+            return log
+        sentence = (
+            f"{self._whose(session, log)}: a head of {log.size:,} records was witnessed, and the largest in the "
+            f"catalog has {left:,} now. Somebody deleted heads there."
+        )
+        return replace(log, problem=sentence, since=log.since or now(), doubt=True)
+
+    def _countersigned(self, session: str, log: WitnessedLog, head: _Node, keys: LogKeys) -> WitnessedLog:
+        size, root = head
+        if size <= log.size:
+            return log
+        name, text = (
+            witness_name(self._catalog.user, self._catalog.site),
+            Checkpoint(origin_of(session), *head).text,
+        )
+        line = cosign(text, name, keys.witness, int(time.time())).line
+        # With the log's own signature: nobody can witness what the log never signed.
+        both = f"{self._nodes[session][head]}\n{line}"
+        return replace(log, size=size, root=encoded(root), line=both)
 
     def _contradiction(self, session: str, nodes: list[_Node], rows: list[Head]) -> str | None:
         """Return what heads say against each other, empty where each continues the last; None: not known yet."""

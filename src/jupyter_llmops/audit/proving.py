@@ -21,7 +21,6 @@ from jupyter_llmops.audit.tlog.note import (
     VerifierKey,
     format_note,
     parse_note,
-    parse_signature,
     parse_vkey,
     verify_note,
 )
@@ -192,10 +191,11 @@ def _cosigned(
         if (row.size, row.root) != (size, root):
             continue
         try:
-            signature = parse_signature(row.line)
+            signatures = parse_note(f"{note.text}\n{row.line}\n").signatures
         except ValueError:
             continue
         for key in witnesses:
-            if key.public not in found and key.verifies(note.text, signature):
-                found[key.public] = signature
+            for signature in signatures:
+                if key.public not in found and key.verifies(note.text, signature):
+                    found[key.public] = signature
     return list(found.values())[:MOST_WITNESSES]

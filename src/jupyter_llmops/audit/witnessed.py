@@ -38,7 +38,7 @@ class WitnessedLog:
     heads : str
         Fingerprint of the rows that the catalog had of it when it was looked at.
     line : str
-        The cosignature's line while the catalog has not taken it yet.
+        What the catalog shall hold of the cosignature while it has not taken it yet.
     problem : str
         Why no more of it is countersigned, a sentence; empty where all is well.
     since : str
@@ -47,6 +47,8 @@ class WitnessedLog:
         The problem is that a proof lacks, which may still come.
     notes : tuple of str
         What others did to it, which is no fault of its owner: heads that another key signed.
+    catalog : str
+        In which catalog its heads were.
     """
 
     size: int = 0
@@ -60,6 +62,7 @@ class WitnessedLog:
     since: str = ""
     doubt: bool = False
     notes: tuple[str, ...] = ()
+    catalog: str = ""
 
 
 def read_witnessed(folder: Path) -> dict[str, WitnessedLog]:
@@ -146,7 +149,10 @@ def now() -> str:
 
 def _log(values: dict[str, Any]) -> WitnessedLog:
     log = WitnessedLog(**{**values, "notes": tuple(values.get("notes", ()))})
-    texts = (log.root, log.key, log.user, log.host, log.heads, log.line, log.problem, log.since, *log.notes)
+    texts = (
+        log.root, log.key, log.user, log.host, log.heads, log.line, log.problem, log.since, *log.notes,
+        log.catalog,
+    )  # fmt: skip
     if type(log.size) is not int or not all(isinstance(text, str) for text in texts):
         raise TypeError("a value of another type")
     return log

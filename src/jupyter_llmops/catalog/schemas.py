@@ -219,7 +219,7 @@ def schema_of(table: str) -> pa.Schema:
             "size": whole,
             "root": text,
             "witness": text,  # its key's name
-            "line": text,  # a C2SP cosignature/v1 signature line
+            "line": text,  # the log's C2SP signature line, then the witness's cosignature/v1
             "created_at": instant,
             "site": text,
         },

@@ -56,7 +56,9 @@ class Cosignature:
     witness : str
         Name of its key.
     line : str
-        The C2SP ``cosignature/v1`` signature line, without its newline.
+        The signature lines of a C2SP note whose text says session, size and root: the log's own, then the
+        witness's ``cosignature/v1``, a newline between. A witness alone could sign what the log never did;
+        rows from before this have its line alone.
     """
 
     session: str

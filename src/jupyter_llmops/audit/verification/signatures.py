@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,6 +16,7 @@ from jupyter_llmops.audit.tlog.note import (
     verify_note,
     vkey,
 )
+from jupyter_llmops.keys.signing import witness_name
 from jupyter_llmops.records.trail import Signer
 
 ORIGIN_PREFIX = "jupyter-llmops/"
@@ -53,15 +53,71 @@ class TrustedKeys:
 
     @cached_property
     def witnesses(self) -> dict[str, tuple[VerifierKey, str]]:
-        """Every witness that counts, by its key's name and id: the key, and who has it."""
-        owned = {
-            key.public for signer, key in self._parsed if (signer.user, signer.host) == (self.user, self.host)
-        } | set(self.own)
-        return {
-            f"{key.name} {key.key_id.hex()}": (key, f"{signer.user}@{signer.host}")
+        """Every witness that counts, by its key's name and id: the key, and who has it.
+
+        Whoever has the team's key can name any key as anybody's. So a key counts by the names of others
+        that its own name agrees with, once however many it has; that it is named as this user's, too, takes
+        nothing from it, as else a colleague could silence a witness. This home's own keys never count.
+        """
+        found: dict[str, tuple[VerifierKey, str]] = {}
+        for key, _ in self._others:
+            who = " or ".join(self._names_of(key.public))
+            found[f"{key.name} {key.key_id.hex()}"] = (key, who)
+        return found
+
+    @cached_property
+    def disputed(self) -> dict[str, str]:
+        """Witnesses whose key is named as several people's, by how they are called: a sentence each."""
+        found: dict[str, str] = {}
+        for key, _ in self._others:
+            names = self._names_of(key.public)
+            own = any(
+                one.public == key.public and (signer.user, signer.host) == (self.user, self.host)
+                for signer, one in self._parsed
+            )
+            everybody = [*names, *([f"{self.user}@{self.host}"] if own else [])]
+            if len(everybody) > 1:
+                found[" or ".join(names)] = (
+                    f"one witness key is named as that of {' and '.join(everybody)}: whose it is can't be proven, "
+                    "as anybody who has the team's key can name it"
+                )
+        return found
+
+    @cached_property
+    def _others(self) -> list[tuple[VerifierKey, str]]:
+        """The keys that others may witness with, under the names that agree with their owners."""
+        return [
+            (key, f"{signer.user}@{signer.host}")
             for signer, key in self._parsed
-            if signer.kind == "witness" and key.kind == COSIGNATURE_KEY and key.public not in owned
-        }
+            if signer.kind == "witness" and key.kind == COSIGNATURE_KEY and key.public not in self.own
+            and (signer.user, signer.host) != (self.user, self.host)
+            and key.name == witness_name(signer.user, signer.host)
+        ]  # fmt: skip
+
+    def _names_of(self, public: bytes) -> list[str]:
+        return sorted({who for key, who in self._others if key.public == public})
+
+    def says_own(self, session: str, signed: str) -> bool:
+        """Return whether a note or its lines say to be signed by this home's own key; it is not verified.
+
+        Parameters
+        ----------
+        session : str
+            Whose log it is of.
+        signed : str
+            The note, or its signature lines.
+        """
+        if not self.own:
+            return False
+        own = [key for key in self.of(session) if key.public in self.own]
+        for line in signed.split("\n"):
+            try:
+                signature = parse_signature(line)
+            except ValueError:
+                continue
+            if any(key.made(signature) for key in own):
+                return True
+        return False
 
     @cached_property
     def _parsed(self) -> list[tuple[Signer, VerifierKey]]:
@@ -123,7 +179,7 @@ def witness_of(checkpoint_text: str, line: str, trusted: TrustedKeys) -> str | N
     ValueError
         The line says to be of a witness that counts, and is not.
     """
-    signature = parse_signature(line)
+    signature = parse_signature(line.rpartition("\n")[2])  # the log's own line may stand before it
     found = trusted.witnesses.get(f"{signature.name} {signature.key_id.hex()}")
     if found is None:
         return None
@@ -145,8 +201,3 @@ def witnesses_in(data: bytes, trusted: TrustedKeys) -> list[str]:
         if who is not None:
             found.append(who)
     return found
-
-
-def trusted_keys(user: str, host: str, own: Iterable[bytes], signers: Sequence[Signer]) -> TrustedKeys:
-    """Return the keys by which the logs of one user on one host are checked."""
-    return TrustedKeys(user, host, tuple(own), tuple(signers))
