@@ -124,7 +124,7 @@ def test_no_bytes_make_a_parser_raise_another_error(data):
             parse(data)
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb", "a\u00a0b", "a\x1fb", "a\x00"])
+@pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb", "a\u00a0b", "a\x1fb", "a\x00", "a\ud800"])
 def test_a_name_that_would_break_a_line_is_no_key_name(name):
     with pytest.raises(ValueError, match="name of a key"):
         sign_note("text\n", name, LOG)
@@ -237,6 +237,17 @@ def test_a_proof_is_read_as_it_was_written_and_proves_its_leaf():
         assert verify_proof(proof, LEAF + b" ", [LOG_VKEY]) is None
         assert verify_proof(proof, LEAF, [EXAMPLE_VKEY]) is None
         assert verify_proof(replace(proof, index=1), LEAF, [LOG_VKEY]) is None
+
+
+def test_a_proof_holds_under_the_key_of_its_own_log_only():
+    proof = InclusionProof(0, (), format_note(COSIGNED))
+    assert verify_proof(proof, LEAF, [WITNESS_VKEY]) is None
+    # One key signs all logs of its owner: the same signature under the name of another one.
+    other = parse_vkey(vkey("jupyter-llmops/another", LOG.public_key()))
+    renamed = Signature(other.name, other.key_id, SIGNED.signatures[0].data)
+    proof = replace(proof, checkpoint=format_note(Note(SIGNED.text, (renamed,))))
+    assert verify_note(parse_note(proof.checkpoint), [other])
+    assert verify_proof(proof, LEAF, [str(other), LOG_VKEY]) is None
 
 
 @pytest.mark.parametrize(

@@ -298,8 +298,12 @@ def cosigned_message(text: str, timestamp: int) -> bytes:
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError where a name can't be that of a key: empty, or with a space, a plus or a control."""
-    if not name or "+" in name or any(one.isspace() or one < " " for one in name):
+    """Raise ValueError where a name can't be that of a key: empty, no Unicode, or with a space, a plus or a control."""
+    if (
+        not name
+        or "+" in name
+        or any(one.isspace() or one < " " or "\ud800" <= one <= "\udfff" for one in name)
+    ):
         raise ValueError(f"{name!r} can't be the name of a key")
 
 

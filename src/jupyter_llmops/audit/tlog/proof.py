@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jupyter_llmops.audit.tlog.checkpoint import LARGEST_SIZE, Checkpoint, parse_checkpoint
 from jupyter_llmops.audit.tlog.merkle import HASH_BYTES, leaf_hash, verify_inclusion
-from jupyter_llmops.audit.tlog.note import decode_base64, parse_note, verify_note
+from jupyter_llmops.audit.tlog.note import NOTE_KEY, decode_base64, parse_note, parse_vkey, verify_note
 
 FORMAT = "c2sp.org/tlog-proof@v1"
 MOST_HASHES = 63
@@ -88,7 +88,7 @@ def verify_proof(proof: InclusionProof, leaf: bytes, vkeys: Iterable[str]) -> Ch
     leaf : bytes
         The leaf itself.
     vkeys : iterable of str
-        Keys of the log, any of which must have signed its checkpoint.
+        Keys of logs; one that has the name of the proof's log must have signed its checkpoint.
 
     Raises
     ------
@@ -97,7 +97,10 @@ def verify_proof(proof: InclusionProof, leaf: bytes, vkeys: Iterable[str]) -> Ch
     """
     note = parse_note(proof.checkpoint)
     checkpoint = parse_checkpoint(note.text)
-    if not verify_note(note, vkeys):
+    # The name is no part of what is signed: a key that signs several logs would vouch for each under the
+    # name of another one. And of a witness no log's head comes.
+    keys = [key for key in map(parse_vkey, vkeys) if (key.name, key.kind) == (checkpoint.origin, NOTE_KEY)]
+    if not verify_note(note, keys):
         return None
     shown = verify_inclusion(leaf_hash(leaf), proof.index, checkpoint.size, proof.hashes, checkpoint.root)
     return checkpoint if shown else None

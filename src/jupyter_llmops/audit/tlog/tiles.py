@@ -10,6 +10,9 @@
 Every file but `checkpoint` gets its content once and for all. A leaf counts from the moment at which the
 bundle that holds it is there; the hashes over it were written before, so that a kill at any moment leaves
 a log that can be read and continued.
+
+One thing is less than the specification asks of who serves a log to the public: of the partial tiles only
+those of the last two checkpoints stay, not those of each; what they held begins the wider ones.
 """
 
 from __future__ import annotations
