@@ -42,27 +42,30 @@ def share(notebook: Notebook) -> int:
 def test_a_prompt_its_cell_and_its_stored_answer_are_gone(notebook: Notebook, tmp_path: Path) -> None:
     completion = notebook.run(f"%%prompt\nSay {WORD}")
     notebook.run("y = 2")
+    notebook.workspace.rate("In[2]", "bad", why=f"It says {WORD}.")
+    rating = notebook.workspace.runs(1, kind="rating")[0].id
     share(notebook)
     assert len(holders(tmp_path)) >= 3, "sidecars and the cache's item"
     cell = notebook.workspace.run("In[2]")
 
     shown = notebook.workspace.forget("In[2]")
     assert not shown.done
-    assert shown.runs == (cell.id, completion.run_id)
-    assert (shown.contents, shown.rows, shown.cache_items) == (2, 2, 1)
+    assert shown.runs == (cell.id, completion.run_id, rating)
+    assert (shown.contents, shown.rows, shown.cache_items) == (3, 3, 1)
     assert "--yes" in notebook.shown(shown)
     assert len(holders(tmp_path)) >= 3, "nothing went yet"
 
     done = notebook.workspace.forget("In[2]", yes=True)
     assert done.done
-    assert (done.contents, done.rows, done.cache_items) == (2, 2, 1)
-    assert "2 rows" in notebook.shown(done, "text/html")
+    assert (done.contents, done.rows, done.cache_items) == (3, 3, 1)
+    assert notebook.workspace.show_run(cell).rating == "bad", "what it was rated stays, and not why"
+    assert "3 rows" in notebook.shown(done, "text/html")
     assert holders(tmp_path) == []
     assert notebook.workspace.content(cell) is None
     assert notebook.workspace.catalog.contents.get(cell.id) is None
     assert not any(WORD in item for item in texts(notebook))
     said = said_deletions(notebook.workspace.audit_folder).forgotten
-    assert set(said) == {(cell.session, cell.seq), (cell.session, cell.seq - 1)}
+    assert {(cell.session, cell.seq), (cell.session, cell.seq - 1)} < set(said)
     assert next(iter(said.values())).user == notebook.workspace.user
     assert share(notebook) == 0 or notebook.workspace.catalog.contents.get(cell.id) is None
     assert notebook.workspace.verify().ok
@@ -112,6 +115,33 @@ def test_what_can_not_be_forgotten_is_said(notebook: Notebook) -> None:
     notebook.workspace.settings.audit = False
     with pytest.raises(UsageError, match="audit trail is off"):
         notebook.workspace.forget(run.id, yes=True)
+
+
+def test_a_snapshot_that_holds_why_it_was_rated_is_named(notebook: Notebook) -> None:
+    notebook.run("x = 1")
+    notebook.workspace.rate("In[2]", "good", why=WORD)
+    notebook.workspace.catalog.snapshots.create("release")
+    done = notebook.workspace.forget("In[2]", yes=True)
+    assert any("Snapshot release" in note and "why it was rated" in note for note in done.notes)
+    assert holders(Path(notebook.workspace.catalog.folder)), "the snapshot's"
+    notebook.run("y = 1")
+    assert notebook.workspace.forget("In[3]", yes=True).notes == (), "it says nothing of later runs"
+
+
+def test_a_text_that_contradicts_its_run_is_doubtful(notebook: Notebook) -> None:
+    notebook.run("x = 1")
+    run = notebook.workspace.run("In[2]")
+    catalog = notebook.workspace.catalog
+    theirs = replace(run, id="e" * 16, session="theirs", user="grace", host="elsewhere")
+    row = RunText(theirs.id, "theirs", run.seq, "grace", "cell", WORD, WORD)
+    catalog.contents.append([replace(row, session="planted", text="planted")])
+    assert "planted" in str(notebook.workspace.texts_of(theirs))
+    assert "names another run's place" in str(notebook.workspace.texts_of(theirs))
+    planted = catalog._connection.read("contents", None, f"id = '{theirs.id}'")
+    catalog.contents.delete([theirs.id])
+    catalog.contents.append([row])
+    catalog._connection.writing("contents", lambda handle: handle.add(planted))
+    assert notebook.workspace.texts_of(theirs) == {"text": WORD}, "the one that fits"
 
 
 def test_of_a_run_on_another_host_the_copy_in_the_catalog_goes(notebook: Notebook) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from jupyter_llmops.audit.reading import list_journals, read_content, read_runs
 from jupyter_llmops.audit.sharing import note_sharing
 from jupyter_llmops.audit.verification import verify
 from jupyter_llmops.catalog import Catalog
+from jupyter_llmops.catalog.contents import RunText
 
 # detect-secrets knows Cloudant's addresses and IBM's keys; the kernel's redactor is switched off here.
 SECRET = "".join(random.Random(7).choices(string.hexdigits.lower()[:16], k=64))
@@ -141,6 +143,77 @@ def test_what_is_forgotten_on_its_way_does_not_come_back(team: Team, monkeypatch
     monkeypatch.setattr(team.catalog.contents, "append", slow)
     team.sharing.share()
     assert team.catalog.contents.get(run_id) is None
+
+
+def test_what_is_forgotten_on_its_way_goes_after_a_kill_too(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent is killed between the append and the deletion: nothing but the disk and the catalog is left."""
+    run_id, stays = team.stamp({"source": "to forget"}), team.stamp({"source": "to stay"})
+    append = team.catalog.contents.append
+
+    class Killed(BaseException):
+        pass
+
+    def killed(texts: Any) -> int:
+        append(texts)
+        content_path(team.audit, team.journal.session, 1).unlink()
+        raise Killed
+
+    monkeypatch.setattr(team.catalog.contents, "append", killed)
+    with pytest.raises(Killed):
+        team.sharing.share()
+    monkeypatch.undo()
+    assert team.catalog.contents.get(run_id) is not None
+    ContentSharing(team.audit, team.catalog).share()
+    assert team.catalog.contents.get(run_id) is None
+    assert team.catalog.contents.get(stays) is not None
+
+
+def test_what_the_catalog_refused_to_forget_is_forgotten_by_the_agent(team: Team) -> None:
+    run_id = team.stamp({"source": "to forget"})
+    team.sharing.share()
+    place = {"of": run_id, "of_session": team.journal.session, "of_seq": 1}
+    team.stamp({}, "forget", runs=[place], deleted=["content"], waits=["catalog"])
+    ContentSharing(team.audit, team.catalog).share()
+    assert team.catalog.contents.get(run_id) is None
+
+
+def test_rows_that_were_planted_give_way_to_what_the_runs_said(team: Team) -> None:
+    """Under a run's id before it is shared, beside it afterwards, and as of a run that never was."""
+    first = team.stamp({"source": "mine"})
+    private = team.stamp({})
+    wrong = RunText(first, team.journal.session, 1, "ada", "cell", "theirs", "theirs")
+    team.catalog.contents.append([wrong, replace(wrong, id=private, seq=2)])
+    assert ContentSharing(team.audit, team.catalog).share() == 1
+    assert [row.text for row in team.catalog.contents.rows(first)] == ["mine"]
+    assert team.catalog.contents.rows(private) == []
+
+    second = team.stamp({"source": "mine too"})
+    high = replace(wrong, id="f" * 16, seq=3)
+    team.catalog.contents.append([high])
+    planted = team.catalog._connection.read("contents", None, f"id = '{first}'")
+    team.catalog._connection.writing("contents", lambda handle: handle.add(planted))  # a second row of one id
+    assert len(team.catalog.contents.rows(first)) == 2
+    assert ContentSharing(team.audit, team.catalog).share() >= 1
+    assert [row.text for row in team.catalog.contents.rows(first)] == ["mine"]
+    assert [row.text for row in team.catalog.contents.rows(second)] == ["mine too"]
+    assert team.catalog.contents.rows(high.id) == []
+
+
+def test_an_agent_that_starts_anew_looks_at_nothing_twice(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.stamp({"source": "one"})
+    team.sharing.share()
+    looked: list[str] = []
+    again = ContentSharing(team.audit, team.catalog)
+    monkeypatch.setattr(again, "_clean", lambda content: looked.append("once") or (content, ()))
+    again.share()
+    assert looked == []
+    team.stamp({"source": "two"})
+    again.share()
+    assert looked == ["once"]
 
 
 def test_a_leaf_that_seems_to_hold_a_secret_is_withheld_with_the_reason(team: Team) -> None:

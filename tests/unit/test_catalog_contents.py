@@ -47,12 +47,12 @@ def files_of(catalog: Catalog) -> set[Path]:
 
 def test_append_once_and_get(catalog: Catalog) -> None:
     assert catalog.contents.get("0" * 16) is None
-    assert catalog.contents.last_seqs() == {}
+    assert catalog.contents.counts() == {}
     assert catalog.contents.delete(["0" * 16]) == 0
     assert catalog.contents.append([text_of(1), text_of(2)]) == 2
     assert catalog.contents.append([text_of(2), text_of(3)]) == 1
     assert catalog.contents.get(text_of(2).id) == text_of(2)
-    assert catalog.contents.last_seqs() == {"session": 3}
+    assert catalog.contents.counts() == {"session": 3}
     assert sorted(catalog.contents.ids_of_sessions(["session", "other"])) == [
         text_of(n).id for n in (1, 2, 3)
     ]

@@ -9,8 +9,12 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from jupyter_llmops.agent.carried import CarriedMemory
+from jupyter_llmops.agent.election import agent_file
 from jupyter_llmops.agent.own_journal import AgentJournal
+from jupyter_llmops.audit.deletions import deleted_runs
 from jupyter_llmops.audit.files import JOURNAL_SUFFIX, content_path
 from jupyter_llmops.audit.leaf import CONTENT_SCHEMA, content_digest, new_salt, sidecar_bytes
 from jupyter_llmops.audit.reading import list_journals, parse_run
@@ -35,6 +39,10 @@ class _Reading:
     line: int = 0
     ours: bool | None = None
     shared_to: int = -1
+    rows: int = 0
+    whole: set[str] | None = (
+        None  # the ids that are shared, while the session is looked at from its beginning
+    )
 
 
 class _CannotScrubError(Exception):
@@ -72,7 +80,9 @@ class ContentSharing:
         self._catalog = catalog
         self._detector = detector or Detector()
         self._journals: dict[Path, _Reading] = {}
-        self._last: dict[str, int] | None = None
+        self._counts: dict[str, int] | None = None
+        self._shared = CarriedMemory(agent_file(folder, catalog.location, "shared"))
+        self._rows = CarriedMemory(agent_file(folder, catalog.location, "shared-rows"))
         self._own = journal or AgentJournal(folder, catalog)
         self._gone: set[str] = set()
 
@@ -109,8 +119,9 @@ class ContentSharing:
     def _share_journal(self, path: Path, reading: _Reading) -> int:
         session = path.name.removesuffix(JOURNAL_SUFFIX)
         texts: list[RunText] = []
-        count = 0
+        count, complete = 0, True
         offset, line = reading.offset, reading.line
+        began = line
         for data in _lines_from(path, reading.offset):
             run = None
             if line > reading.shared_to or line == 0:
@@ -119,46 +130,76 @@ class ContentSharing:
                 reading.ours = run is not None and self._is_ours(run)
                 if not reading.ours:
                     return 0
-                reading.shared_to = self._shared_to(session, path)
+                self._recall(session, path, reading)
             if run is not None and run.id and line > reading.shared_to:
                 try:
                     text = self._text_of(run)
                 except _CannotScrubError:
+                    complete = False
                     break
                 if text is not None:
                     texts.append(text)
+                if run.kind == "forget":
+                    self._finish(run.leaf or {})
             offset, line = offset + len(data) + 1, line + 1
             if len(texts) == ROWS_PER_COMMIT:
-                count += self._append(texts)
+                count += self._append(texts, reading)
                 reading.offset, reading.line, texts = offset, line, []
-        count += self._append(texts)
+        count += self._append(texts, reading)
+        if complete:
+            self._delete_strangers(session, reading)
+        if line > max(began, reading.shared_to + 1):
+            self._rows.keep({session: reading.rows})
+            self._shared.keep({session: line - 1})
         reading.offset, reading.line = offset, line
         return count
 
-    def _append(self, texts: list[RunText]) -> int:
+    def _finish(self, leaf: dict[str, Any]) -> None:
+        """Have deleted what a leaf says was forgotten, where the catalog refused that or has it still."""
+        ids = deleted_runs(leaf)
+        if leaf.get("waits") or self._catalog.contents.count(ids):
+            self._gone.update(ids)
+
+    def _append(self, texts: list[RunText], reading: _Reading) -> int:
         added = self._catalog.contents.append(texts)
+        if added < len(texts):
+            # Shared before, by another agent perhaps; or another's words stand under the ids of these runs.
+            wrong = self._catalog.contents.unlike(texts)
+            self._catalog.contents.delete([text.id for text in wrong])
+            added += self._catalog.contents.append(wrong)
         # What was forgotten while it was on its way must not come back.
-        self._gone |= {
-            text.id for text in texts if not content_path(self._folder, text.session, text.seq).exists()
-        }
+        gone = {text.id for text in texts if not content_path(self._folder, text.session, text.seq).exists()}
+        self._gone |= gone
         self._delete_gone()
+        reading.rows += len(texts) - len(gone)
+        if reading.whole is not None:
+            reading.whole |= {text.id for text in texts} - gone
         return added
 
     def _delete_gone(self) -> None:
         """Delete what was forgotten on its way; what the catalog refuses now is deleted at the next call."""
         if self._gone:
-            self._catalog.contents.delete(sorted(self._gone))
+            self._catalog.contents.forget(sorted(self._gone))
             self._gone.clear()
 
-    def _shared_to(self, session: str, path: Path) -> int:
-        """Return up to which line the catalog has a session; a row beyond its end is planted, and counts not."""
-        last = self._last_seqs().get(session, -1)
-        return last if last < sum(1 for _ in _lines_from(path, 0)) else -1
+    def _delete_strangers(self, session: str, reading: _Reading) -> None:
+        """Delete what claims to be said by a session that never said it, or was forgotten."""
+        if reading.whole is not None:
+            there = self._catalog.contents.ids_of_sessions([session])
+            self._catalog.contents.delete(set(there) - reading.whole)
+            reading.whole = None
 
-    def _last_seqs(self) -> dict[str, int]:
-        if self._last is None:
-            self._last = self._catalog.contents.last_seqs()
-        return self._last
+    def _recall(self, session: str, path: Path, reading: _Reading) -> None:
+        """Go on where the catalog has just as many rows of a session as it acknowledged."""
+        if self._counts is None:
+            self._counts = self._catalog.contents.counts()
+        shared_to = self._shared.read().get(session, -1)
+        rows = self._rows.read().get(session, 0)
+        there = self._counts.get(session, 0)
+        if 0 <= shared_to < sum(1 for _ in _lines_from(path, 0)) and rows == there:
+            reading.shared_to, reading.rows = shared_to, rows
+        elif there:
+            reading.whole = set()
 
     def _is_ours(self, run: Run) -> bool:
         named = (run.leaf or {}).get("catalog")

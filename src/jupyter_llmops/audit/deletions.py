@@ -104,6 +104,11 @@ class Deletions:
                 self.pruned[session] = Pruned(size, root, str(one.get("head", "")), by)
 
 
+def deleted_runs(leaf: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the runs that a leaf of kind "forget" names."""
+    return [one["of"] for one in _dicts(leaf.get("runs")) if isinstance(one.get("of"), str)]
+
+
 def _places(leaf: Mapping[str, Any]) -> Iterable[tuple[Place, dict[str, Any]]]:
     for one in _dicts(leaf.get("runs")):
         session, seq = one.get("of_session"), one.get("of_seq")

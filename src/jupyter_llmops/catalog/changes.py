@@ -7,13 +7,15 @@ writer can't leave the one without the other.
 
 from __future__ import annotations
 
+import functools
 import json
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from jupyter_llmops.catalog.connection import Connection, sql_text
+from jupyter_llmops.catalog.deleting import blank_whole
 from jupyter_llmops.catalog.migrations import Migrations
 from jupyter_llmops.catalog.schemas import CHANGES, json_value, rows_of
 from jupyter_llmops.errors import CatalogError, ConflictError, UsageError
@@ -36,6 +38,8 @@ _KINDS: dict[str, type] = {
 _ALIASED: dict[str, type] = {"model": str, "prompt": int}
 _LARGEST_REVISION = 2**62
 _MOST_AGAIN = 8
+# A filter with more names takes long to parse.
+_NAMES_AT_ONCE = 500
 
 
 class Changes:
@@ -159,6 +163,36 @@ class Changes:
         rows = self._connection.read(CHANGES, _COLUMNS, where=" AND ".join(conditions))
         found = [_change(row) for row in rows_of(rows)]
         return [change for change in found if change.field.startswith(field)]
+
+
+def forget_reasons(connection: Connection, noun: str, names: Iterable[str]) -> int:
+    """Blank why things were rated, and delete the versions that hold it; return how many rows said why.
+
+    The ratings stay. A snapshot that was made before keeps the reasons.
+    """
+    chosen = list(names)
+    blanked = 0
+    for start in range(0, len(chosen) if connection.has(CHANGES) else 0, _NAMES_AT_ONCE):
+        part = ", ".join(map(sql_text, chosen[start : start + _NAMES_AT_ONCE]))
+        where = f"noun = {sql_text(noun)} AND name IN ({part}) AND field = 'rating'"
+        rows = rows_of(connection.read(CHANGES, ["value", "reason"], where))
+        for value in {row["value"] or "" for row in rows if row["reason"] or says_why(row["value"])}:
+            said = json_value(value)
+            kept = {"rating": str(said.get("rating", "")), "why": ""} if isinstance(said, dict) else None
+            only = f"{where} AND coalesce(value, '') = {sql_text(value)}"
+            values = {"value": sql_text(json.dumps(kept, sort_keys=True)), "reason": "''"}
+            blanked += connection.writing(CHANGES, functools.partial(blank_whole, where=only, values=values))
+    if blanked:
+        connection.optimize(CHANGES, timedelta(0))
+    return blanked
+
+
+def says_why(value: Any) -> bool:
+    """Return whether the value of a rating, as JSON, says more than good or bad."""
+    said = json_value(value)
+    return said is not None and not (
+        isinstance(said, dict) and set(said) <= {"rating", "why"} and not said.get("why")
+    )
 
 
 class Counting:

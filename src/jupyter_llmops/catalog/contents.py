@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from jupyter_llmops.catalog.changes import forget_reasons, says_why
 from jupyter_llmops.catalog.connection import sql_text
 from jupyter_llmops.catalog.deleting import delete_whole
 from jupyter_llmops.catalog.indexes import TEXT, text_index
 from jupyter_llmops.catalog.meanings import remove_vectors
-from jupyter_llmops.catalog.schemas import CONTENTS, rows_of
+from jupyter_llmops.catalog.schemas import CHANGES, CONTENTS, MEANINGS, rows_of, understood
 from jupyter_llmops.catalog.table import CatalogTable
 
 if TYPE_CHECKING:
@@ -84,17 +85,43 @@ class Contents(CatalogTable):
         CatalogError
             The table can't be read.
         """
-        rows = rows_of(self._connection.read(CONTENTS, _COLUMNS, f"id = {sql_text(run_id)}", limit=1))
-        return RunText(**rows[0]) if rows else None
+        rows = self.rows(run_id)
+        return rows[0] if rows else None
 
-    def last_seqs(self) -> dict[str, int]:
-        """Return the last line that is here of every session, by session."""
-        rows = self._connection.read(CONTENTS, ["session", "seq"])
+    def rows(self, run_id: str) -> list[RunText]:
+        """Return all that stands here under a run's id: more than one row only where somebody planted them.
+
+        Raises
+        ------
+        CatalogError
+            The table can't be read.
+        """
+        found = rows_of(self._connection.read(CONTENTS, _COLUMNS, f"id = {sql_text(run_id)}"))
+        return understood(found, lambda row: RunText(**row))
+
+    def unlike(self, texts: Sequence[RunText]) -> list[RunText]:
+        """Return those that are not here as one row that says the very same.
+
+        Raises
+        ------
+        CatalogError
+            The table can't be read.
+        """
+        there: dict[str, list[RunText]] = {}
+        for start in range(0, len(texts), _IDS_AT_ONCE):
+            ids = [text.id for text in texts[start : start + _IDS_AT_ONCE]]
+            for row in rows_of(self._connection.read(CONTENTS, _COLUMNS, _among(ids))):
+                there.setdefault(row["id"], []).append(RunText(**row))
+        return [text for text in texts if there.get(text.id) != [text]]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows are here of every session, by session."""
+        rows = self._connection.read(CONTENTS, ["session"])
         if rows is None:
             return {}
-        last = rows.group_by("session").aggregate([("seq", "max")])
-        found = zip(last["session"].to_pylist(), last["seq_max"].to_pylist(), strict=True)
-        return {session: seq for session, seq in found if session and seq is not None}
+        found = rows.group_by("session").aggregate([([], "count_all")])
+        counted = zip(found["session"].to_pylist(), found["count_all"].to_pylist(), strict=True)
+        return {session: count for session, count in counted if session}
 
     def ids_of_sessions(self, sessions: Iterable[str]) -> list[str]:
         """Return the ids of the runs of some sessions that are here."""
@@ -114,6 +141,41 @@ class Contents(CatalogTable):
             rows = self._connection.read(CONTENTS, ["id"], _among(chosen[start : start + _IDS_AT_ONCE]))
             count += rows.num_rows if rows is not None else 0
         return count
+
+    def forget(self, ids: Iterable[str]) -> int:
+        """Delete the rows and vectors of runs, and why they were rated; return how many rows that were.
+
+        The ratings themselves stay, as the trail says them too.
+
+        Raises
+        ------
+        CatalogError
+            The catalog can't be written; type it again.
+        """
+        wanted = list(dict.fromkeys(ids))
+        deleted = self.delete(wanted)
+        forget_reasons(self._connection, "run", wanted)
+        return deleted
+
+    def traces(self, ids: Iterable[str]) -> list[str]:
+        """Return what of the texts of runs is here beside them: "vectors", "why it was rated"; of a snapshot, too.
+
+        Raises
+        ------
+        CatalogError
+            The catalog can't be read.
+        """
+        chosen = list(dict.fromkeys(ids))
+        found: dict[str, None] = {}
+        for start in range(0, len(chosen), _IDS_AT_ONCE):
+            part = ", ".join(map(sql_text, chosen[start : start + _IDS_AT_ONCE]))
+            where = f"noun = 'run' AND name IN ({part})"
+            if rows_of(self._connection.read(MEANINGS, ["name"], where, limit=1)):
+                found["vectors"] = None
+            rated = self._connection.read(CHANGES, ["value", "reason"], f"{where} AND field = 'rating'")
+            if any(row["reason"] or says_why(row["value"]) for row in rows_of(rated)):
+                found["why it was rated"] = None
+        return list(found)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete the rows and vectors of runs and every byte that Lance keeps of them; return how many rows there were.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -88,7 +89,7 @@ class Forgetting(Trail):
         if yes and not self.settings.audit:
             raise UsageError("Nothing was forgotten, as the audit trail is off.", _AUDIT_OFF)
         self.journal.flush()
-        runs = [run, *(self._below(run) if children else ())]
+        runs = self._with_ratings([run, *(self._below(run) if children else ())])
         items = self._items_of(runs)
         if yes:
             return self._forget(runs, items)
@@ -99,7 +100,7 @@ class Forgetting(Trail):
             contents=len(with_content(self.audit_folder, runs)),
             rows=self._rows_of(runs),
             cache_items=sum(len(item_files(self.cache.store, item)) for item in items),
-            notes=self._also(run),
+            notes=self._also(run, runs),
         )
 
     def retain(self, age: str, *, yes: bool = False) -> Retained:
@@ -163,7 +164,7 @@ class Forgetting(Trail):
         refusal: CatalogError | None = None
         rows = 0
         try:
-            rows = self.catalog.contents.delete([run.id for run in runs])
+            rows = self.catalog.contents.forget([run.id for run in runs])
         except CatalogError as error:
             refusal = error
         said = said_deletions(self.audit_folder).forgotten
@@ -174,12 +175,15 @@ class Forgetting(Trail):
         ]
         what = (("content", contents), ("catalog", rows), ("cache", cached))
         for fields in forget_fields(unsaid, [name for name, count in what if count]):
+            if refusal is not None:
+                fields["waits"] = ["catalog"]  # the agent goes on with it
             self.stamp("forget", started_at=datetime.now(UTC), seconds=0.0, fields=fields, content={})
         self.journal.flush()
         if refusal is not None:
             raise CatalogError(
                 f"What run {runs[0].id} said is deleted here, but not yet in the catalog: {refusal.message}",
-                f"Type it again when the catalog can be written: %audit forget {runs[0].id[:8]} --yes",
+                f"The agent does it when the catalog can be written; or type it again then: "
+                f"%audit forget {runs[0].id[:8]} --yes",
             ) from refusal
         return Forgotten(
             runs[0].id,
@@ -188,7 +192,7 @@ class Forgetting(Trail):
             contents=len(contents),
             rows=rows,
             cache_items=cached,
-            notes=self._also(runs[0]),
+            notes=self._also(runs[0], runs),
         )
 
     def _below(self, run: Run) -> list[Run]:
@@ -205,6 +209,23 @@ class Forgetting(Trail):
                     found[child.id] = child
                     waiting.append(child.id)
         return list(found.values())
+
+    def _with_ratings(self, runs: Sequence[Run]) -> list[Run]:
+        """Return runs and this user's ratings of them: why one was rated may repeat what it said."""
+        known = {run.id for run in runs}
+        try:
+            rated = {one.id: one for one in self.runs(_MOST_CHILDREN, kind="rating")}
+        except CatalogError:
+            rated = {}
+        rated |= {one.id: one for one in self._own_runs() if one.kind == "rating"}
+        return [
+            *runs,
+            *(
+                one
+                for one in rated.values()
+                if one.user == self.user and (one.leaf or {}).get("of") in known and one.id not in known
+            ),
+        ]
 
     def _items_of(self, runs: Sequence[Run]) -> list[str]:
         """Return the ids of the stored answers that prompts were given, or gave."""
@@ -232,7 +253,7 @@ class Forgetting(Trail):
         except CatalogError:
             return 0
 
-    def _also(self, run: Run) -> tuple[str, ...]:
+    def _also(self, run: Run, runs: Sequence[Run]) -> tuple[str, ...]:
         """Say what holds the same and stays."""
         from jupyter_llmops.audit.files import content_path
 
@@ -245,7 +266,26 @@ class Forgetting(Trail):
             )
         if not self._is_here(run):
             notes.append(f"Its content lies on {run.host}: type it there, too.")
+        with contextlib.suppress(CatalogError):
+            notes += self._in_snapshots(runs)
         return tuple(notes)
+
+    def _in_snapshots(self, runs: Sequence[Run]) -> list[str]:
+        """Say which snapshots of the catalog hold something: they have no texts, but what lies beside them."""
+        from jupyter_llmops.catalog import Catalog
+
+        ids, since = [run.id for run in runs], min(run.started_at for run in runs)
+        notes = []
+        for snapshot in self.catalog.snapshots.list():
+            if snapshot.created_at is not None and snapshot.created_at < since:
+                continue
+            there = Catalog(self.location, site="", user=self.user, snapshot=snapshot.name)
+            if kept := there.contents.traces(ids):
+                notes.append(
+                    f"Snapshot {snapshot.name} of the catalog still holds its {' and '.join(kept)}, and no text: "
+                    "a snapshot is never changed."
+                )
+        return notes
 
     def _is_here(self, run: Run) -> bool:
         from jupyter_llmops.audit.files import journal_path

@@ -167,7 +167,10 @@ class RunFinding(Trail):
         return self.show_run(run)
 
     def texts_of(self, run: Run) -> Mapping[str, str] | None:
-        """Return a run's redacted texts: one's own by name, another user's as "text"; None where none is here."""
+        """Return a run's redacted texts: one's own by name, another user's as "text"; None where none is here.
+
+        Nothing proves that a shared text is its user's; one that contradicts the run or another is doubtful.
+        """
         try:
             own = self.content(run)
         except AuditError as error:
@@ -175,10 +178,21 @@ class RunFinding(Trail):
         if own is not None:
             return own
         try:
-            shared = self.catalog.contents.get(run.id)
+            rows = self.catalog.contents.rows(run.id) if run.id else []
         except CatalogError:
             return None
-        return None if shared is None else {"text": shared.text}
+        fitting = [
+            row for row in rows if (row.session, row.seq, row.user) == (run.session, run.seq, run.user)
+        ]
+        texts = list(dict.fromkeys(row.text for row in fitting or rows))
+        if not texts:
+            return None
+        if fitting and len(texts) == 1:
+            return {"text": texts[0]}
+        why = (
+            "the catalog holds several texts of this run" if fitting else "its row names another run's place"
+        )
+        return {f"text (doubtful: {why})": "\n\n".join(texts)}
 
     # -- within -------------------------------------------------------------------------------
 
