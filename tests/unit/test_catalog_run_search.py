@@ -55,7 +55,7 @@ def catalog(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(catalog_indexes, "SCALAR_ROWS", 10)
         built = {table: ensure_indexes(catalog._connection, table) for table in ("runs", "contents")}
         assert {"id", "started_at", "cost_millionths", "notebook_words"} <= set(built["runs"])
-        assert set(built["contents"]) == {"id", "text"}
+        assert {"id", "text", "user", "created_at"} <= set(built["contents"])
         assert not needs_indexes(catalog._connection, "runs")
     return catalog
 
@@ -95,6 +95,44 @@ def test_words_are_found_in_texts_and_in_names(catalog: Catalog) -> None:
     assert search.matching("???", RunFilter(), 5).runs == ()
     newest = search.matching("refund", RunFilter(), 10, newest_first=True).runs
     assert [run.seq for run in newest] == [119, 116, 115, 112, 111, 108, 107, 104, 103, 100]
+
+
+def say(catalog: Catalog, run: Run, text: str) -> Run:
+    catalog.runs.append([run])
+    said = RunText(
+        run.id, run.session, run.seq, run.user, run.kind, text.partition("\n")[0], text, run.started_at
+    )
+    catalog.contents.append([said])
+    return run
+
+
+def test_what_nobody_ran_and_looks_at_runs_are_left_out(catalog: Catalog) -> None:
+    search = catalog.run_search
+    thing = say(catalog, a_run("z", 0, kind="prompt"), "where do zebras live")
+    look = say(catalog, a_run("z", 1), "# again\n%runs find zebras\n\n  %audit verify")
+    mixed = say(catalog, a_run("z", 2), "%runs\nprint('zebras')")
+    rating = say(catalog, a_run("z", 3, kind="rating", user="zoe"), "zebras: wrong")
+
+    def found(**filters: str) -> set[str]:
+        return {run.id for run in search.matching("zebras", RunFilter(**filters), 9).runs}  # type: ignore[arg-type]
+
+    assert found() == {thing.id, mixed.id}
+    assert found(kind="cell") == {look.id, mixed.id}
+    assert found(kind="all") == {thing.id, look.id, mixed.id, rating.id}
+    assert search.newest(RunFilter(user="zoe"), 9).runs == ()
+    assert search.newest(RunFilter(user="zoe", kind="all"), 9).runs == (rating,)
+    listed = {run.id for run in catalog.runs.list(500)}
+    assert rating.id not in listed
+    assert listed | {rating.id} == {run.id for run in catalog.runs.list(500, kind="all")}
+
+
+def test_what_ran_in_a_cell_is_of_its_notebook(catalog: Catalog) -> None:
+    cell = a_run("k", 0, notebook="team/zoo.ipynb")
+    older = a_run("k", 1, kind="prompt", parent=cell.id)
+    catalog.runs.append([cell, older, a_run("k", 2, kind="environment"), a_run("other", 0, parent="x")])
+    assert catalog.run_search.newest(RunFilter(notebook="zoo.ipynb"), 9).runs == (older, cell)
+    assert catalog.run_search.newest(RunFilter(notebook="oo.ipynb"), 9).runs == ()
+    assert catalog.run_search.newest(RunFilter(notebook="???"), 9).runs == ()
 
 
 def test_what_came_after_the_index_is_found_too(catalog: Catalog) -> None:

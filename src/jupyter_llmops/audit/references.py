@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from jupyter_llmops.errors import AmbiguousNameError, UnknownNameError, UsageError
 from jupyter_llmops.records.completion import Completion
 from jupyter_llmops.records.run import Run
+from jupyter_llmops.records.run_search import NOT_RUN
 
 _CELL = re.compile(r"In\s*\[\s*(\d+)\s*\]$|In(\d+)$")
 _COUNT_BACK = re.compile(r"-\d+$")
 _ID = re.compile(r"[0-9a-f]{3,}$")
-# They stand in the log by themselves or speak of other runs, so nobody counts back over them.
-_ABOUT_SESSIONS = frozenset(
-    {"session", "environment", "observation", "rating", "forget", "scrub", "retention"}
-)
 VALID = "A run is In[7], -1, the beginning of an id from %runs, or a Completion."
 
 
@@ -45,7 +42,7 @@ def resolve_reference(reference: object, runs: Sequence[Run], *, kind: str | Non
     if isinstance(reference, Completion):
         reference = reference.run_id
     text = str(reference).strip() or "-1"
-    counted = [run for run in runs if (run.kind == kind if kind else run.kind not in _ABOUT_SESSIONS)]
+    counted = [run for run in runs if (run.kind == kind if kind else run.kind not in NOT_RUN)]
     if _COUNT_BACK.match(text):
         return _count_back(text, counted, kind or "run")
     if cell := _CELL.match(text):

@@ -33,7 +33,7 @@ SCALARS = {
         "cost_millionths": "tree", "kind": "map", "status": "map", "user": "map", "model": "map",
         "error_type": "map",
     },
-    CONTENTS: {"id": "tree"},
+    CONTENTS: {"id": "tree", "created_at": "tree", "session": "tree", "user": "map", "kind": "map"},
 }  # fmt: skip
 """Columns of a table with an index of whole values: a tree, or a bitmap where there are few values."""
 WORD_FIELDS = ("notebook", "model", "error_type")

@@ -6,36 +6,56 @@ compared with the scalar indexes that upkeep builds; without an index the same a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from jupyter_llmops.catalog.changes import Changes
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.indexes import TEXT, WORD_FIELDS
 from jupyter_llmops.catalog.run_order import SCAN, newest_ids, sql_moment
 from jupyter_llmops.catalog.run_rows import COST_IN_LEAF, RUN_FIELDS, run_of
+from jupyter_llmops.catalog.run_words import Candidate, find_words, may_look, only_looks, rows_with_all
 from jupyter_llmops.catalog.schemas import CONTENTS, RUNS, rows_of
 from jupyter_llmops.records.run import Run
-from jupyter_llmops.records.run_search import RunFilter
+from jupyter_llmops.records.run_search import ALL_KINDS, NOT_RUN, STATUSES, RunFilter
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from lancedb.table import Table
-
-STATUSES = ("ok", "error", "interrupted")
+RAN = f"kind NOT IN ({', '.join(map(sql_text, NOT_RUN))})"
+"""SQL of what people ran."""
 # Ids in one filter: more take long to parse.
 _AT_ONCE = 1_000
 _AT_FIRST = 200
-# So many best matches are compared with the filters, step by step.
-_CANDIDATES = (1_000, 20_000)
+# So many ids before a search for words cost it 20 ms.
+_SOME = 5_000
+# So many best matches are compared with the filters at most.
+_LAST = 20_000
 # Of the best matches the newest are looked for in so many.
 _RECENT = 5_000
-# The ids of so many runs are read in 20 ms.
+# The ids of so many runs are read in 50 ms.
 _MANY = 60_000
 # Kinds that say something.
 _SAYS = "kind IN ('cell', 'prompt', 'map', 'cascade', 'training')"
+
+
+@dataclass(frozen=True, slots=True)
+class _Narrow:
+    """How fields narrow a search for words.
+
+    Parameters
+    ----------
+    before : str
+        SQL of the contents that is compared first.
+    where : str
+        SQL of the runs that candidates are compared with; empty where `before` says all.
+    first : int
+        How many candidates are asked for at first.
+    ids : callable, optional
+        Gives the ids of all that fit, where they are quickly read.
+    """
+
+    before: str
+    where: str = ""
+    first: int = 0
+    ids: Callable[[], list[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +107,9 @@ class RunSearch:
     def matching(self, words: str, chosen: RunFilter, limit: int, *, newest_first: bool = False) -> FoundRuns:
         """Return the runs whose text, notebook, model or error has the words.
 
+        Cells that do nothing but look at runs (%runs find WORDS has the words, too) are left out unless the
+        filter says a kind.
+
         Parameters
         ----------
         words : str
@@ -103,27 +126,24 @@ class RunSearch:
         CatalogError
             The catalog can't be read.
         """
-        where = self.where(chosen)
-        narrowed = self._narrowed(where) if where else None
-        if narrowed == []:
+        narrow = self._narrowed(chosen, limit)
+        if narrow is None:
             return FoundRuns((), {})
-        among = narrowed if narrowed is not None and len(narrowed) <= _AT_ONCE else None
-        found: list[str] = []
-        complete = True
-        steps = _CANDIDATES if where and narrowed is None else _CANDIDATES[-1:]
-        for step in (_RECENT,) if newest_first else steps:
-            most = max(step, limit) if where or newest_first else limit
-            candidates = self._candidates(words, most, among, newest_first=newest_first)
-            if narrowed is not None and among is None:
-                chosen_ids = set(narrowed)
-                found = [run_id for run_id in candidates if run_id in chosen_ids][:limit]
-            elif where and narrowed is None:
-                found = list(self._fitting(candidates, where, limit))[:limit]
-            else:
-                found = candidates[:limit]
-            complete = len(candidates) < most or (len(found) >= limit and not newest_first)
-            if complete:
+        most = max(limit, _RECENT if newest_first else narrow.first)
+        while True:
+            texts = find_words(self._connection, CONTENTS, (TEXT,), words, narrow.before, most)
+            if newest_first:
+                texts = [*texts, *self._names_with(words, chosen, most)]
+                texts.sort(key=lambda one: one.moment, reverse=True)
+            found = self._chosen(texts, narrow, chosen, limit)
+            complete = len(texts) < most or (len(found) >= limit and not newest_first)
+            if complete or newest_first or most >= _LAST:
                 break
+            most = min(_LAST, most * 10)
+        if len(found) < limit and not newest_first:
+            # Those whose text has the words come before those whose names do.
+            named = (one.id for one in self._names_with(words, chosen, limit))
+            found = list(dict.fromkeys([*found, *named]))[:limit]
         runs = self._ordered(found)
         if newest_first:
             runs.sort(key=lambda run: (run.started_at, run.seq), reverse=True)
@@ -199,14 +219,11 @@ class RunSearch:
 
     def where(self, chosen: RunFilter) -> str:
         """Return a filter as SQL, empty where all runs fit."""
-        parts = [
-            f"{name} = {sql_text(value)}"
-            for name in ("user", "model", "kind", "session", "parent")
-            if (value := getattr(chosen, name))
-        ]
+        parts = _equal(chosen, ("user", "model", "session", "parent"))
+        if chosen.kind != ALL_KINDS:
+            parts.append(f"kind = {sql_text(chosen.kind)}" if chosen.kind else RAN)
         if chosen.notebook:
-            path = sql_text(chosen.notebook)
-            parts.append(f"(notebook = {path} OR {SCAN}notebook, {sql_text('/' + chosen.notebook)}))")
+            parts.append(self._of_notebook(chosen.notebook))
         if chosen.status:
             column = "status" if chosen.status in STATUSES else "error_type"
             parts.append(f"{column} = {sql_text(chosen.status)}")
@@ -236,60 +253,76 @@ class RunSearch:
         # An older catalog that can only be read has costs in the leaves alone.
         return "cost_millionths" if there is not False else COST_IN_LEAF
 
-    def _narrowed(self, where: str) -> list[str] | None:
-        """Return the ids of the runs that fit, None where they are too many to be read."""
-        # Where a filter has no index counting takes as long as reading.
-        if SCAN not in where:
-            count = self._connection.reading(RUNS, lambda handle: handle.count_rows(where)) or 0
-            if count > _MANY:
-                return None
-        rows = self._connection.read(RUNS, ["id"], where, limit=_MANY + 1)
-        ids: list[str] = [] if rows is None else rows["id"].to_pylist()
-        return ids if len(ids) <= _MANY else None
+    def _of_notebook(self, name: str) -> str:
+        """Return SQL for what ran in a notebook, without comparing each path where their words are indexed."""
+        path, ending = sql_text(name), "/" + name
+        slow = f"(notebook = {path} OR {SCAN}notebook, {sql_text(ending)}))"
+        rows = rows_with_all(self._connection, RUNS, "notebook", name, _MANY, ("session",))
+        if rows is None or not 0 < rows.num_rows < _MANY:  # a path of signs alone has no words
+            rows = self._connection.read(RUNS, ["notebook", "session"], slow, limit=_MANY)
+        if rows is None or rows.num_rows >= _MANY:
+            return slow
+        pairs = zip(rows["notebook"].to_pylist(), rows["session"].to_pylist(), strict=True)
+        fit = [(one, session) for one, session in pairs if one and (one == name or one.endswith(ending))]
+        if not fit:
+            return "false"
+        paths = ", ".join(map(sql_text, dict.fromkeys(one for one, _ in fit)))
+        sessions = ", ".join(map(sql_text, list(dict.fromkeys(one for _, one in fit if one))[-_AT_ONCE:]))
+        # Of older rows only a cell's own has the notebook; what ran within has its session.
+        within = f"(notebook = '' AND parent != '' AND session IN ({sessions}))" if sessions else "false"
+        return f"(notebook IN ({paths}) OR {within})"
 
-    def _candidates(
-        self, words: str, limit: int, among: Sequence[str] | None, *, newest_first: bool
-    ) -> list[str]:
-        """Return ids of runs with the words, those whose text has them before those whose names do."""
-        where = _among(among) if among is not None else ""
-        texts = self._words(CONTENTS, (TEXT,), words, where, limit, "created_at" if newest_first else "")
-        named = self._words(RUNS, WORD_FIELDS, words, where, limit, "started_at" if newest_first else "")
-        if not newest_first:
-            return list(dict.fromkeys([*(run_id for run_id, _ in texts), *(run_id for run_id, _ in named)]))
-        merged = sorted([*texts, *named], key=lambda one: one[1], reverse=True)
-        return list(dict.fromkeys(run_id for run_id, _ in merged))
-
-    def _words(
-        self, table: str, columns: Sequence[str], words: str, where: str, limit: int, moment: str
-    ) -> list[tuple[str, int]]:
-        """Return ids of the best matches in a table, each with its moment where that is asked for."""
-        extra = [moment] if moment else []
-
-        def look(handle: Table) -> pa.Table:
-            indexed = {
-                index.columns[0] for index in handle.list_indices() if str(index.index_type).upper() == "FTS"
-            }
-            if not set(columns) <= indexed:
-                return _scanned(handle, columns, words, where, limit, extra)
-            from lancedb.query import MatchQuery, MultiMatchQuery
-
-            # An object and not a text: nothing in it is read as query syntax.
-            asked = (
-                MatchQuery(words, columns[0]) if len(columns) == 1 else MultiMatchQuery(words, list(columns))
+    def _narrowed(self, chosen: RunFilter, limit: int) -> _Narrow | None:
+        """Return how words and fields are looked for together; None where no run has such fields."""
+        own = _by_contents(chosen)
+        if own is not None:
+            return _Narrow(own, first=max(100, 2 * limit))
+        where = self.where(chosen)
+        scanned = SCAN in where
+        count = 0 if scanned else self._count(where)
+        if count > _SOME:
+            share = count / max(1, self._count(""))
+            first = max(_AT_FIRST, min(_LAST, int(4 * limit / share)))
+            return _Narrow(
+                "", where, first=first, ids=None if count > _MANY // 2 else lambda: self._ids(where)
             )
-            query = handle.search(asked, query_type="fts").select(["id", *extra, "_score"])
-            return (query.where(where) if where else query).limit(limit).to_arrow()
+        ids = self._ids(where)
+        if not ids:
+            return None
+        if len(ids) <= _SOME:
+            return _Narrow(_among(ids), first=max(100, 2 * limit))
+        return _Narrow("", where, first=_LAST, ids=(lambda: ids) if len(ids) < _MANY else None)
 
-        found = self._connection.reading(table, look)
-        if found is None:
-            return []
-        ids = found["id"].to_pylist()
-        if not moment:
-            return [(run_id, 0) for run_id in ids]
-        import pyarrow as pa
+    def _count(self, where: str) -> int:
+        return self._connection.reading(RUNS, lambda handle: handle.count_rows(where or None)) or 0
 
-        moments = found[moment].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
-        return [(run_id, when or 0) for run_id, when in zip(ids, moments, strict=True)]
+    def _ids(self, where: str) -> list[str]:
+        rows = self._connection.read(RUNS, ["id"], where, limit=_MANY)
+        return [] if rows is None else rows["id"].to_pylist()
+
+    def _names_with(self, words: str, chosen: RunFilter, most: int) -> list[Candidate]:
+        """Return candidates by their names; all of them fit."""
+        where = self.where(chosen)
+        plain = where == RAN  # so few others that they need no filter
+        found = find_words(self._connection, RUNS, WORD_FIELDS, words, "" if plain else where, most)
+        return [one for one in found if not plain or one.kind not in NOT_RUN]
+
+    def _chosen(
+        self, candidates: Sequence[Candidate], narrow: _Narrow, chosen: RunFilter, limit: int
+    ) -> list[str]:
+        """Return the ids of the first candidates that fit, in their order."""
+        if not chosen.kind:
+            looks = [one.id for one in candidates if may_look(one.title)][:_AT_FIRST]
+            texts = self.texts(looks)
+            left_out = {run_id for run_id in looks if only_looks(texts.get(run_id, ""))}
+            candidates = [one for one in candidates if one.kind not in NOT_RUN and one.id not in left_out]
+        ids = list(dict.fromkeys(one.id for one in candidates))
+        if not narrow.where:
+            return ids[:limit]
+        if narrow.ids is not None and len(ids) > _AT_ONCE:
+            among = set(narrow.ids())
+            return [run_id for run_id in ids if run_id in among][:limit]
+        return list(self._fitting(ids, narrow.where, limit))[:limit]
 
     def _fitting(self, ids: Sequence[str], where: str, limit: int) -> Iterator[str]:
         """Yield those of `ids` that fit, in their order, until enough did."""
@@ -320,24 +353,24 @@ def in_force(environments: Sequence[Run], run: Run) -> Run | None:
     return next((one for one in reversed(ordered) if one.seq <= run.seq), ordered[0] if ordered else None)
 
 
-def words_of(text: str) -> list[str]:
-    """Return the words of a query in lower case, each once."""
-    return list(dict.fromkeys(re.findall(r"\w+", text.lower())))
+def _equal(chosen: RunFilter, names: Sequence[str]) -> list[str]:
+    return [f"{name} = {sql_text(value)}" for name in names if (value := getattr(chosen, name))]
 
 
-def _scanned(
-    handle: Table, columns: Sequence[str], words: str, where: str, limit: int, extra: Sequence[str]
-) -> pa.Table:
-    """Return rows with any of the words, those with most first; what upkeep has not indexed yet is few."""
-    asked = words_of(words)
-    fits = " OR ".join(f"contains(lower({column}), {sql_text(word)})" for column in columns for word in asked)
-    both = f"({fits or 'false'}) AND {where}" if where else fits or "false"
-    # Without an order of its own a limit would cut the best.
-    rows = handle.search().where(both).select(["id", *columns, *extra]).limit(_MANY).to_arrow()
-    texts = zip(*(rows[name].to_pylist() for name in columns), strict=True)
-    counts = [sum(word in " ".join(map(str, text)).lower() for word in asked) for text in texts]
-    order = sorted(range(len(counts)), key=lambda place: -counts[place])[:limit]
-    return rows.take(order) if order else rows
+def _by_contents(chosen: RunFilter) -> str | None:
+    """Return a filter as SQL of the contents alone, None where it names what they don't have."""
+    if any((chosen.model, chosen.notebook, chosen.status, chosen.parent, chosen.rating)):
+        return None
+    if chosen.least_cost is not None or chosen.most_cost is not None:
+        return None
+    parts = _equal(chosen, ("user", "session"))
+    if chosen.kind not in ("", ALL_KINDS):
+        parts.append(f"kind = {sql_text(chosen.kind)}")
+    if chosen.since is not None:
+        parts.append(f"created_at >= {sql_moment(chosen.since)}")
+    if chosen.until is not None:
+        parts.append(f"created_at < {sql_moment(chosen.until)}")
+    return " AND ".join(parts)
 
 
 def _among(ids: Sequence[str]) -> str:

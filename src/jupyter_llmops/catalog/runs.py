@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from jupyter_llmops.catalog.connection import sql_text
 from jupyter_llmops.catalog.run_order import newest_ids
@@ -13,14 +14,21 @@ from jupyter_llmops.catalog.schemas import RUNS, rows_of
 from jupyter_llmops.catalog.table import CatalogTable
 from jupyter_llmops.errors import AmbiguousNameError, UnknownNameError
 from jupyter_llmops.records.run import Run
+from jupyter_llmops.records.run_search import ALL_KINDS, NOT_RUN
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from lancedb.table import Table
+
+T = TypeVar("T")
 
 # So many names in one filter; more are asked for in several.
 _MOST_NAMES = 500
 # Among so many of the newest a mistyped id is looked for.
 _RECENT = 2_000
-
-# Leaves that no cell is behind; a server writes one each few seconds.
-_NOT_RUN_BY_ANYBODY = "kind NOT IN ('environment', 'observation')"
+_ROWS_AT_ONCE = 8_192
+# Nobody asks for them: a server writes one each few seconds.
+_RAN = f"kind NOT IN ({', '.join(map(sql_text, NOT_RUN))})"
 
 
 class Runs(CatalogTable):
@@ -47,16 +55,17 @@ class Runs(CatalogTable):
     def list(self, limit: int = 50, kind: str | None = None) -> builtins.list[Run]:
         """Return the newest runs, newest first; of a map itself alone, not each of its rows.
 
-        What logs say of machines and kernels ("environment", "observation") is listed by its kind only.
+        What logs say of machines, of kernels and of other runs (`NOT_RUN`) is listed by its kind only.
 
         Parameters
         ----------
         limit : int
             Most runs.
         kind : str, optional
-            Only runs of this kind; "prompt" has the rows of maps, too.
+            Only runs of this kind, or of "all"; both have the rows of maps, too.
         """
-        where = f"kind = {sql_text(kind)}" if kind else self._without_rows(limit)
+        chosen = "" if kind in (None, "", ALL_KINDS) else f"kind = {sql_text(str(kind))}"
+        where = chosen if kind else self._without_rows(limit)
         # Chosen without the leaves first: they are most of a row's bytes.
         newest = newest_ids(self._connection, where, limit)
         if not newest:
@@ -70,9 +79,9 @@ class Runs(CatalogTable):
         """Return the filter that leaves out rows of maps; those of older maps than the newest are too old."""
         newest = newest_ids(self._connection, "kind = 'map'", limit)
         if not newest:
-            return _NOT_RUN_BY_ANYBODY
+            return _RAN
         maps = ", ".join(map(sql_text, newest))
-        return f"{_NOT_RUN_BY_ANYBODY} AND (parent IS NULL OR parent NOT IN ({maps}))"
+        return f"{_RAN} AND (parent IS NULL OR parent NOT IN ({maps}))"
 
     def get(self, id_prefix: str) -> Run:
         """Return the run whose id begins with `id_prefix`.
@@ -158,19 +167,40 @@ class Runs(CatalogTable):
                 heads[session] = (seq, digest)
         return heads
 
-    def published_by(self, user: str, host: str) -> dict[str, dict[int, str]]:
-        """Return the leaf digest of every line by session and seq, of one user on one host."""
-        where = f"user = {sql_text(user)} AND host = {sql_text(host)}"
-        rows = self._connection.read(RUNS, ["session", "seq", "leaf_digest"], where=where)
-        published: dict[str, dict[int, str]] = {}
-        if rows is None:
-            return published
-        columns = (rows[name].to_pylist() for name in ("session", "seq", "leaf_digest"))
-        for session, seq, digest in zip(*columns, strict=True):
-            # A row that this package did not write may lack any of them.
-            if session and isinstance(seq, int) and seq >= 0 and digest:
-                published.setdefault(session, {})[seq] = digest
-        return published
+    def scan(
+        self, where: str, columns: Sequence[str], read: Callable[[Iterable[pa.RecordBatch]], T]
+    ) -> T | None:
+        """Return what `read` makes of rows, piece by piece; None where nothing is there yet.
+
+        Parameters
+        ----------
+        where : str
+            A filter in SQL; quote values with `sql_text`.
+        columns : sequence of str
+            Those that an older catalog lacks are left out.
+        read : callable
+            Begins anew when it is called again.
+        """
+
+        def scan(handle: Table) -> T:
+            there = set(handle.schema.names)
+            chosen = [name for name in columns if name in there]
+            return read(handle.search().where(where).select(chosen).to_batches(batch_size=_ROWS_AT_ONCE))
+
+        return self._connection.reading(RUNS, scan)
+
+    def replace(self, where: str, runs: Sequence[Run]) -> int:
+        """Delete what fits `where` and add runs instead; return how many were added.
+
+        Raises
+        ------
+        CatalogError
+            The catalog can't be written; rows that went all the same come with the next flush.
+        """
+        self._migrations.prepare_write()
+        if where:
+            self._connection.writing(RUNS, lambda handle: handle.delete(where))
+        return self.append(runs)
 
     def digests(self, session: str) -> dict[int, str]:
         """Return the leaf digest of every line of a session that is here, by seq."""

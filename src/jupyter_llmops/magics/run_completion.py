@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import get_args
 
 from jupyter_llmops.records.run import RunKind
-from jupyter_llmops.records.run_search import RATINGS
+from jupyter_llmops.records.run_search import ALL_KINDS, RATINGS
 from jupyter_llmops.workspace import Workspace
 
 _STATUSES = ("ok", "error", "interrupted")
 _SPANS = ("30min", "2h", "1d", "7d", "30d", "today", "yesterday")
 _FIXED: dict[str, Sequence[str]] = {
-    "--kind": get_args(RunKind),
+    "--kind": (*get_args(RunKind), ALL_KINDS),
     "--since": _SPANS,
     "--until": _SPANS,
     "--rating": RATINGS,

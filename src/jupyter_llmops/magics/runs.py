@@ -15,7 +15,7 @@ from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
 from jupyter_llmops.magics.trail import protect, reference
 from jupyter_llmops.records.run import RunKind
-from jupyter_llmops.records.run_search import RATINGS
+from jupyter_llmops.records.run_search import ALL_KINDS, RATINGS
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.listing import Listing
@@ -34,7 +34,11 @@ class RunsMagics(WorkspaceMagics):
     @no_var_expand
     @magic_arguments()
     @argument("-n", "--limit", type=int, metavar="N", help="At most this many; 20 by default.")
-    @argument("--kind", choices=KINDS, help="Only runs of this kind.")
+    @argument(
+        "--kind",
+        choices=(*KINDS, ALL_KINDS),
+        help="Only runs of this kind; all: also what logs say of machines, of kernels and of other runs.",
+    )
     @argument("--user", metavar="NAME", help="Only this user's.")
     @argument("--notebook", metavar="PATH", help="Only of this notebook: its path, or its name alone.")
     @argument("--model", metavar="NAME", help="Only of this model.")

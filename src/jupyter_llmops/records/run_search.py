@@ -11,6 +11,11 @@ from jupyter_llmops.records.run import Run
 
 Rating = Literal["good", "bad"]
 RATINGS: tuple[Rating, ...] = ("good", "bad")
+ALL_KINDS = "all"
+"""As a filter's kind: also what logs say of machines, of kernels and of other runs."""
+NOT_RUN = ("session", "environment", "observation", "rating", "forget", "scrub", "retention")
+"""Kinds of leaves that nobody ran: they stand in a log by themselves, or speak of other runs."""
+STATUSES = ("ok", "error", "interrupted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +24,10 @@ class RunFilter:
 
     Parameters
     ----------
-    user, model, kind, session, parent : str
+    user, model, session, parent : str
         As they are in the record.
+    kind : str
+        As it is in the record; empty means all that people ran, "all" also `NOT_RUN`.
     notebook : str
         Its path, or the last part of it.
     status : str
@@ -45,6 +52,31 @@ class RunFilter:
     least_cost: int | None = None
     most_cost: int | None = None
     rating: str = ""
+
+    def fits(self, run: Run) -> bool:
+        """Return whether a run fits in all but its rating, which no record of its own holds."""
+        if self.kind != ALL_KINDS and (run.kind != self.kind if self.kind else run.kind in NOT_RUN):
+            return False
+        if any(
+            getattr(run, name) != value
+            for name in ("user", "model", "session", "parent")
+            if (value := getattr(self, name))
+        ):
+            return False
+        if self.notebook and run.notebook != self.notebook and not run.notebook.endswith(f"/{self.notebook}"):
+            return False
+        if self.status and self.status != (run.status if self.status in STATUSES else run.error_type):
+            return False
+        if self.since is not None and run.started_at < self.since:
+            return False
+        if self.until is not None and run.started_at >= self.until:
+            return False
+        if self.least_cost is None and self.most_cost is None:
+            return True
+        cost = (run.leaf or {}).get("cost_millionths")
+        return type(cost) is int and (self.least_cost or 0) <= cost <= (
+            cost if self.most_cost is None else self.most_cost
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from jupyter_llmops.errors import AuditError, MissingDependencyError, UsageError
-from jupyter_llmops.records.run_search import RATINGS, RunExport
+from jupyter_llmops.records.run_search import ALL_KINDS, RATINGS, RunExport
 from jupyter_llmops.workspace.parts import Progress
 from jupyter_llmops.workspace.run_finding import RunFinding, run_filter
 from jupyter_llmops.workspace.trail import MOST_RUNS
@@ -55,7 +55,7 @@ class RunExports(RunFinding):
         progress : callable, optional
             Gets a sentence and a fraction.
         **filters
-            As in `find_runs`.
+            As in `find_runs`, but runs of every kind by default.
 
         Raises
         ------
@@ -73,7 +73,7 @@ class RunExports(RunFinding):
             raise UsageError(
                 "A table is written to a file, not to an address.", "Type --format otel for that."
             )
-        chosen = run_filter(filters)
+        chosen = run_filter({"kind": ALL_KINDS} | {name: one for name, one in filters.items() if one})
         self._flush_or_warn()
         ids = self.catalog.run_search.newest_ids(chosen, MOST_RUNS)[::-1]
         if not ids:

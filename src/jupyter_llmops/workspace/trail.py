@@ -6,10 +6,12 @@ import json
 import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from jupyter_llmops.errors import CatalogError, UsageError
+from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.records.listing import Listing
+from jupyter_llmops.records.run import RunKind
+from jupyter_llmops.records.run_search import ALL_KINDS
 from jupyter_llmops.workspace.parts import Parts, Progress, TrailWarning
 
 if TYPE_CHECKING:
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
 
 
 MOST_RUNS = 1_000_000
+KINDS: tuple[str, ...] = (*get_args(RunKind), ALL_KINDS)
+
+
+def check_kind(kind: object) -> None:
+    """Refuse a kind of runs that there is not; None and an empty text mean those that people ran.
+
+    Raises
+    ------
+    UsageError
+        There is no such kind.
+    """
+    if kind and kind not in KINDS:
+        unknown = UnknownNameError("kind of runs", str(kind), KINDS)
+        raise UsageError(unknown.message, f"{unknown.hint} Valid are {', '.join(KINDS)}.".strip())
 
 
 class Trail(Parts):
@@ -31,13 +47,23 @@ class Trail(Parts):
         limit : int
             At most this many.
         kind : str, optional
-            "cell", "prompt" (rows of maps, too), "map", "cascade", "reproduction", "cache" or "session".
+            "cell", "prompt" (rows of maps, too), "map", …; by default all that people ran, with "all" also what
+            logs say of machines, of kernels and of other runs.
+
+        Raises
+        ------
+        UsageError
+            There is no such kind.
         """
         if type(limit) is not int or limit < 1:
             raise UsageError(f"{limit!r} is not a number of runs.", "Give 1 or more.")
+        check_kind(kind)
         limit = min(limit, MOST_RUNS)
         self._flush_or_warn()
-        return Listing("run", self.catalog.runs.list(limit=limit, kind=kind), "Run a cell and look again.")
+        found = self.catalog.runs.list(limit=limit, kind=kind)
+        if kind and kind != ALL_KINDS:
+            return Listing("run", found, f"None is a {kind}; %runs --kind all lists every kind.", why={})
+        return Listing("run", found, "Run a cell and look again.")
 
     def flush(self) -> None:
         """Carry what the journals hold into the catalog."""
