@@ -21,6 +21,15 @@ _MOST_WITHIN = 256
 _DEEPEST = 3
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
 _LONG_WORD = re.compile(r"(?<![a-z0-9_~+/=.:-])[a-z0-9_~+/=.:-]{16,}")
+# What stands for one character and ends in a letter or digit, so that a token behind it does not seem to begin
+# where a word begins: escapes of literals (also of JSON in JSON), of URLs (also twice), colours of terminals.
+_ESCAPES = (
+    r"(?:(?:\x1b|\\+(?:x1[bB]|u001[bB]|033|e))\[[0-9;:?]*[A-Za-z]"
+    r"|\\+(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|[0-7]{1,3}|[abefnrtv])"
+    r"|%(?:25)*[0-9A-Fa-f]{2})"
+)
+_ESCAPE = re.compile(_ESCAPES)
+_ESCAPE_BEFORE_WORD = re.compile(_ESCAPES + r"(?=[A-Za-z0-9_-]{4})")
 _KEYWORDS = [(keyword, place) for place, rule in enumerate(RULES) for keyword in rule.keywords]
 _KEYWORDS_IN_WORDS = [(keyword, place) for keyword, place in _KEYWORDS if RULES[place].one_word]
 # Most tokens begin with their keyword, where a word begins: one look for the three letters that words
@@ -97,6 +106,8 @@ class Redactor:
         if clean is not searched:
             lowered = _lowered(clean)
         clean = self._cut(clean, list(find_assignments(clean, lowered)), NAMED, found)
+        if ("\\" in clean or "%" in clean or "\x1b" in clean) and _ESCAPE_BEFORE_WORD.search(clean):
+            clean = self._without_escaped(clean, found)
         if found:
             # What was learned just now may stand elsewhere in the same text under no name.
             clean = self._without_values(clean, found)
@@ -183,6 +194,17 @@ class Redactor:
         spans = [match.span(1) for match in rule.pattern.finditer(text)]
         return self._cut(text, spans, rule.kind, found)
 
+    def _without_escaped(self, text: str, found: dict[str, None]) -> str:
+        """Return a text without what is seen to be a secret where escapes are blanks."""
+        blanked = _blanked(text)
+        for rule in _candidates(_lowered(blanked)):
+            group = 1 if rule.pattern.groups else 0
+            spans = [match.span(group) for match in rule.pattern.finditer(blanked)]
+            if spans:
+                text = self._cut(text, spans, rule.kind, found)
+                blanked = _blanked(text)
+        return self._cut(text, list(find_assignments(blanked, _lowered(blanked))), NAMED, found)
+
     def _cut(self, text: str, spans: list[tuple[int, int]], kind: str, found: dict[str, None]) -> str:
         end = len(text) + 1
         for start, stop in sorted(set(spans), reverse=True):
@@ -235,6 +257,11 @@ def _texts_within(
         for key, item in islice(inner, _MOST_WITHIN):
             own = name_strength(key) if isinstance(key, str) else 0
             yield from _texts_within(item, max(strength, own), depth - 1, sure=own == 2)
+
+
+def _blanked(text: str) -> str:
+    """Return the text with blanks for escapes and every other character in its place."""
+    return _ESCAPE.sub(lambda match: " " * len(match.group()), text)
 
 
 def _candidates(lowered: str) -> list[Rule]:
