@@ -346,3 +346,9 @@ def test_a_version_does_not_stand_for_the_code_of_a_notebook_or_a_closure(notebo
         return ws.cached(scaled, version="1")
 
     assert (times(2)(5), times(3)(5)) == (10, 15)
+
+
+def test_annotations_are_as_in_any_cell(notebook: Notebook) -> None:
+    for _ in ("run", "given again"):
+        notebook.run("%%cache\nkept = 1\ndef f(x: int): ...")
+        assert notebook.shell.user_ns["f"].__annotations__ == {"x": int}

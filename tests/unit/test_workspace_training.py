@@ -129,7 +129,9 @@ def test_what_has_no_digest_is_said_and_missing_weights_are_noted(workspace: Wor
     with workspace.training(data={"live": (n for n in range(3))}) as run:
         pass
     assert run.record.data == {"live": "skipped: type generator"}
-    assert run.record.notes == ("no weights were recorded: call its weights(model) before the block ends",)
+    assert run.record.notes == (
+        "no weights were recorded: name them, with -w or by weights(model) in the block",
+    )
 
 
 @pytest.mark.slow

@@ -105,13 +105,13 @@ def one_name(words: list[str], usage_line: str) -> str:
     return words[0]
 
 
-def pairs(words: Iterable[str] | None, option: str) -> dict[str, str]:
+def pairs(words: Iterable[str] | None, option: str, example: str = "topic=cats") -> dict[str, str]:
     """Return ``name=value`` words as a mapping.
 
     Raises
     ------
     UsageError
-        A word has no equals sign, or its name is no identifier.
+        A word has no equals sign, its name is no identifier, or was given another value before.
     """
     values: dict[str, str] = {}
     for word in words or ():
@@ -119,8 +119,10 @@ def pairs(words: Iterable[str] | None, option: str) -> dict[str, str]:
         if not equals or not name.isidentifier():
             raise UsageError(
                 f"{word!r} is not of the form name=value.",
-                f"Type {option}name=value, e.g. {option}topic=cats.",
+                f"Type {option}name=value, e.g. {option}{example}.",
             )
+        if values.get(name, value) != value:
+            raise UsageError(f"{name} is given twice, with two values.", "Leave one of them out.")
         values[name] = value
     return values
 

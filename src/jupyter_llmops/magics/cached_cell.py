@@ -128,8 +128,10 @@ class CachedCell:
         last = body[-1] if body and isinstance(body[-1], ast.Expr) else None
         exec(self._compiled(ast.Module(body[: len(body) - bool(last)], [])), self._space)  # noqa: S102
         if last is not None:
-            value = eval(compile(ast.Expression(last.value), self._file, "eval"), self._space)  # noqa: S307
+            code = compile(ast.Expression(last.value), self._file, "eval", dont_inherit=True)
+            value = eval(code, self._space)  # noqa: S307 - the user's own cell
             self._result = None if self._quiet else value
 
     def _compiled(self, module: ast.Module) -> Any:
-        return compile(module, self._file, "exec")
+        # Not under the future statements of this file, which turn the cell's annotations into texts.
+        return compile(module, self._file, "exec", dont_inherit=True)

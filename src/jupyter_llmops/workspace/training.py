@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -131,6 +132,24 @@ class TrainingRun:
         said = self._weights[str(name)] = self._digest(value, "")
         return said
 
+    def try_weights(self, result: Any, name: str = "weights") -> None:
+        """Record what came out as `weights` does; what can't be read is said in the record and raises nothing."""
+        try:
+            self.weights(result, name)
+        except UsageError as error:
+            self.lacks_weights(name, error.message.rstrip("."))
+
+    def lacks_weights(self, name: str, reason: str) -> None:
+        """Record that a result was expected and why it is not there."""
+        if len(self._weights) < MOST_NAMES:
+            self._weights[name] = f"skipped: {reason}"
+        else:
+            self.note(f"{name} is not recorded: a training has {MOST_NAMES} results at most")
+
+    def note(self, sentence: str) -> None:
+        """Record what could not be said of this training."""
+        self._notes.append(sentence)
+
     def loss(self, value: Any, step: int | None = None) -> None:
         """Record a loss, of which 1,000 are kept at most: every second, every fourth … and the last.
 
@@ -143,11 +162,13 @@ class TrainingRun:
         """
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except Exception:  # noqa: BLE001 - each library's arrays refuse in their own way
             raise UsageError(
                 f"A loss is a number, not {type(value).__name__}.", "Give e.g. loss.item()."
             ) from None
-        at = self._told if step is None else int(step)
+        if step is not None and type(step) is not int:
+            raise UsageError(f"{step!r} is not a step.", "Give a whole number, or nothing to count from 0.")
+        at = self._told if step is None else step
         self._last = (at, number)
         if self._told % self._every == 0:
             self._losses.append(self._last)
@@ -166,9 +187,11 @@ class TrainingRun:
             return
         status: RunStatus = "ok"
         if kind is not None:
-            status = "interrupted" if issubclass(kind, KeyboardInterrupt) else "error"
+            status = "interrupted" if _is_interruption(kind) else "error"
         if status == "ok" and not self._weights:
-            self._notes.append("no weights were recorded: call its weights(model) before the block ends")
+            self._notes.append(
+                "no weights were recorded: name them, with -w or by weights(model) in the block"
+            )
         self._stamp(status, kind.__name__ if kind is not None else "")
 
     def _stamp(self, status: RunStatus, error_type: str) -> None:
@@ -208,8 +231,10 @@ class TrainingRun:
             **({"model": self._name} if self._name else {}),
         }
         if losses:
-            lowest = min(losses, key=lambda loss: loss[1])
-            told = {"first": losses[0], "last": losses[-1], "lowest": lowest}
+            told = {"first": losses[0], "last": losses[-1]}
+            numbers = [loss for loss in losses if not math.isnan(loss[1])]
+            if numbers:
+                told["lowest"] = min(numbers, key=lambda loss: loss[1])
             fields["loss"] = {"count": self._told} | {
                 # As a text: a float in a leaf has a form that people don't expect.
                 name: {"step": step, "value": repr(value)}
@@ -280,6 +305,13 @@ def _named(data: Any) -> dict[str, Any]:
             "Give those of a kind as one list or folder.",
         )
     return {str(name): Path(value) if type(value) is str else value for name, value in data.items()}
+
+
+def _is_interruption(kind: type[BaseException]) -> bool:
+    """Return whether it is Ctrl-C, which in a cell that awaits cancels its task."""
+    from asyncio import CancelledError
+
+    return issubclass(kind, KeyboardInterrupt | CancelledError)
 
 
 def _seed_generators(seed: int) -> None:
