@@ -119,6 +119,18 @@ def test_a_run_of_a_newer_version_is_shown_and_says_so(notebook: Notebook) -> No
     assert "<script>" not in markup
 
 
+def test_what_a_cell_asks_and_trains_is_of_its_notebook(
+    notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", "/team/zoo.ipynb")
+    notebook.run("%%prompt\nHi there")
+    notebook.run("%%training tiny\nx = 1")
+    monkeypatch.setenv("JPY_SESSION_NAME", "/team/other.ipynb")
+    notebook.run("%%prompt\nHi you")
+    found = notebook.run("%runs --notebook zoo.ipynb")
+    assert sorted(run.kind for run in found) == ["cell", "cell", "prompt", "training"]
+
+
 def test_two_runs_are_compared_field_by_field_with_reasons(notebook: Notebook) -> None:
     notebook.run("%%prompt --max-new-tokens 8\nHi there")
     notebook.run("%%prompt --max-new-tokens 9\nHi you")

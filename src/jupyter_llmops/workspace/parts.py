@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_llmops.errors import CatalogError, ModelNotAvailableError, UnknownNameError
 from jupyter_llmops.location import Location
 from jupyter_llmops.settings import LLMOps, cache_folder, private_catalog, user_folder, user_name
+from jupyter_llmops.workspace.own_models import are_one, with_own_aliases
 
 if TYPE_CHECKING:
     from jupyter_llmops.agent.doorbell import Doorbell
@@ -273,11 +274,21 @@ class Parts:
             status=status,
             started_at=started_at,
             seconds=seconds,
-            fields=fields,
+            fields=self.place() | fields,
             content=content,
         )
         self.announce("runs")
         return run_id
+
+    def place(self) -> dict[str, Any]:
+        """Return what a leaf says of where it was stamped: the notebook, where it is known."""
+        from jupyter_llmops.audit.actor import notebook_of
+
+        if self.stamper is None:
+            return {}
+        told = self.stamper.notebook
+        notebook = notebook_of(self.stamper.shell.user_ns) if told is None else told
+        return {"notebook": notebook} if notebook else {}
 
     def announce(self, topic: str) -> None:
         """Tell the Jupyter server of a change, and see to it that an agent runs."""
@@ -365,35 +376,6 @@ class Parts:
         mine = [
             replace(model, private=True)
             for model in own
-            if not any(_are_one(model, theirs) for theirs in team)
+            if not any(are_one(model, theirs) for theirs in team)
         ]
-        return [*mine, *_with_own_aliases(team, own)]
-
-
-def _are_one(own: Model, theirs: Model) -> bool:
-    """Return whether a model of the user's own catalog is the team's: it was published, or is not private."""
-    if own.name != theirs.name:
-        return False
-    if own.digest and theirs.digest:
-        return own.digest == theirs.digest
-    return own.source == theirs.source  # an endpoint has no digest, and a hub's model none until it was used
-
-
-def _with_own_aliases(team: list[Model], own: list[Model]) -> list[Model]:
-    """Return the team's models with the user's own aliases, which come before the team's of that name."""
-    mine = {alias for model in own for alias in model.aliases}
-    if not mine:
-        return team
-    merged = []
-    for model in team:
-        kept = tuple(alias for alias in model.aliases if alias not in mine)
-        moves = tuple(move for move in model.moves if move.field.removeprefix("alias:") not in mine)
-        published = [one for one in own if _are_one(one, model)]
-        merged.append(
-            replace(
-                model,
-                aliases=(*kept, *(alias for one in published for alias in one.aliases)),
-                moves=(*moves, *(replace(move, private=True) for one in published for move in one.moves)),
-            )
-        )
-    return merged
+        return [*mine, *with_own_aliases(team, own)]

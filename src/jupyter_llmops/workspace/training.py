@@ -222,6 +222,7 @@ class TrainingRun:
         """Append the leaf to this session's journal."""
         workspace = self._workspace
         fields: dict[str, Any] = {
+            **workspace.place(),
             "name": self._name,
             "hyperparameters": self._settings,
             "seed": self._seed,
