@@ -65,9 +65,18 @@ def check(data: bytes, log_vkey: str, witness_vkeys: tuple[str, ...] = ()) -> di
             witnesses[witness] = when
     _require(_root(sha256(b"\0" + leaf).digest(), index, size, path) == root, "its leaf is not in the log")
     return {
-        "leaf": json.loads(leaf), "index": index, "origin": origin, "size": size, "root": root.hex(),
+        "leaf": _leaf(leaf), "index": index, "origin": origin, "size": size, "root": root.hex(),
         "witnesses": witnesses,
     }  # fmt: skip
+
+
+def _leaf(data: bytes) -> dict:
+    try:
+        leaf = json.loads(data)
+    except (ValueError, RecursionError):
+        leaf = None
+    _require(isinstance(leaf, dict), "its leaf is no record")
+    return leaf
 
 
 def _root(found: bytes, index: int, size: int, path: list[bytes]) -> bytes:
@@ -163,6 +172,11 @@ def _require(condition: bool, reason: str) -> None:
         raise RefusedError(reason)
 
 
+def _shown(value: object) -> str:
+    """Return what a record says as it may be printed on a terminal."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in str(value))
+
+
 def main() -> int:
     """Say what a proof proves, and return 1 where it proves nothing."""
     parser = argparse.ArgumentParser(description="Check a proof that a run is in a transparency log.")
@@ -178,7 +192,8 @@ def main() -> int:
         return 1
     leaf = found["leaf"]
     print(f"Record {found['index']} of {found['size']} of the log {found['origin']}:")
-    print(f"a {leaf.get('kind')} of {leaf.get('user')}@{leaf.get('host')} at {leaf.get('started_at')}")
+    kind, user, host, when = (_shown(leaf.get(name)) for name in ("kind", "user", "host", "started_at"))
+    print(f"a {kind} of {user}@{host} at {when}")
     print(f"witnessed by: {', '.join(found['witnesses']) or 'nobody that you named'}")
     return 0
 

@@ -22,8 +22,9 @@ from jupyter_llmops.audit.reading import parse_run, read_runs
 from jupyter_llmops.audit.sealing import log_folder, origin_of, seal
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
 from jupyter_llmops.audit.tlog.cosignature import cosign
+from jupyter_llmops.audit.tlog.merkle import leaf_hash
 from jupyter_llmops.audit.tlog.note import format_note, parse_note, sign_note
-from jupyter_llmops.audit.tlog.proof import format_proof, parse_proof
+from jupyter_llmops.audit.tlog.proof import InclusionProof, format_proof, parse_proof
 from jupyter_llmops.audit.tlog.tiles import TileStore
 from jupyter_llmops.errors import AuditError
 from jupyter_llmops.keys.signing import LogKeys, verifier_key
@@ -217,6 +218,33 @@ def test_the_checker_as_a_program(sealed: Sealed, tmp_path: Path) -> None:
     done = subprocess.run([*command, other], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stdout == "It proves nothing: its checkpoint is not signed by the log's key.\n"
+
+
+def _proof_of(leaf: bytes, file: Path) -> str:
+    """Write the proof of a log with one leaf of any bytes; return the key that signed it."""
+    key = Ed25519PrivateKey.generate()
+    name = origin_of("20260101T000000Z-00000000")
+    checkpoint = format_note(sign_note(Checkpoint(name, 1, leaf_hash(leaf)).text, name, key))
+    file.write_bytes(format_proof(InclusionProof(0, (), checkpoint, leaf)))
+    return verifier_key(name, key.public_key().public_bytes_raw())
+
+
+@pytest.mark.parametrize("leaf", [b"[]", b"7", b"{", b"[" * 5000, b"\xff"])
+def test_a_leaf_that_is_no_record_is_refused_by_the_checker(leaf: bytes, tmp_path: Path) -> None:
+    vkey = _proof_of(leaf, tmp_path / "x")
+    with pytest.raises(check_proof.RefusedError, match="no record"):
+        check_proof.check((tmp_path / "x").read_bytes(), vkey)
+
+
+def test_the_checker_prints_no_control_characters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vkey = _proof_of(b'{"user":"ada\\u001b[2J\\nRecord 1 of 9","kind":7}', tmp_path / "x")
+    monkeypatch.setattr(sys, "argv", ["check_proof.py", str(tmp_path / "x"), vkey])
+    assert check_proof.main() == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "a 7 of ada\\x1b[2J\\nRecord 1 of 9@None" in shown
 
 
 def test_the_checker_imports_nothing_of_ours() -> None:
