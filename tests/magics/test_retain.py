@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from jupyter_llmops.agent.heads import HeadKeeper
 from jupyter_llmops.agent.loop import AgentLoop
 from jupyter_llmops.agent.retaining import Retention
 from jupyter_llmops.agent.sharing import ContentSharing
+from jupyter_llmops.audit.files import Head as FileHead
+from jupyter_llmops.audit.files import Mark, head_path
 from jupyter_llmops.audit.forgetting import said_deletions
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.retention import parse_retention
+from jupyter_llmops.audit.sealing import origin_of
+from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
+from jupyter_llmops.audit.tlog.note import format_note, sign_note
 from jupyter_llmops.errors import CatalogError, UsageError
+from jupyter_llmops.keys.signing import LogKeys, keys_folder
 
 if TYPE_CHECKING:
     from jupyter_llmops.workspace import Workspace
@@ -74,7 +82,7 @@ def test_old_sessions_go_down_to_their_heads(notebook: Notebook) -> None:
     assert done.rows == 4 + 3
     assert shown.sessions[0].root in notebook.shown(done)
     assert notebook.shown(done, "text/html")
-    assert left_of(workspace, old) == {f"log/{old}/checkpoint"}
+    assert left_of(workspace, old) == {f"log/{old}/checkpoint", f"log/{old}/heads"}
     assert before <= left_of(workspace, young)
     assert {run.session for run in workspace.runs(100)} == {young, workspace.journal.session}
     found = workspace.verify()
@@ -138,10 +146,18 @@ def test_a_running_session_stays(notebook: Notebook) -> None:
 
     path = journal.path
     journal.flush()
-    assert _is_alive(workspace.audit_folder, path, journal.session, moment)
-    assert not _is_alive(workspace.audit_folder, path, journal.session, began)
+
+    def alive(ended_at: datetime, host: str = "lab", before: datetime = moment) -> bool:
+        return _is_alive(workspace.audit_folder, path, journal.session, ended_at, host=host, before=before)
+
+    assert alive(moment)
+    assert not alive(began)
+    # Of another machine that has the same home the number of the process says nothing.
+    assert alive(began, host="desk", before=began + timedelta(days=29))
+    assert not alive(began, host="desk", before=began + timedelta(days=31))
     journal.close()
-    assert not _is_alive(workspace.audit_folder, path, journal.session, moment)
+    assert not alive(moment)
+    assert not alive(began, host="desk", before=began)
 
 
 def test_a_catalog_that_refuses_is_pruned_by_the_next(
@@ -190,9 +206,48 @@ def test_the_agent_does_it_in_its_loop_and_outlives_a_wrong_setting(notebook: No
     loop = AgentLoop(workspace.audit_folder, workspace.catalog, retain="1y", on_problem=said.append)
     loop.step(closing=True)
     loop.step()
-    assert left_of(workspace, old) == {f"log/{old}/checkpoint"}
+    assert left_of(workspace, old) == {f"log/{old}/checkpoint", f"log/{old}/heads"}
     assert any("1 sessions" in sentence for sentence in said)
     assert old in said_deletions(workspace.audit_folder).pruned
     loop._own.close()
     found = workspace.verify()
     assert found.ok, found.problems
+
+
+def test_a_fork_that_was_pruned_is_found_by_a_smaller_kept_head(notebook: Notebook, tmp_path: Path) -> None:
+    workspace = notebook.workspace
+    notebook.run("x = 1")
+    old = old_session(workspace, 400, cells=7)
+    log = workspace.audit_folder / "log" / old
+    keeper = HeadKeeper(workspace.audit_folder, workspace.catalog)
+    journal = workspace.audit_folder / "journal" / f"{old}.jsonl"
+    whole, kept, unpublished = journal.read_bytes(), tmp_path / "kept", tmp_path / "unpublished"
+    head = head_path(workspace.audit_folder, old)
+    ended = head.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for size, copy in ((3, kept), (5, unpublished), (8, tmp_path / "last")):
+        journal.write_bytes(b"".join(lines[:size]))
+        mark = Mark(size - 1, sha256(lines[size - 1][:-1]).hexdigest())
+        head.write_bytes(FileHead(mark, mark, closed=True).to_bytes())
+        keeper.seal(closing=True)
+        copy.write_bytes((log / "checkpoint").read_bytes())
+        if size != 5:
+            keeper.publish()
+    assert head.read_bytes() == ended
+    other = LogKeys.load(keys_folder())
+    forged = tmp_path / "forged"
+    fork = Checkpoint(origin_of(old), 3, bytes(32))
+    forged.write_bytes(format_note(sign_note(fork.text, fork.origin, other.log)))
+    workspace.retain("1y", yes=True)
+    assert workspace.verify().ok, workspace.verify().problems
+    assert workspace.verify(kept).ok
+    for file, words in ((unpublished, "can't be checked any more"), (forged, "were rewritten before")):
+        (problem,) = workspace.verify(file).problems
+        assert words in problem.message
+    (left,) = (one for one in workspace.catalog.heads.of([old]) if one.size == 3)
+    text = (log / "heads").read_text()
+    for planted in (text.replace(left.root, "A" * 43 + "="), text.partition("\n")[2], "", "x\n" + text):
+        (log / "heads").write_text(planted)
+        assert not workspace.verify().ok
+    (log / "heads").unlink()
+    assert "is missing" in str(workspace.verify().problems)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import shutil
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +15,13 @@ from jupyter_llmops.agent.head_checks import signed_by
 from jupyter_llmops.audit.files import head_path
 from jupyter_llmops.audit.sealing import log_folder, seal
 from jupyter_llmops.audit.tlog.merkle import verify_consistency
+from jupyter_llmops.catalog.schemas import HEADS
 from jupyter_llmops.errors import CatalogError
 from jupyter_llmops.records.trail import Head
 from trail_home import TrailHome, rewrite, stamp
+
+if TYPE_CHECKING:
+    from lancedb.table import Table
 
 
 @pytest.fixture
@@ -115,6 +121,31 @@ def test_what_a_killed_kernel_left_is_sealed(ada: TrailHome, clock: Clock) -> No
     assert ada.keeper.seal() == 0
     ada.keeper.publish()
     assert [head.size for head in ada.catalog.heads.list()] == [6]
+
+
+def test_heads_that_vanish_from_the_catalog_are_published_again(ada: TrailHome, clock: Clock) -> None:
+    journal = ada.journal()
+    for count in (1, 3, 4, 5):
+        stamp(journal, count)
+        ada.publish()
+    there = {(head.size, head.checkpoint, head.consistency) for head in ada.catalog.heads.list()}
+    for where, restart in (("size IN (5, 14)", True), ("size IN (2, 9, 14)", False), ("true", False)):
+        ada.catalog._connection.writing(HEADS, partial(_delete, where))
+        left = len(ada.catalog.heads.list())
+        if restart:
+            ada.start()
+        clock.now += 1000
+        assert ada.publish() == 4 - left
+        heads = ada.catalog.heads.list()
+        check_chain(heads, ada.keys().log_public)
+        assert {(head.size, head.checkpoint, head.consistency) for head in heads} == there
+        assert ada.publish() == 0
+    assert len(ada.told) == 3
+    assert "somebody deleted them there" in ada.told[0]
+
+
+def _delete(where: str, handle: Table) -> None:
+    handle.delete(where)
 
 
 def test_heads_wait_for_a_catalog_that_is_gone(ada: TrailHome) -> None:

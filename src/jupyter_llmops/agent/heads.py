@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from jupyter_llmops.agent.election import agent_file
 from jupyter_llmops.agent.flush import names_catalog, session_of
 from jupyter_llmops.agent.head_checks import encoded, name_signers, signed_by
+from jupyter_llmops.agent.published_heads import PublishedHeads
 from jupyter_llmops.audit.reading import list_journals
-from jupyter_llmops.audit.sealing import SessionLog, read_head
+from jupyter_llmops.audit.sealing import SessionLog, origin_of, read_head
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
 from jupyter_llmops.audit.tlog.merkle import consistency_proof
+from jupyter_llmops.audit.tlog.note import format_note, sign_note
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import AuditError
 from jupyter_llmops.keys.signing import LogKeys, keys_folder
@@ -21,6 +24,7 @@ from jupyter_llmops.records.trail import Head
 
 SECONDS_BETWEEN_SEALS = 10.0
 RUNS_BETWEEN_SEALS = 100
+SECONDS_BETWEEN_SEARCHES = 300.0
 
 
 def own_keys() -> LogKeys:
@@ -93,6 +97,8 @@ class HeadKeeper:
         self._sessions: dict[str, _Session] = {}
         self._foreign: set[str] = set()
         self._named = False
+        self._next_search = float("-inf")
+        self._memory = PublishedHeads(agent_file(self._folder, catalog.location, "heads"))
 
     @property
     def waiting(self) -> bool:
@@ -126,23 +132,22 @@ class HeadKeeper:
             They can't be published; they wait.
         """
         waiting = {name: session for name, session in self._sessions.items() if session.waits}
-        if not waiting:
-            return 0
         self._compare({name: session for name, session in waiting.items() if not session.compared})
-        heads: list[Head] = []
+        lost, heads = self._lost(), []
         for name, session in waiting.items():
             if session.waits:
                 try:
                     heads.append(self._head(session))
                 except (AuditError, OSError, ValueError) as error:
                     self._tell_once(f"The head of session {name} can't be published: {error}")
-        if not heads:
+        if not heads and not lost:
             return 0
         if not self._named:
             # Before its heads: who sees them without it takes them for nobody's.
             name_signers(self._catalog, self._own_keys())
             self._named = True
-        added = self._catalog.heads.publish(heads)
+        added = self._catalog.heads.publish([*lost, *heads])
+        self._memory.add(heads)
         for head in heads:
             self._sessions[head.session].published = head.size
         return added
@@ -230,6 +235,47 @@ class HeadKeeper:
                     f"{known.size:,} leaves that it does not continue. It was rewritten, or brought back from a backup."
                 )
 
+    def _lost(self) -> list[Head]:
+        """Return the heads that were published and are not in the catalog any more, some minutes apart."""
+        compared = {
+            name: session for name, session in self._sessions.items()
+            if session.compared and not session.refused and session.signed is not None
+        }  # fmt: skip
+        if not compared or time.monotonic() < self._next_search:
+            return []
+        self._next_search = time.monotonic() + SECONDS_BETWEEN_SEARCHES
+        memory, sizes = self._memory.read(), self._catalog.heads.sizes()
+        heads: list[Head] = []
+        for name, session in compared.items():
+            known = memory.get(name, set())
+            lost = sorted(known - sizes.get(name, set()))
+            try:
+                again = [
+                    self._again(session, size, max((one for one in known if one < size), default=0))
+                    for size in lost
+                ]
+            except (AuditError, OSError, ValueError) as error:
+                self._tell_once(f"Heads of session {name} can't be published again: {error}")
+                continue
+            if again:
+                heads += again
+                session.published = max(session.published or 0, lost[-1])
+                self._tell_once(
+                    f"{len(lost)} published heads of session {name} are not in the catalog any more: somebody "
+                    "deleted them there, or it is an older one. They are published again."
+                )
+        return heads
+
+    def _again(self, session: _Session, size: int, previous: int) -> Head:
+        """Return a head as it was published; Ed25519 signs the same in the same way."""
+        log = session.log
+        assert session.signed is not None
+        if size > session.signed.size or not self._continues(session, session.signed):
+            raise AuditError("Its log does not continue them.", "Type: %audit verify")
+        checkpoint = Checkpoint(origin_of(log.session), size, log.tiles.root(size))
+        note = sign_note(checkpoint.text, checkpoint.origin, self._own_keys().log)
+        return self._row(session, checkpoint, format_note(note).decode(), previous)
+
     def _continues(self, session: _Session, known: Checkpoint) -> bool:
         try:
             enough = session.signed is not None and known.size <= session.signed.size
@@ -238,21 +284,23 @@ class HeadKeeper:
             return False
 
     def _head(self, session: _Session) -> Head:
-        log, previous = session.log, session.published or 0
+        log = session.log
         signed, data = log.signed(), log.tiles.read_checkpoint()
         if signed is None or data is None:
             raise AuditError(f"The checkpoint in {log.tiles.folder} is gone.", "Type: %audit verify")
-        proof = consistency_proof(previous, signed.size, log.tiles.hash_at)
-        head = Head(
-            session=log.session, size=signed.size, root=encoded(signed.root),
-            checkpoint=data.decode("utf-8", "replace"), user=self._catalog.user, host=self._catalog.site,
-            created_at=datetime.now(UTC), previous_size=previous,
-            consistency=tuple(encoded(one) for one in proof),
-        )  # fmt: skip
+        head = self._row(session, signed, data.decode("utf-8", "replace"), session.published or 0)
         if signed_by(head, [self._own_keys().log_public]) is None:
             raise AuditError("It was sealed anew meanwhile.", "It is published soon.")
         session.signed = signed
         return head
+
+    def _row(self, session: _Session, head: Checkpoint, note: str, previous: int) -> Head:
+        proof = consistency_proof(previous, head.size, session.log.tiles.hash_at)
+        return Head(
+            session=session.log.session, size=head.size, root=encoded(head.root), checkpoint=note,
+            user=self._catalog.user, host=self._catalog.site, created_at=datetime.now(UTC),
+            previous_size=previous, consistency=tuple(encoded(one) for one in proof),
+        )  # fmt: skip
 
     def _tell_once(self, sentence: str) -> None:
         if sentence not in self._told:

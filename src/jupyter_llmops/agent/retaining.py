@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyter_llmops.agent.election import agent_file
+from jupyter_llmops.agent.published_heads import PublishedHeads
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import AuditError, CatalogError
 from jupyter_llmops.records.deletion import Retained
@@ -62,7 +65,7 @@ def retain(
     )
 
     before = moment_before(parse_retention(age))
-    sessions, notes = sessions_before(folder, before, keys, but=(own,))
+    sessions, notes = sessions_before(folder, before, keys, host=catalog.site, but=(own,))
     result = Retained(age, before, tuple(sessions), done=False, notes=tuple(notes))
     if not yes:
         return result
@@ -74,7 +77,8 @@ def retain(
                 "Nothing was pruned, as that can't be recorded: the audit trail can't be written.",
                 "Free space or make its folder writable, and type it again.",
             )
-    prune(folder, [*unfinished(folder, said), *(session.session for session in sessions)])
+    going = [*unfinished(folder, said), *(session.session for session in sessions)]
+    prune(folder, going, _published(folder, catalog) if sessions else {})
     pruned = [*said.pruned, *(session.session for session in sessions)]
     rows = 0
     if pruned:
@@ -86,6 +90,15 @@ def retain(
                 f"Type it again when the catalog can be written: %audit retain {age} --yes",
             ) from error
     return replace(result, done=True, rows=rows)
+
+
+def _published(folder: Path, catalog: Catalog) -> dict[str, set[int]]:
+    """Return the sizes of published heads by session, as this home remembers them and the catalog has them."""
+    sizes = PublishedHeads(agent_file(folder, catalog.location, "heads")).read()
+    with contextlib.suppress(CatalogError):
+        for session, found in catalog.heads.sizes().items():
+            sizes.setdefault(session, set()).update(found)
+    return sizes
 
 
 class Retention:

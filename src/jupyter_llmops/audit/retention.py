@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.audit.deletions import SESSIONS_PER_LEAF, Deletions
@@ -20,6 +21,7 @@ from jupyter_llmops.audit.files import (
     journal_path,
     running_path,
 )
+from jupyter_llmops.audit.head_links import HEADS_FILE, keep_links
 from jupyter_llmops.audit.reading import list_journals, parse_run, read_runs
 from jupyter_llmops.audit.sealing import log_folder, read_head, seal, sealing
 from jupyter_llmops.audit.sharing import SHARING_FOLDER
@@ -33,7 +35,10 @@ if TYPE_CHECKING:
 _AGE = re.compile(
     r"\s*(\d{1,6})\s*(?:(y)(?:ears?)?|(w)(?:eeks?)?|(d)(?:ays?)?|(h)(?:ours?)?)\s*", re.IGNORECASE
 )
+_KEPT = ("checkpoint", HEADS_FILE)
 _HOURS = {"y": 365 * 24, "w": 7 * 24, "d": 24, "h": 1}
+# So long a session of another machine that has not ended may still have nothing to do, beyond the limit.
+_SILENCE = timedelta(days=30)
 _TAIL = 1 << 17  # two lines at least, as a line has 60,000 bytes at most
 
 
@@ -53,7 +58,7 @@ def parse_retention(age: str) -> timedelta:
 
 
 def sessions_before(
-    folder: Path, before: datetime, keys: LogKeys, *, but: Iterable[str] = ()
+    folder: Path, before: datetime, keys: LogKeys, *, host: str, but: Iterable[str] = ()
 ) -> tuple[list[PrunedSession], list[str]]:
     """Return the sessions that ended before a moment, sealed to their last line, and notes on those that stay.
 
@@ -65,6 +70,8 @@ def sessions_before(
         UTC.
     keys : LogKeys
         Seals what is not sealed yet: only the signed head is left.
+    host : str
+        This one, as leaves name it: of a session of another one nobody here sees whether it runs.
     but : iterable of str
         Sessions that stay: this one.
     """
@@ -76,8 +83,8 @@ def sessions_before(
         last = None if session in kept else _last_run(path, session)
         if last is None or (ended_at := last.started_at + timedelta(seconds=last.seconds)) >= before:
             continue
-        if _is_alive(Path(folder), path, session, ended_at):
-            notes.append(f"Session {session} stays: its process still runs.")
+        if _is_alive(Path(folder), path, session, ended_at, host=host, before=before):
+            notes.append(f"Session {session} stays: its process still runs, or may on another machine.")
             continue
         try:
             checkpoint = seal(Path(folder), session, keys)
@@ -140,8 +147,19 @@ def words_to_carry(folder: Path, sessions: Sequence[PrunedSession]) -> Iterator[
             yield run.kind, fields | {"said_at": said}
 
 
-def prune(folder: Path, sessions: Iterable[str]) -> None:
-    """Delete journals, contents and tiles of sessions, all but their checkpoints; safe to repeat.
+def prune(
+    folder: Path, sessions: Iterable[str], published: Mapping[str, Iterable[int]] = MappingProxyType({})
+) -> None:
+    """Delete journals, contents and tiles of sessions, all but their heads; safe to repeat.
+
+    Parameters
+    ----------
+    folder : Path
+        The audit folder.
+    sessions : iterable of str
+        Which.
+    published : mapping of session to sizes
+        Of the heads that were published: their way to the last one is kept.
 
     Raises
     ------
@@ -152,6 +170,8 @@ def prune(folder: Path, sessions: Iterable[str]) -> None:
     with sealing(folder):
         for session in sessions:
             try:
+                if journal_path(folder, session).exists():
+                    keep_links(folder, session, published.get(session, ()))
                 for path in (journal_path(folder, session), *_files(folder, session)):
                     if path.is_dir():
                         shutil.rmtree(path)
@@ -179,7 +199,7 @@ def unfinished(folder: Path, said: Deletions) -> list[str]:
 def _files(folder: Path, session: str) -> list[Path]:
     """Return what goes of a session besides its journal; not all of it need be there."""
     log = log_folder(folder, session)
-    tiles = [path for path in log.glob("*") if path.name != "checkpoint"] if log.is_dir() else []
+    tiles = [path for path in log.glob("*") if path.name not in _KEPT] if log.is_dir() else []
     return [
         content_path(folder, session, 0).parent,
         *tiles,
@@ -201,12 +221,19 @@ def _last_run(path: Path, session: str) -> Run | None:
     return parse_run(lines[-2], session, 0) if len(lines) > 1 else None
 
 
-def _is_alive(folder: Path, path: Path, session: str, ended_at: datetime) -> bool:
+def _is_alive(
+    folder: Path, path: Path, session: str, ended_at: datetime, *, host: str, before: datetime
+) -> bool:
+    """Return whether a session's process may still run: its head, its host and its process say."""
     head = read_head(folder, session)
     if head is not None and head.closed:
         return False
     first = next(read_runs(path), None)
-    pid = (first.leaf or {}).get("pid") if first is not None else None
+    leaf = (first.leaf if first is not None else None) or {}
+    if leaf.get("host") != host:
+        # Machines may share a home, and the number of a process says nothing on another one.
+        return ended_at >= before - _SILENCE
+    pid = leaf.get("pid")
     if not isinstance(pid, int) or pid <= 0:
         return False
     import psutil

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 
 from jupyter_llmops.audit.deletions import Pruned
 from jupyter_llmops.audit.files import CONTENT_FOLDER, head_path
+from jupyter_llmops.audit.head_links import HEADS_FILE, linked_heads
 from jupyter_llmops.audit.tlog.note import parse_note, verify_note
 from jupyter_llmops.audit.verification.findings import Findings
 from jupyter_llmops.audit.verification.heads import Claims, said_root
@@ -34,7 +36,7 @@ def check_pruned(
 ) -> None:
     """Check that what a retention left of a session is what was signed of it."""
     left = {path.name for path in log_folder(folder, session).glob("*") if not path.name.endswith(".lock")}
-    if head_path(folder, session).exists() or left - {"checkpoint"}:
+    if head_path(folder, session).exists() or left - {"checkpoint", HEADS_FILE}:
         findings.problem(session, None, "", f"only a part of what {pruned.by.said} was to be pruned is gone")
     try:
         data = (log_folder(folder, session) / "checkpoint").read_bytes()
@@ -44,6 +46,7 @@ def check_pruned(
         findings.problem(session, None, "", "the checkpoint that its retention left is missing")
     except ValueError as error:
         findings.problem(session, None, "", f"the checkpoint that its retention left was changed: {error}")
+    smaller = _smaller_heads(folder, session, pruned, findings)
     for size, said in sorted(claims.roots.items()):
         if size > pruned.size:
             findings.problem(
@@ -52,10 +55,41 @@ def check_pruned(
             )  # fmt: skip
         elif size == pruned.size and any(said_root(root) != pruned.root for root in said):
             findings.problem(session, None, "", "it was pruned under another root than the published one")
+        elif size < pruned.size and smaller is not None:
+            _hold_to_smaller(session, size, said, smaller.get(size), findings)
     for seq in sorted(rows):
         last = seq == pruned.size - 1 and pruned.head
         if not 0 <= seq < pruned.size or (last and rows[seq] != f"sha256:{pruned.head}"):
             findings.problem(session, seq, "", "the record in the catalog is not one that was pruned")
+
+
+def _smaller_heads(folder: Path, session: str, pruned: Pruned, findings: Findings) -> dict[int, bytes] | None:
+    try:
+        return linked_heads(folder, session, pruned.size, base64.b64decode(pruned.root))
+    except OSError:
+        findings.problem(session, None, "", "the list of heads that its retention left is missing")
+    except ValueError as error:
+        findings.problem(session, None, "", f"the list of heads that its retention left was changed: {error}")
+    return None
+
+
+def _hold_to_smaller(
+    session: str, size: int, said: Mapping[bytes, str], root: bytes | None, findings: Findings
+) -> None:
+    """Compare what is claimed of a pruned log's first records with what was published of them."""
+    for claimed, by in said.items():
+        if root is None:
+            findings.problem(
+                session, None, "",
+                f"{by} of {size} records can't be checked any more: the session was pruned, and no head of as "
+                "many records had been published",
+            )  # fmt: skip
+        elif claimed != root:
+            findings.problem(
+                session, None, "",
+                f"its records were rewritten before it was pruned: what is left does not continue {by} "
+                f"of {size} records",
+            )  # fmt: skip
 
 
 def _check_left(data: bytes, session: str, pruned: Pruned, trusted: TrustedKeys) -> None:

@@ -1,0 +1,99 @@
+"""What a pruned log keeps of its smaller heads: how each leads to the one that is left.
+
+::
+
+    audit/log/<session>/heads    a line for each head that was published: size, root and the consistency proof
+                                 from the line above (RFC 6962, section 2.1.2), hashes in base64
+
+So a checkpoint that somebody kept, or a witness signed, is still held against the log when its tiles are gone.
+Nothing is believed for standing here: the proofs lead to the head that the retention's record names.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from jupyter_llmops.audit.sealing import log_folder
+from jupyter_llmops.audit.tlog.merkle import consistency_proof, verify_consistency
+from jupyter_llmops.audit.tlog.note import decode_base64
+from jupyter_llmops.audit.tlog.tiles import TileStore
+
+HEADS_FILE: Final = "heads"
+
+
+def keep_links(folder: Path, session: str, sizes: Iterable[int]) -> None:
+    """Write down how heads of a log lead to its last one, while its tiles are there.
+
+    Parameters
+    ----------
+    folder : Path
+        The audit folder.
+    session : str
+        Name of the session.
+    sizes : iterable of int
+        Sizes of the heads; what is larger than the log is passed over.
+
+    Raises
+    ------
+    AuditError
+        The log is damaged.
+    OSError
+        It can't be written.
+    """
+    store = TileStore(log_folder(folder, session))
+    last = store.size()
+    before, lines = 0, []
+    for size in sorted({last, *sizes}):
+        if 0 < size <= last:
+            hashes = (store.root(size), *consistency_proof(before, size, store.hash_at))
+            lines.append(" ".join([str(size), *(base64.b64encode(one).decode() for one in hashes)]) + "\n")
+            before = size
+    path = store.folder / HEADS_FILE
+    unfinished = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    try:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write("".join(lines))
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def linked_heads(folder: Path, session: str, size: int, root: bytes) -> dict[int, bytes]:
+    """Return the root of every smaller head that leads to the one that is left, by size.
+
+    Parameters
+    ----------
+    folder, session
+        As for `keep_links`.
+    size : int
+        How many leaves the head that is left covers.
+    root : bytes
+        Its root.
+
+    Raises
+    ------
+    ValueError
+        Not all of what stands there leads to that head.
+    OSError
+        It can't be read.
+    """
+    text = (log_folder(folder, session) / HEADS_FILE).read_text("ascii")
+    lines: list[tuple[int, bytes, list[bytes]]] = []
+    for line in text.splitlines():
+        number, *hashes = line.split(" ")
+        found, *proof = [decode_base64(one) for one in hashes] or [b""]
+        lines.append((int(number[:20]), found, proof))
+    if not lines or lines[-1][:2] != (size, root) or lines[0][0] < 1 or lines[0][2]:
+        raise ValueError("it does not end with the head that is left")
+    for (old, before, _), (new, after, proof) in pairwise(lines):
+        if old >= new or not verify_consistency(old, new, before, after, proof):
+            raise ValueError(f"its head of {new} records does not continue the one of {old}")
+    return {number: found for number, found, _ in lines[:-1]}
