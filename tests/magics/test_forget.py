@@ -97,6 +97,22 @@ def test_a_reused_answer_is_gone_too(notebook: Notebook, tmp_path: Path) -> None
     assert not any("cache" in name for name in holders(tmp_path))
 
 
+def test_what_a_cell_kept_and_what_it_was_given_is_gone_too(notebook: Notebook, tmp_path: Path) -> None:
+    notebook.run(f"%%cache\ntext = '{WORD}' * 2")
+    notebook.run(f"%%cache\ntext = '{WORD}' * 2")  # given
+    notebook.run("z = 1")
+    share(notebook)
+    items = set(notebook.workspace.cache_folder.rglob("*.*"))
+    assert any("cache" in name for name in holders(tmp_path))
+    assert not any("kept_items" in text for text in texts(notebook))
+    assert notebook.workspace.forget("In[3]").cache_items == 1
+    assert notebook.workspace.forget("In[3]", yes=True).cache_items == 1
+    assert items - set(notebook.workspace.cache_folder.rglob("*.*"))
+    notebook.workspace.forget("In[2]", yes=True)
+    assert holders(tmp_path) == []
+    assert notebook.workspace.verify().ok
+
+
 def test_children_can_stay(notebook: Notebook) -> None:
     completion = notebook.run(f"%%prompt\nSay {WORD}")
     assert notebook.workspace.forget("In[2]", yes=True, children=False).contents == 1

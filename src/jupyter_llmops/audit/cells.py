@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,10 @@ class CellStamper:
         Is told the run id after each stamp.
     environment : EnvironmentWatch, optional
         Stamps what the cells run on, as long as they are stamped.
+    kept_items : callable, optional
+        Returns the stored values that the cell which has just ended kept or was given; they stand in its
+        content, so that forgetting it finds them, and not in its leaf, as their names are digests of what they
+        were made of.
     """
 
     def __init__(
@@ -74,8 +78,10 @@ class CellStamper:
         notebook: str | None = None,
         on_stamp: Callable[[str], None] | None = None,
         environment: EnvironmentWatch | None = None,
+        kept_items: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self.shell = shell
+        self._kept_items = kept_items
         self.journal = journal
         self.notebook = notebook
         self.on_stamp = on_stamp
@@ -243,6 +249,7 @@ class CellStamper:
             facts["random"] = frame.random
         if self._hooks is not None and self._hooks.restored:
             facts["hooks_restored"], self._hooks.restored = self._hooks.restored, 0
+        kept = self._kept_items()
         run_id = self.journal.stamp(
             "cell",
             id=frame.run_id,
@@ -251,7 +258,7 @@ class CellStamper:
             started_at=frame.started_at,
             seconds=seconds,
             fields=fields,
-            content={"source": source},
+            content={"source": source} | ({"kept_items": "\n".join(kept)} if kept else {}),
             facts=facts,
             salt=frame.salt,
         )

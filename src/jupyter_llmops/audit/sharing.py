@@ -15,6 +15,7 @@ SHARING_FOLDER = "sharing"
 # What is searched by its words; longer texts go on in the sidecar.
 LONGEST_TEXT = 100_000
 _LONGEST_TITLE = 200
+_NO_WORDS = frozenset({"token_ids", "output_schema", "kept_items"})
 
 
 def note_sharing(folder: Path, session: str, seq: int, *, shared: bool) -> None:
@@ -76,7 +77,7 @@ def searchable(content: Mapping[str, str]) -> tuple[str, str]:
     if asked:
         names = [*asked, *(["response"] if "response" in content else [])]
     else:
-        names = [name for name in sorted(content) if name not in ("token_ids", "output_schema")]
+        names = [name for name in sorted(content) if name not in _NO_WORDS]
     text = "\n\n".join(content[name] for name in names if content[name].strip())[:LONGEST_TEXT]
     title = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return title[:_LONGEST_TITLE], text.encode("utf-8", "replace").decode()

@@ -27,6 +27,7 @@ from jupyter_llmops.errors import TeamKeyError, UsageError
 _SCHEMA: Final = "llmops.function/1"
 # A cell may well compute for an hour, unlike a model for one answer.
 _LONGEST_WAIT: Final = 2 * 3600.0
+_MOST_USED = 10_000
 _PLAIN: Final = (bool, int, float, str, bytes, type(None))
 
 
@@ -77,6 +78,12 @@ class FunctionCache:
         self._find_secrets = find_secrets
         self._flight = Flight(lambda: store.leases, _LONGEST_WAIT)
         self._told: set[str] = set()
+        self._used: dict[str, None] = {}
+
+    def take_used(self) -> tuple[str, ...]:
+        """Return the items that were kept or given since the last call, 10,000 at most."""
+        used, self._used = self._used, {}
+        return tuple(used)
 
     def call(self, name: str, identity: Callable[[], str], compute: Callable[[], Any]) -> KeptValue:
         """Return the kept value, else compute and keep it.
@@ -98,6 +105,8 @@ class FunctionCache:
         except (NoFingerprintError, TeamKeyError) as error:
             return self._uncached(name, str(error), compute())
         began = time.perf_counter()
+        if len(self._used) < _MOST_USED:
+            self._used[key] = None
         found = self._find(key, name, began)
         if found is not None:
             return found

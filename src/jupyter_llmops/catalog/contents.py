@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from lancedb.table import Table
 
 _COLUMNS = ("id", "session", "seq", "user", "kind", "title", "text", "created_at")
-# A filter with more names takes long to parse.
-_IDS_AT_ONCE = 500
+# A filter with more names takes long to parse; with fewer the same neighbours are written anew more often:
+# 5,000 of 40,000 rows went in 5.0 s with 500 at once, in 2.8 s with these.
+_IDS_AT_ONCE = 2_500
 
 
 @dataclass(frozen=True, slots=True)

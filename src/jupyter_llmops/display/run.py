@@ -33,7 +33,7 @@ from jupyter_llmops.records.run_search import RunExport, RunView
 _LONGEST = 20_000
 _LONGEST_VALUE = 300
 _MOST_NAMES = 60
-_HIDDEN = frozenset({"token_ids", "salt"})
+_HIDDEN = frozenset({"token_ids", "salt", "kept_items"})
 _ORDER = ("source", "template", "context_query", "output_schema", "message", "response", "why")
 _DIGESTED = ("values", "outputs", "random")
 _NAMES = ("read", "reads", "written", "writes", "names")

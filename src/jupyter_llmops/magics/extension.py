@@ -99,6 +99,7 @@ def _stamp_cells(shell: InteractiveShell, workspace: Workspace, *, on: bool) -> 
             workspace.journal,
             on_stamp=lambda _: workspace.announce("runs"),
             environment=workspace.watch_environment(),
+            kept_items=workspace.take_kept,
         )
     workspace.stamper.register()
 

@@ -228,13 +228,15 @@ class Forgetting(Trail):
         ]
 
     def _items_of(self, runs: Sequence[Run]) -> list[str]:
-        """Return the ids of the stored answers that prompts were given, or gave."""
+        """Return the ids of the stored answers that prompts were given, or gave, and of cells' stored values."""
         from jupyter_llmops.cache.request_key import KnownKeys
         from jupyter_llmops.reproduce.record import recorded_prompt
 
         found: dict[str, None] = {}
         keys = KnownKeys()
         for run in runs:
+            if run.kind == "cell":
+                found |= dict.fromkeys(self._kept_by(run))
             if run.kind != "prompt":
                 continue
             reused = (run.leaf or {}).get("reused")
@@ -246,6 +248,12 @@ class Forgetting(Trail):
             except (LLMOpsError, ValueError):  # no content any more, or it never had an answer
                 continue
         return list(found)
+
+    def _kept_by(self, run: Run) -> list[str]:
+        try:
+            return ((self.content(run) or {}).get("kept_items") or "").split()
+        except LLMOpsError:  # a damaged content
+            return []
 
     def _rows_of(self, runs: Sequence[Run]) -> int:
         try:

@@ -157,6 +157,11 @@ class Reuse(Trail):
         cache = self.cache
         return FunctionCache(cache.store, cache.session, lambda: cache.enabled, self._secrets_of)
 
+    def take_kept(self) -> tuple[str, ...]:
+        """Return the stored values of functions and cells that were kept or given since the last call."""
+        kept: FunctionCache | None = self.__dict__.get("kept_values")
+        return kept.take_used() if kept is not None else ()
+
     def _secrets_of(self, value: object) -> tuple[str, ...]:
         """Return the kinds of secrets that a value seems to hold, by what it holds and by its names."""
         from jupyter_llmops.cache.value_texts import texts_in

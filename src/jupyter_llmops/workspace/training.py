@@ -224,7 +224,8 @@ class TrainingRun:
         fields: dict[str, Any] = {
             **workspace.place(),
             "name": self._name,
-            "hyperparameters": self._settings,
+            # Their values stand in the content, which can be forgotten; its salted digest covers them.
+            "hyperparameters": [str(key) for key in self._settings],
             "seed": self._seed,
             **_group_fields(self._group),
             **({"notes": list(notes)} if notes else {}),
