@@ -6,21 +6,24 @@ import base64
 import json
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from jupyter_llmops.agent import witness as witness_module
-from jupyter_llmops.agent.head_checks import encoded, signed_by
+from jupyter_llmops.agent.head_checks import encoded, name_signers, signed_by
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.leaf import canonical
 from jupyter_llmops.audit.sealing import origin_of
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
 from jupyter_llmops.audit.tlog.cosignature import verify_cosignature
 from jupyter_llmops.audit.tlog.note import format_note, parse_note, sign_note, verify_note
+from jupyter_llmops.audit.verification import TrustedKeys
 from jupyter_llmops.audit.witnessed import FILE, read_witnessed, refusals
 from jupyter_llmops.catalog.schemas import COSIGNATURES, HEADS, RUNS
 from jupyter_llmops.errors import AuditError, CatalogError
+from jupyter_llmops.keys.signing import key_mark
 from jupyter_llmops.records.trail import Head
 from trail_home import TrailHome, rewrite, stamp
 
@@ -243,6 +246,48 @@ def test_a_head_that_a_colleague_signs_of_another_s_log_is_said(pair: tuple[Trai
     ada.publish()
     assert bob.look() == 1  # it is no fault of ada's
     assert witnessed(bob)[journal.session] == 5
+
+
+def test_a_log_is_of_the_key_that_its_name_is_bound_to(pair: tuple[TrailHome, TrailHome]) -> None:
+    """Eve, who has the team's key, names a key of hers as Ada's and is faster and older in all that she says."""
+    ada, bob = pair
+    eve = TrailHome(ada.folder.parent / "eve", ada.place, "ada")
+    name_signers(eve.catalog, eve.keys())
+    ada.keys()
+    journal = ada.journal()
+    assert journal.session.endswith(key_mark(ada.keys().log_public))
+    other = Checkpoint(origin_of(journal.session), 9, bytes(32))
+    note = format_note(sign_note(other.text, other.origin, eve.keys().log)).decode()
+    early = datetime(2020, 1, 1, tzinfo=UTC)
+    planted = Head(journal.session, 9, encoded(other.root), note, "ada", "lab", early)
+    eve.catalog.heads.publish([planted])
+    assert bob.look() == 0
+    assert refusals(bob.audit) == ()
+    stamp(journal, 3)
+    ada.publish()
+    assert bob.look() == 1
+    assert witnessed(bob) == {journal.session: 4}
+    trusted = TrustedKeys("ada", "lab", (ada.keys().log_public,), tuple(ada.catalog.signers.list()))
+    assert [key.public for key in trusted.of(journal.session)] == [ada.keys().log_public]
+    assert len(trusted.of("20261103T101502Z-5f0c2a9e")) == 2, (
+        "a name from before there was a key says nothing"
+    )
+
+
+def test_a_replaced_key_signs_new_sessions_only(pair: tuple[TrailHome, TrailHome]) -> None:
+    ada, _ = pair
+    ada.keys()
+    journal = ada.journal()
+    stamp(journal)
+    (ada.folder / "keys" / "log.key").unlink()
+    before = ada.journal()  # nobody has made a new one
+    stamp(before)
+    ada.start()
+    ada.publish()
+    assert [head.session for head in ada.catalog.heads.list()] == [before.session]
+    assert any("bound to another key" in sentence for sentence in ada.told)
+    assert before.session.count("-") == 1
+    assert ada.journal().session.endswith(key_mark(ada.keys().log_public))
 
 
 def test_a_cosignature_that_was_not_published_comes_later(

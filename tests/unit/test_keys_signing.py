@@ -18,7 +18,7 @@ from jupyter_llmops.keys.signing import COSIGNATURE, LogKeys, public_half, verif
 def test_made_once_and_private(tmp_path: Path) -> None:
     folder = tmp_path / "home" / "keys"
     keys = LogKeys.load(folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["log.key", "witness.key"]
+    assert sorted(path.name for path in folder.iterdir()) == ["log.id", "log.key", "witness.key"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     again = LogKeys.load(folder)

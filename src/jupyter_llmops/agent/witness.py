@@ -25,7 +25,7 @@ from jupyter_llmops.audit.tlog.merkle import Frontier, leaf_hash, verify_consist
 from jupyter_llmops.audit.witnessed import WitnessedLog, now, read_witnessed, remember
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.catalog.schemas import HEADS, RUNS, SIGNERS
-from jupyter_llmops.keys.signing import LogKeys, public_half, witness_name
+from jupyter_llmops.keys.signing import LogKeys, may_sign, public_half, witness_name
 from jupyter_llmops.records.trail import Cosignature, Head, Signer
 
 SECONDS_BETWEEN_LOOKS = 5.0
@@ -213,8 +213,11 @@ class Witness:
         signers: dict[bytes, Signer], keys: LogKeys,
     ) -> WitnessedLog:  # fmt: skip
         """Return what is known of a log now, with a cosignature of its largest head where all agree."""
-        if not log.key and found:
-            _, _, public = found[0]
+        if not log.key:
+            # A name that is bound says whose it is; of another one the first that signed it counts.
+            public = next((one for _, _, one in found if may_sign(session, one)), None)
+            if public is None:
+                return log
             owner = signers[public]
             log = replace(log, key=public.hex(), user=owner.user, host=owner.host)
         strangers = {public for _, _, public in found if public.hex() != log.key}

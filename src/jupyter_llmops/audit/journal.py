@@ -72,7 +72,7 @@ class Journal:
         redact: Redact = lambda text: (text, ()),
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.session = session or new_session_name()
+        self.session = session or new_session_name(Path(folder))
         self.folder = Path(folder)
         self._context = dict(context or {})
         self._user = str(self._context.pop("user", ""))

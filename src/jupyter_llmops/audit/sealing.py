@@ -26,7 +26,7 @@ from jupyter_llmops.audit.tlog.merkle import leaf_hash
 from jupyter_llmops.audit.tlog.note import format_note, parse_note, sign_note, verify_note
 from jupyter_llmops.audit.tlog.tiles import LARGEST_ENTRY, TileStore
 from jupyter_llmops.errors import AuditError
-from jupyter_llmops.keys.signing import ORIGIN_PREFIX, LogKeys
+from jupyter_llmops.keys.signing import ORIGIN_PREFIX, LogKeys, may_sign
 
 LOG_FOLDER: Final = "log"
 LOCK_SECONDS: Final = 60.0
@@ -163,6 +163,10 @@ class SessionLog:
             size = self.tiles.append(new) if new is not None else before
         if size and (signed is None or signed.size != size):
             self._check_continues(known)
+            if not may_sign(self.session, self._keys.log_public):
+                raise self._refusal(
+                    "its name is bound to another key, and the key that signs was replaced since"
+                )
             # Only now: a kill before it leaves leaves without a signature, which the next call signs.
             signed = Checkpoint(origin_of(self.session), size, self.tiles.root(size))
             note = sign_note(signed.text, signed.origin, self._keys.log)

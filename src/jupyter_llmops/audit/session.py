@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +12,38 @@ from typing import Any, Literal
 
 import jupyter_llmops
 
+_MARK = re.compile(r"k[0-9a-f]{16}", re.ASCII)
+
 Role = Literal["kernel", "agent", "server"]
 """Which process a session is: one that runs cells, or one that carries, seals and observes."""
 
 
-def new_session_name(now: datetime | None = None) -> str:
-    """Return a name that sorts by time and is unique, e.g. ``20261103T101502Z-5f0c2a9e``."""
+def new_session_name(folder: Path | None = None, now: datetime | None = None) -> str:
+    """Return a name that sorts by time and is unique, e.g. ``20261103T101502Z-5f0c2a9e-k0123456789abcdef``.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        The audit folder. Once the key of its logs has been made, the name ends with the key's mark, see
+        `keys.signing`.
+    now : datetime, optional
+        The moment.
+    """
     moment = now or datetime.now(UTC)
-    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(4).hex()}"
+    name = f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{os.urandom(4).hex()}"
+    mark = _key_mark(folder) if folder is not None else ""
+    return f"{name}-{mark}" if mark else name
+
+
+def _key_mark(folder: Path) -> str:
+    # Read without keys.signing, which would cost each kernel's start some milliseconds.
+    keys = folder.parent / "keys"
+    try:
+        mark, moment = (keys / "log.id").read_text("ascii").split()
+        current = int(moment) == (keys / "log.key").stat().st_mtime_ns
+    except (OSError, ValueError):
+        return ""
+    return mark if current and _MARK.fullmatch(mark) else ""
 
 
 def session_fields(role: Role = "kernel") -> dict[str, Any]:

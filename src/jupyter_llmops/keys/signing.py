@@ -2,13 +2,18 @@
 
 Each is an Ed25519 key in a file of its own, ``log.key`` and ``witness.key`` in the folder ``keys`` of the user's
 own folder: 0600, PEM (PKCS8), made at its first use. Their public halves are C2SP verifier keys.
+
+``log.id`` beside them says which key the logs have, for kernels that load none: the names of their sessions end
+with it, as do the origins of their logs. So nobody else's key can pass for the one of such a log.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
+import re
 import stat
 import urllib.parse
 from dataclasses import dataclass, field
@@ -22,12 +27,14 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 LOG_KEY: Final = "log.key"
+LOG_ID: Final = "log.id"
 WITNESS_KEY: Final = "witness.key"
 ORIGIN_PREFIX: Final = "jupyter-llmops/"
 # Signature types of c2sp.org/signed-note: Ed25519, and timestamped Ed25519 cosignatures.
 ED25519: Final = 1
 COSIGNATURE: Final = 4
 _LARGEST_FILE: Final = 4096
+_BOUND = re.compile(r".*-(k[0-9a-f]{16})", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,9 @@ class LogKeys:
         AuditError
             A file can't be read or made, holds no such key, or others may read it.
         """
-        return cls(_load(Path(folder) / LOG_KEY), _load(Path(folder) / WITNESS_KEY))
+        keys = cls(_load(Path(folder) / LOG_KEY), _load(Path(folder) / WITNESS_KEY))
+        _say_id(Path(folder), keys.log_public)
+        return keys
 
     def log_vkey(self, user: str, host: str) -> str:
         """Return the verifier key of the logs under its general name; the key itself is the one of each log."""
@@ -116,6 +125,25 @@ def verifier_key(name: str, public: bytes, kind: int = ED25519) -> str:
     return f"{name}+{key_id.hex()}+{base64.b64encode(material).decode()}"
 
 
+def key_mark(public: bytes) -> str:
+    """Return what ends the names of sessions whose logs a key signs: ``k`` and 64 bits of its SHA-256."""
+    return f"k{hashlib.sha256(public).hexdigest()[:16]}"
+
+
+def may_sign(session: str, public: bytes) -> bool:
+    """Return whether a key can be the one of a session's log, as far as the session's name says it.
+
+    Parameters
+    ----------
+    session : str
+        Its name; one that was given before there was a key says nothing.
+    public : bytes
+        The key, 32 bytes.
+    """
+    bound = _BOUND.fullmatch(session)
+    return bound is None or bound[1] == key_mark(public)
+
+
 def public_half(vkey: str) -> bytes:
     """Return the 32 bytes of the public key in a verifier key; empty where it is none.
 
@@ -167,6 +195,15 @@ def _make(path: Path) -> None:
             f"The key that signs the trail can't be kept in {path.parent}: {error.strerror}.",
             "Make that folder writable; until then the trail goes on unsigned.",
         ) from None
+
+
+def _say_id(folder: Path, public: bytes) -> None:
+    """Write down the mark of a folder's key, and its file's time, by which one that was replaced is known."""
+    path = folder / LOG_ID
+    with contextlib.suppress(OSError):  # sessions are named without it
+        said = f"{key_mark(public)} {(folder / LOG_KEY).stat().st_mtime_ns}\n".encode()
+        if not path.exists() or path.read_bytes() != said:
+            put_key(path, said, replace=True)
 
 
 def _read(path: Path) -> bytes:

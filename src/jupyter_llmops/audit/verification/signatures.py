@@ -16,7 +16,7 @@ from jupyter_llmops.audit.tlog.note import (
     verify_note,
     vkey,
 )
-from jupyter_llmops.keys.signing import witness_name
+from jupyter_llmops.keys.signing import may_sign, witness_name
 from jupyter_llmops.records.trail import Signer
 
 ORIGIN_PREFIX = "jupyter-llmops/"
@@ -134,7 +134,9 @@ class TrustedKeys:
         if session not in self._known:
             name = ORIGIN_PREFIX + session
             try:
-                self._known[session] = tuple(parse_vkey(vkey(name, public)) for public in self.log_keys)
+                self._known[session] = tuple(
+                    parse_vkey(vkey(name, public)) for public in self.log_keys if may_sign(session, public)
+                )
             except ValueError:  # no log can have this name: it is a planted row's
                 self._known[session] = ()
         return self._known[session]
