@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,11 +12,13 @@ from typing import Any
 
 import pytest
 import websocket
+from jupyter_client.session import Session
 
 from jupyter_llmops.audit.coverage import coverage_of
+from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.reading import list_journals, read_runs
 from jupyter_llmops.records.run import Run
-from jupyter_llmops.server.observer import FLUSH_SECONDS
+from jupyter_llmops.server.observer import FLUSH_SECONDS, KernelObserver, _Process, _Watch
 from jupyter_llmops.workspace.autoload import switch_on
 from server_process import PATIENCE, TOKEN, RunningServer, running_server
 
@@ -35,7 +38,6 @@ class Remote:
         self.kernel: str = server.ask("api/sessions", session)["kernel"]["id"]
         self.client = uuid.uuid4().hex
         self.connect()
-        self.settle()
 
     def connect(self) -> None:
         address = self.server.url.replace("http", "ws", 1)
@@ -80,14 +82,6 @@ class Remote:
             if message["parent_header"].get("msg_id") == sent and message["msg_type"] == "execute_result":
                 return str(message["content"]["data"]["text/plain"])
 
-    def settle(self) -> None:
-        """Wait until a kernel that was started answers, and the server hears it: what comes at once is missed."""
-        deadline = time.monotonic() + PATIENCE
-        while self.server.ask(f"api/kernels/{self.kernel}")["execution_state"] != "idle":
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        time.sleep(1)
-
     def ask(self, what: str, body: dict[str, Any] | None = None) -> None:
         self.server.ask(f"api/kernels/{self.kernel}{what}", body)
 
@@ -122,10 +116,11 @@ def wait_for(found: Callable[[], Any], wanted: Any) -> None:
     assert value == wanted
 
 
-def gaps_of(audit: Path, kernel: str) -> list[tuple[str, int | None, int | None]]:
+def gaps_of(audit: Path, kernel: str, *, started: bool = True) -> list[tuple[str, int | None, int | None]]:
     found = [gap for gap in coverage_of(audit) if gap.kernel == kernel]
     for gap in found:
-        assert gap.after is not None
+        assert gap.after is not None or not started
+        assert gap.before is not None or started
         assert gap.message
     return [(gap.reason, gap.first_count, gap.last_count) for gap in found]
 
@@ -176,7 +171,6 @@ def test_kernels_that_restart_die_and_end(server: RunningServer) -> None:
     remote.socket.close()
     remote.ask("/restart", {})
     remote.connect()
-    remote.settle()
     remote.run("y = 1")
     wait_for(lambda: seen_counts(audit, remote.kernel), [1, 2, 1])
     assert "restarted" in events(audit, remote.kernel)
@@ -213,3 +207,44 @@ def test_nothing_is_seen_where_the_trail_is_off(tmp_path: Path) -> None:
         Remote(server).run("x = 1")
         time.sleep(2 * FLUSH_SECONDS)
     assert list_journals(server.audit) == []
+
+
+class Kernels:
+    """Kernels of which nothing is known but what they say."""
+
+    def get_kernel(self, kernel_id: str) -> None:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("said", "gap"),
+    [
+        (["starting", 1, 2], None),
+        (["iopub_welcome", "starting", 1, 2], None),
+        (["iopub_welcome", 1, 2], None),
+        (["iopub_welcome", "idle", 3, 4], ("not seen", 1, 2)),
+        ([5, 6], ("not seen", 1, 4)),
+        (["iopub_welcome", "idle"], ("not seen", None, None)),
+        (["stream"], None),
+    ],
+)
+def test_who_hears_a_kernel_late_says_what_it_missed(
+    tmp_path: Path, said: list[str | int], gap: tuple[str, int | None, int | None] | None
+) -> None:
+    journal = Journal(tmp_path)
+    observer = KernelObserver(Kernels(), None, journal, logging.getLogger())  # type: ignore[arg-type]
+    process = _Process("k", "python3")
+    observer._watches["k"] = _Watch([], None, process)
+    kernel, server = Session(key=b"x"), Session(key=b"x")
+    for one in said:
+        content: dict[str, Any] = {"execution_state": one}
+        if isinstance(one, int):
+            content = {"execution_count": one, "code": "x"}
+        kind = "status" if one in ("starting", "idle") else one if isinstance(one, str) else "execute_input"
+        parent = {"msg_id": str(one), "msg_type": "execute_request" if isinstance(one, int) else ""}
+        observer._hear("k", server, kernel.serialize(kernel.msg(kind, content, parent=parent)))
+        if process.pending:
+            journal.stamp("observation", fields=process.fields())
+    journal.close()
+    known = [found for found in gaps_of(tmp_path, "k", started=False) if found[0] != "no log"]
+    assert known == ([] if gap is None else [gap])

@@ -156,6 +156,28 @@ def test_a_cell_that_never_ended_is_named_and_one_that_runs_is_not() -> None:
     assert found_in(OPENED, leaf(1, 1), inner, alive=True) == [("missing count", 2, 2)]
 
 
+def test_what_ran_before_the_server_heard_a_kernel_is_named_unless_its_log_tells() -> None:
+    late = seen((3, 3, 0.1)) | {"kernel_started_at": at(0)}
+    early = late | {"unheard": [2, micros_at(3)]}
+    assert found_in(late, early) == [("not seen", 1, 2), ("no log", 3, 3)]
+    coverage = Coverage()
+    coverage.take(early)
+    (gap, _) = coverage.gaps()
+    assert gap.after is not None
+    assert gap.before is not None
+    assert (instant(gap.after), instant(gap.before), gap.cells) == (at(0), at(3), 2)
+    # Its log has them, or says which are missing.
+    cells = [leaf(1, 1), leaf(2, 2), leaf(3, 3)]
+    assert found_in(OPENED, *cells, early) == []
+    assert found_in(OPENED, *cells[1:], early) == [("before loading", 1, 1)]
+    # The log of the process before says nothing of this one.
+    assert found_in(OPENED | {"pid": 8}, *cells, early) == [("not seen", 1, 2)]
+    # It said nothing of its count yet; then it did.
+    unknown = seen() | {"unheard": [None, micros_at(3)]}
+    assert found_in(unknown) == [("not seen", None, None)]
+    assert found_in(unknown, seen((1, 4, 0.1)) | {"unheard": [0, micros_at(3)]}) == [("no log", 1, 1)]
+
+
 def test_a_kernel_whose_log_was_pruned_is_no_gap() -> None:
     def pruned(age: str, *kernels: str) -> dict[str, Any]:
         rows = [{"session": "s", "kernel": kernel} for kernel in kernels]
@@ -175,6 +197,8 @@ def test_planted_leaves_do_not_stop_it(value: Any) -> None:
     strange = [
         {"kind": "observation", "kernel": "k", "process": "p", "cells": value, "events": [[value, value]]},
         {"kind": "observation", "kernel": "k", "process": "p", "cells": [[value, value, value]]},
+        {"kind": "observation", "kernel": "k", "process": "p", "unheard": value},
+        {"kind": "observation", "kernel": "k", "process": "p", "unheard": [value, value]},
         {"kind": "observation", "kernel": value, "process": value},
         {"kind": "session", "session": value, "pid": value, "kernel": value, "started_at": value},
         leaf(None, 1, execution_count=value),

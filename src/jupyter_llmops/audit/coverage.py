@@ -1,8 +1,8 @@
 """What the trail does not cover: cells that ran and that no log has.
 
 Known from the execution counts, which IPython gives without a gap; from cells that ran cells and never ended;
-and from what the Jupyter server saw kernels run. Not known: silent runs, which have no count and which no
-server is told of; where no server looks on, cells after the last that was stamped.
+and from what the Jupyter server saw kernels run, and from when on. Not known: silent runs, which have no count
+and which no server is told of; where no server looks on, cells after the last that was stamped.
 """
 
 from __future__ import annotations
@@ -269,8 +269,27 @@ class Coverage:
             left = not_in_logs(processes, logged)
             covered = [gap for gap in known if gap.kernel == kernel]
             for seen in processes:
+                found += self._unheard(seen)
                 found += self._gaps_of_seen(seen, left[seen.process], logged is not None, covered)
         return found
+
+    def _unheard(self, seen: SeenKernel) -> list[Gap]:
+        """Return what a process may have run before the server heard it, unless its log's counts tell."""
+        last, until = seen.unheard or (0, 0)
+        if (last is not None and last <= 0) or until < self._pruned_before.get(seen.kernel, 0):
+            return []
+        for log in self._logs.values():
+            if log.counts and log.kernel == seen.kernel and seen.pid in (None, log.pid):
+                return []
+        after = None if seen.started is None else _moment(min(seen.started, until))
+        gap = Gap(
+            "not seen", "", seen.kernel, "", seen.notebook, None if last is None else 1, last, after, _moment(until)
+        )  # fmt: skip
+        if last is None:
+            told = f"whether kernel {seen.kernel} ran cells {_span(gap)} is not known: the server did not hear it yet"
+        else:
+            told = f"{_cells(gap)} ran {_span(gap)}, before the server heard kernel {seen.kernel}, which has no log"
+        return [replace(gap, message=told)]
 
     def _gaps_of_seen(
         self, seen: SeenKernel, left: list[tuple[int, int]], has_log: bool, known: list[Gap]

@@ -46,6 +46,8 @@ class SeenKernel:
         The end is None while it is not known.
     ended_at : int or None
         When the process ended, None as long as it may run.
+    unheard : (int or None, int) or None
+        Number of the last cell before the server heard the process, None where it is not known; when it did.
     """
 
     kernel: str
@@ -56,6 +58,7 @@ class SeenKernel:
     notebook: str = ""
     cells: dict[tuple[int, int], int | None] = field(default_factory=dict)
     ended_at: int | None = None
+    unheard: tuple[int | None, int] | None = None
 
 
 class KernelCells:
@@ -103,6 +106,9 @@ class Observed:
         for entry in _list(leaf, "cells"):
             if isinstance(entry, list) and len(entry) >= 3:
                 self._take_cell(seen, entry)
+        unheard = [whole(value) for value in _list(leaf, "unheard")]
+        if len(unheard) == 2 and unheard[1] is not None:
+            seen.unheard = unheard[0], unheard[1]
         for entry in _list(leaf, "events"):
             if isinstance(entry, list) and len(entry) == 2 and entry[0] in ENDINGS:
                 seen.ended_at = whole(entry[1])

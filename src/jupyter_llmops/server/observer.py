@@ -2,6 +2,9 @@
 
 It listens on each kernel's IOPub channel as the server's own watch for idle kernels does, and keeps counts and
 times. Source code and output pass by unread: of ``execute_input`` only its number is kept.
+
+A subscription that comes late misses what a kernel said before. A kernel says ``status: starting`` before it
+takes any request, so who hears that has missed nothing; else the leaf says what may have been missed.
 """
 
 from __future__ import annotations
@@ -34,6 +37,9 @@ MOST_CLIENTS = 32
 MOST_WAITING = 1_000
 _STOP_SECONDS = 5.0
 _MOST_LOOKS_FOR_NOTEBOOK = 5
+# After how long ZeroMQ tries again to reach a kernel that boots, ms, at most twice as long: a kernel opens its
+# channels some 100 ms before it takes requests, and ZeroMQ's own 100 to 200 ms may be too late.
+_RECONNECT_MS = 10
 
 
 @dataclass(slots=True)
@@ -53,11 +59,21 @@ class _Process:
     clients: dict[str, int] = field(default_factory=dict)
     events: list[list[str | int]] = field(default_factory=list)
     missed: int = 0
+    # Number of the last cell before the first message that was heard, None as long as it is not known; when
+    # that message was made.
+    unheard: list[int | None] = field(default_factory=list)
+    unheard_stamped: bool = True
 
     @property
     def pending(self) -> bool:
         """Whether there is something to stamp."""
-        return bool(self.cells or self.events or self.missed)
+        return bool(self.cells or self.events or self.missed) or not self.unheard_stamped
+
+    def hears(self, moment: int, last_before: int | None) -> None:
+        """Note that a message was heard, and the number of the last cell before it where that is known."""
+        if not self.unheard or (self.unheard[0] is None and last_before is not None):
+            self.unheard = [last_before, self.unheard[1] if self.unheard else moment]
+            self.unheard_stamped = False
 
     def note(self, event: str) -> None:
         """Note what became of the process."""
@@ -87,7 +103,7 @@ class _Process:
 
     def fields(self) -> dict[str, Any]:
         """Return what is to be stamped, and begin anew."""
-        values = {
+        values: dict[str, Any] = {
             "kernel": self.kernel,
             "kernel_name": self.name,
             "kernel_pid": self.pid,
@@ -101,6 +117,9 @@ class _Process:
         }
         if self.missed:
             values["missed"] = self.missed
+        if not self.unheard_stamped:
+            values["unheard"] = self.unheard
+            self.unheard_stamped = True
         self.cells, self.events, self.missed = {}, [], 0
         return values
 
@@ -218,6 +237,11 @@ class KernelObserver:
         from jupyter_client.session import Session
 
         stream = manager.connect_iopub()
+        # What is set on a socket holds for its next connection.
+        address = stream.socket.last_endpoint
+        stream.socket.disconnect(address)
+        stream.socket.reconnect_ivl = _RECONNECT_MS
+        stream.socket.connect(address)
         session = Session(config=manager.session.config, key=manager.session.key)
         process = _Process(kernel_id, str(manager.kernel_name))
         stream.on_recv(partial(self._hear_or_say, kernel_id, session))
@@ -255,12 +279,13 @@ class KernelObserver:
         began = b'"execute_input"' in header
         ended = b'"status"' in header and b'"execute_request"' in parts[2] and b'"idle"' in parts[4]
         watch = self._watches.get(kernel_id)
-        if watch is None or not (began or ended):
+        if watch is None or not (began or ended or _is_first(watch.process, header)):
             return
         message = session.deserialize(parts)
         process = self._process_of(watch, kernel_id, str(message["header"]["session"]))
         parent = message["parent_header"]
         moment = _micros(message["header"].get("date"))
+        process.hears(moment, _last_before(message))
         if message["msg_type"] == "execute_input":
             content = message["content"]
             # IPython gives an empty cell no number and fires no event before it: it runs nothing.
@@ -269,7 +294,7 @@ class KernelObserver:
                 process.began(str(parent["msg_id"]), content["execution_count"], moment, client)
                 if len(process.cells) >= MOST_CELLS:
                     self._stamp(process)
-        elif message["msg_type"] == "status":
+        elif ended:
             process.ended(str(parent["msg_id"]), moment)
 
     def _process_of(self, watch: _Watch, kernel_id: str, session: str) -> _Process:
@@ -306,6 +331,23 @@ class KernelObserver:
 
     def _write(self, fields: dict[str, Any]) -> None:
         self.journal.stamp("observation", fields=fields)
+
+
+def _is_first(process: _Process, header: bytes) -> bool:
+    """Return whether a message comes of a kernel that begins, or may have missed messages before it."""
+    own = b'"status"' in header or b'"iopub_welcome"' in header
+    if not own:
+        return False
+    known = process.process and process.process.encode() in header
+    return not known or (bool(process.unheard) and process.unheard[0] is None)
+
+
+def _last_before(message: dict[str, Any]) -> int | None:
+    """Return the number of the last cell that ran before a message, None where the message does not say it."""
+    content = message["content"]
+    if message["msg_type"] == "execute_input" and type(content["execution_count"]) is int:
+        return max(0, content["execution_count"] - 1)
+    return 0 if message["msg_type"] == "status" and content["execution_state"] == "starting" else None
 
 
 def _micros(moment: object) -> int:
