@@ -14,6 +14,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,6 +24,8 @@ from journal_attacks import Files
 
 Row = dict[str, Any]
 WIDTH = 256
+SECOND_KEY = b"2" * 32
+MOMENT = datetime(2026, 11, 3, tzinfo=UTC)
 
 
 @dataclass
@@ -41,6 +44,8 @@ class World:
         The private key of the logs, 32 bytes.
     checkpoints : dict of session to list of bytes
         Checkpoints that the log has signed at some time, the oldest first.
+    published : dict of session to set of int
+        Sizes of the heads that the owner's home remembers to have published; only the owner reaches it.
     """
 
     files: Files
@@ -49,6 +54,7 @@ class World:
     cosignatures: list[Row]
     key: bytes
     checkpoints: dict[str, list[bytes]] = field(default_factory=dict)
+    published: dict[str, set[int]] = field(default_factory=dict)
 
     def copy(self) -> World:
         return World(
@@ -58,6 +64,7 @@ class World:
             [dict(row) for row in self.cosignatures],
             self.key,
             self.checkpoints,
+            {session: set(sizes) for session, sizes in self.published.items()},
         )
 
 
@@ -152,6 +159,7 @@ def republish(world: World, session: str) -> None:
         }
         world.heads.append(row)
         before = size
+    world.published[session] = {row["size"] for row in world.heads if row["session"] == session}
 
 
 # ------------------------------------------------------------------ on the log's files
@@ -283,9 +291,7 @@ def edit_head_row(chance: random.Random, world: World) -> str:
 
 
 def delete_head_row(chance: random.Random, world: World) -> str:
-    """One that a later head continues."""
-    continued = {(row["session"], row["previous_size"]) for row in world.heads}
-    row = chance.choice([row for row in world.heads if (row["session"], row["size"]) in continued])
+    row = chance.choice(world.heads)
     world.heads.remove(row)
     return str(row["session"])
 
@@ -326,10 +332,13 @@ def edit_cosignature_row(chance: random.Random, world: World) -> str:
     elif way == 1:
         row["root"] = base64.b64encode(chance.randbytes(32)).decode()
     else:
-        dash, name, data = row["line"].split(" ")
+        lines = row["line"].split("\n")
+        number = chance.randrange(len(lines))
+        dash, name, data = lines[number].split(" ")
         raw = bytearray(base64.b64decode(data))
         raw[chance.randrange(4, len(raw))] ^= 1 << chance.randrange(8)
-        row["line"] = f"{dash} {name} {base64.b64encode(bytes(raw)).decode()}"
+        lines[number] = f"{dash} {name} {base64.b64encode(bytes(raw)).decode()}"
+        row["line"] = "\n".join(lines)
     return str(row["session"])
 
 
@@ -398,11 +407,14 @@ def _rewritten(chance: random.Random, world: World, fault: RecordFault) -> tuple
     session = chance.choice(sorted(name for name in world.runs if witnessed_size(world, name) > 4))
     before = dict(world.files)
     path = f"journal/{session}.jsonl"
-    lines = world.files[path].split(b"\n")[:-1]
+    # Content that fits no record any more would tell, and so would content that is gone: none ever was.
+    lines = [
+        journal_attacks._canonical(json.loads(line) | {"digests": {}})
+        for line in world.files[path].split(b"\n")[:-1]
+    ]
     made = journal_attacks._rechain(fault(chance, lines, witnessed_size(world, session)), session, 0)
     journal_attacks._write(world.files, path, made)
     journal_attacks._rehead(world.files, path)
-    # Content that fits no record any more would tell; deleted content is only a note.
     for name in [name for name in world.files if name.startswith(f"content/{session}/")]:
         del world.files[name]
     reseal(world, session)
@@ -426,7 +438,53 @@ def clever_removal(chance: random.Random, world: World) -> str:
         del world.files[name]
     del world.runs[session]
     world.heads = [row for row in world.heads if row["session"] != session]
+    world.published.pop(session)
     return session
+
+
+def second_key_removal(chance: random.Random, world: World) -> str:
+    """All of a session, and heads of that name by a second key of the owner, as if it were another home's."""
+    session = clever_removal(chance, world)
+    hashes = [chance.randbytes(32) for _ in range(3)]
+    before = {"previous_size": 0, "consistency": [], "user": "ada", "host": "here", "created_at": MOMENT}
+    root = base64.b64encode(root_of(hashes)).decode()
+    note = sign(session, hashes, SECOND_KEY).decode()
+    world.heads.append({"session": session, "size": 3, "root": root, "checkpoint": note} | before)
+    return session
+
+
+def delete_content(chance: random.Random, world: World) -> str:
+    name = chance.choice(sorted(name for name in world.files if name.startswith("content/")))
+    if chance.random() < 0.5:
+        del world.files[name]
+    else:
+        world.files[name] = b""
+    return name.split("/")[1]
+
+
+def owners_scrub(chance: random.Random, world: World) -> str:
+    """Content that the owner exchanges, with a record in the same session that the agent had scrubbed it."""
+    name = chance.choice(sorted(name for name in world.files if name.startswith("content/s2/")))
+    seq = int(name.rsplit("/", 1)[1].removesuffix(".json"))
+    values = json.loads(world.files[name])
+    values["content"]["source"] = "y = 'harmless'"
+    salt = bytes.fromhex(values["salt"])
+    digests = {}
+    for part, text in values["content"].items():
+        digest = hashlib.sha256(salt + part.encode() + b"\x00" + text.encode()).hexdigest()
+        digests[part] = "sha256:" + digest
+    world.files[name] = journal_attacks._canonical(values)
+    path = "journal/s2.jsonl"
+    lines = world.files[path].split(b"\n")[:-1]
+    place = {"of_session": "s2", "of_seq": seq, "kinds": ["token"], "digests": digests}
+    word = json.loads(lines[-1]) | {
+        "seq": len(lines), "prev": hashlib.sha256(lines[-1]).hexdigest(), "digests": {}, "kind": "scrub",
+        "id": f"{chance.getrandbits(64):016x}", "runs": [place],
+    }  # fmt: skip
+    journal_attacks._write(world.files, path, [*lines, journal_attacks._canonical(word)])
+    journal_attacks._rehead(world.files, path)
+    reseal(world, "s2")
+    return "s2"
 
 
 def _on_files(attack: journal_attacks.Attack) -> Attack:
@@ -444,9 +502,14 @@ ATTACKS: dict[str, Attack] = (
         for attack in (
             edit_log_byte, edit_checkpoint, cut_log_file, delete_log_file, delete_checkpoint, delete_log,
             old_checkpoint, swap_checkpoints, foreign_signature, sign_more, other_tree, add_log_file,
-            edit_head_row, delete_head_row, plant_head_row, fork_head_row, move_head_row,
-            edit_cosignature_row, move_cosignature_row, edit_run_row,
+            edit_head_row, delete_head_row, fork_head_row, edit_run_row, second_key_removal, clever_removal,
+            delete_content, owners_scrub,
         )
     }
     | CLEVER
 )  # fmt: skip
+PLANTED: dict[str, Attack] = {
+    attack.__name__: attack
+    for attack in (plant_head_row, move_head_row, edit_cosignature_row, move_cosignature_row)
+}
+"""What anybody who may write to the catalog can do to rows that nobody signs as they stand."""

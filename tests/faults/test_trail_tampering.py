@@ -25,7 +25,7 @@ from jupyter_llmops.keys.signing import LogKeys, witness_name
 from jupyter_llmops.records.run import Verification
 from jupyter_llmops.records.trail import Cosignature, Head, Signer
 from soak import SoakScale
-from trail_attacks import ATTACKS, CLEVER, World
+from trail_attacks import ATTACKS, CLEVER, PLANTED, World
 
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
 SIZES = {"s0": (3, 7), "s1": (5, 12, 20), "s2": (100, 256, 300)}
@@ -41,11 +41,13 @@ def keys() -> LogKeys:
 @pytest.fixture(scope="module")
 def trusted(keys: LogKeys) -> TrustedKeys:
     other = LogKeys(Ed25519PrivateKey.from_private_bytes(b"l" * 32), bob())
+    second = LogKeys(Ed25519PrivateKey.from_private_bytes(trail_attacks.SECOND_KEY), bob())
     signers = (
         Signer("log", "x", keys.log_vkey("ada", "here"), "ada", "here", NOW),
         Signer("witness", "x", keys.witness_vkey("ada", "here"), "ada", "here", NOW),
         Signer("log", "x", other.log_vkey("bob", "there"), "bob", "there", NOW),
         Signer("witness", "x", other.witness_vkey("bob", "there"), "bob", "there", NOW),
+        Signer("log", "x", second.log_vkey("ada", "here"), "ada", "here", NOW),
     )
     return TrustedKeys("ada", "here", (keys.log_public, keys.witness_public), signers)
 
@@ -80,9 +82,11 @@ def world(tmp_path_factory: pytest.TempPathFactory, keys: LogKeys, trusted: Trus
             world.checkpoints.setdefault(session, []).append(data)
             if size != sizes[-1]:
                 line = cosign(signed.text, witness_name("bob", "there"), bob(), 1_700_000_000 + size).line
-                row = Cosignature(session, size, head.root, witness_name("bob", "there"), line, NOW)
+                lines = f"{parse_note(data).signatures[0].line}\n{line}"
+                row = Cosignature(session, size, head.root, witness_name("bob", "there"), lines, NOW)
                 world.cosignatures.append(dataclasses.asdict(row))
             before = size
+        world.published[session] = set(sizes)
         if session == "s1":  # its process was killed
             journal._files.forget()
             journal._stop.set()
@@ -116,6 +120,7 @@ def check(
         heads=heads if rows else (),
         cosignatures=[Cosignature(**row) for row in world.cosignatures] if rows else (),
         against=kept,
+        published_heads=world.published if rows else {},
     )
 
 
@@ -156,6 +161,26 @@ def test_every_attack_is_found(
         write(folder, attacked.files, world.files)
     assert not missed, missed[:3]
     assert check(folder, world, trusted).ok
+
+
+def test_what_nobody_signed_is_noted_and_accuses_nobody(
+    tmp_path: Path, world: World, trusted: TrustedKeys, soak_scale: SoakScale
+) -> None:
+    """Rows that whoever may write to the catalog can plant there or spoil, of heads that are there as well."""
+    folder = tmp_path / "audit"
+    write(folder, {}, world.files)
+    names = sorted(PLANTED)
+    for seed in soak_scale.cases(sample=6 * len(names), full=400):
+        attacked = world.copy()
+        session = PLANTED[names[seed % len(names)]](random.Random(seed), attacked)
+        found = check(folder, attacked, trusted)
+        assert found.ok, (seed, found.problems)
+        assert any(f"session {session}: 1 row of" in note for note in found.notes), (seed, found.notes)
+        assert found.witnessed <= 3 + 12 + 256
+    # Nor does a head of a session that nobody knows, in this user's name.
+    attacked = world.copy()
+    attacked.heads.append(attacked.heads[0] | {"session": "unheard-of"})
+    assert check(folder, attacked, trusted).ok
 
 
 def test_an_owner_with_all_keys_is_found_by_one_kept_checkpoint(

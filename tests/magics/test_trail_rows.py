@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import lancedb
@@ -20,20 +21,28 @@ if TYPE_CHECKING:
     from jupyter_llmops.workspace import Workspace
     from magic_shell import Notebook
 
+GONE = "is not in the catalog any more"
 ATTACKS = {
     "heads": (
-        ("update", "size = FIRST", {"size": 1}, "its row says something else"),
-        ("update", "size = FIRST", {"root": "A" * 43 + "="}, "its row says something else"),
-        ("update", "size = FIRST", {"checkpoint": "planted"}, "was changed"),
+        ("update", "size = FIRST", {"size": 1}, GONE),
+        ("update", "size = FIRST", {"root": "A" * 43 + "="}, GONE),
+        ("update", "size = FIRST", {"checkpoint": "planted"}, GONE),
+        ("update", "size = LAST", {"checkpoint": "planted"}, GONE),
         ("update", "size = LAST", {"previous_size": 0}, "does not continue"),
         ("update", "size = LAST", {"consistency": "[]"}, "does not continue"),
-        ("delete", "size = FIRST", {}, "is not in the catalog any more"),
+        ("delete", "size = FIRST", {}, GONE),
+        ("delete", "size = LAST", {}, GONE),
     ),
+    # Whoever signs nothing accuses nobody: what was changed here counts for nothing, and that is noted.
     "cosignatures": (
-        ("update", "size = FIRST", {"root": "A" * 43 + "="}, "its signature is false"),
-        ("update", "size = FIRST", {"size": 1000}, "its signature is false"),
+        (
+            "update",
+            "size = FIRST",
+            {"root": "A" * 43 + "="},
+            "1 row of cosignatures in the catalog that no key",
+        ),
+        ("update", "size = FIRST", {"size": 1000}, "1 row of cosignatures in the catalog that no key"),
     ),
-    "runs": (("update", "seq = 2", {"leaf_digest": "sha256:" + "0" * 64}, "not the one that the catalog"),),
 }
 
 
@@ -56,11 +65,19 @@ def workspace(notebook: Notebook) -> Workspace:
             settle(workspace, 3 if source[0] == "b" else 5)
             seal_and_publish(workspace, keeper)
     head = min(workspace.catalog.heads.list(), key=lambda one: one.size)
-    line = cosign(parse_note(head.checkpoint).text, witness_name("bob", "there"), bob.witness, 1).line
+    note = parse_note(head.checkpoint)
+    line = cosign(note.text, witness_name("bob", "there"), bob.witness, 1).line
     workspace.catalog.signers.name(
         [Signer("witness", witness_name("bob", "there"), vkey, "bob", "there", now)]
     )
-    row = Cosignature(head.session, head.size, head.root, witness_name("bob", "there"), line, now)
+    row = Cosignature(
+        head.session,
+        head.size,
+        head.root,
+        witness_name("bob", "there"),
+        f"{note.signatures[0].line}\n{line}",
+        now,
+    )
     workspace.catalog.cosignatures.publish([row])
     return workspace
 
@@ -89,7 +106,11 @@ def test_changed_rows_are_found(workspace: Workspace) -> None:
                 table.delete(where)
             assert table.version > before
             found = workspace.verify()
-            assert any(words in problem.message for problem in found.problems), (name, where, values, found)
+            said = found.notes if name == "cosignatures" else [one.message for one in found.problems]
+            assert any(words in one for one in said), (name, where, values, found)
+            if name == "cosignatures":
+                assert found.ok
+                assert not found.witnessed
             table.checkout(before)
             table.restore()
     assert workspace.verify().ok
@@ -103,4 +124,50 @@ def test_rows_that_lack_everything_stop_nobody(notebook: Notebook) -> None:
     for number, changes in enumerate(({"seq": None}, {"session": None}, {"session": "a b+c"})):
         catalog.runs.append([replace(run, id=f"{number:x}" * 16, **changes)])
     verification = notebook.run("%audit verify")
-    assert {problem.session for problem in verification.problems} <= {"a b+c"}
+    said = "\n".join(problem.message for problem in verification.problems)
+    for columns in ("id, seq", "id, session"):
+        assert f"its row in the catalog was changed ({columns}); it was put right" in said
+    assert notebook.run("%audit verify").ok
+
+
+def test_changed_columns_and_deleted_rows_of_runs_are_named_and_put_right(workspace: Workspace) -> None:
+    (session,) = {head.session for head in workspace.catalog.heads.list()}
+    table = lancedb.connect(str(workspace.location)).open_table("runs")
+    before = table.search().select(["id", "seq", "leaf"]).to_arrow().to_pylist()
+    ids = {row["seq"]: row["id"] for row in before}
+    table.update(where="seq = 0", values={"user": "eve", "started_at": datetime(2020, 1, 1, tzinfo=UTC)})
+    table.update(where="seq = 1", values={"status": "error", "notebook": "other.ipynb"})
+    table.update(where="seq = 2", values={"cost_millionths": 7, "leaf_digest": "sha256:" + "0" * 64})
+    table.update(where="seq = 3", values={"session": "elsewhere"})
+    table.delete("seq = 4")
+    found = workspace.verify()
+    said = "\n".join(problem.message for problem in found.problems)
+    for seq, columns in enumerate(
+        ("started_at, user", "status, notebook", "leaf_digest, cost_millionths", "session")
+    ):
+        assert (
+            f"session {session}, record {seq}: its row in the catalog was changed ({columns}); it was put"
+            in said
+        )
+    assert f"record {4}: 1 record is not in the catalog any more: seq 4; carried again" in said
+    assert workspace.catalog.runs.get(ids[1]).status == "ok"
+    assert workspace.verify().ok
+    # What may be evidence of another record stays as it is.
+    leaf = next(row["leaf"] for row in before if row["seq"] == 2).replace('"kind":"cell"', '"kind":"call"')
+    digest = "sha256:" + sha256(leaf.encode()).hexdigest()
+    table.checkout_latest()
+    table.update(where="seq = 2", values={"leaf": leaf, "kind": "call", "leaf_digest": digest})
+    for _ in range(2):
+        found = workspace.verify()
+        assert ["not the one that the catalog holds" in one.message for one in found.problems] == [True]
+    table.checkout_latest()
+    table.update(where="seq = 2", values={"leaf": '{"withheld":"Not shared: it is late."}'})
+    assert "not the one that the catalog holds" in workspace.verify().problems[0].message
+
+
+def test_a_line_that_is_withheld_without_a_reason_is_shown_again(workspace: Workspace) -> None:
+    table = lancedb.connect(str(workspace.location)).open_table("runs")
+    table.update(where="seq = 2", values={"leaf": '{"withheld":"Not shared: it is late."}', "notebook": ""})
+    found = workspace.verify()
+    assert ["was changed (leaf); it was put right" in one.message for one in found.problems] == [True]
+    assert workspace.verify().ok

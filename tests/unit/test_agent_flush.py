@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import rfc8785
 
+from jupyter_llmops.agent.carried import CarriedMemory
 from jupyter_llmops.agent.flush import Flusher, flush_journals
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.reading import read_runs
@@ -51,7 +52,8 @@ def test_every_line_arrives_once_and_as_it_is(folder: Path, catalog: Catalog) ->
     expected = list(read_runs(journal.path))
     assert flush_journals(folder, catalog) == len(expected) == 6  # the session's own leaf is the first
     assert flush_journals(folder, catalog) == 0
-    assert sorted(catalog.runs.list(), key=lambda run: run.seq) == expected
+    found = [*catalog.runs.list(kind="session"), *catalog.runs.list()]
+    assert sorted(found, key=lambda run: run.seq) == expected
     stamp(journal, 2)
     assert flush_journals(folder, catalog) == 2
     assert catalog.runs.last_seq(journal.session) == 7
@@ -221,8 +223,14 @@ def test_rows_that_the_catalog_lost_come_again(folder: Path, catalog: Catalog) -
     flush_journals(folder, catalog)
     catalog._connection.writing("runs", lambda handle: handle.delete("seq = 2"))
     stamp(journal, 1)
-    assert flush_journals(folder, catalog) == 2
+    flusher = Flusher(folder, catalog)
+    assert flusher.flush() == 2
     assert catalog.runs.digests(journal.session).keys() == set(range(7))
+    said = f"1 record of session {journal.session} had gone from the catalog and came again."
+    assert list(flusher.lost.values()) == [said]
+    (path,) = (folder / "agent").glob("*.carried")
+    assert [one.partition(": ")[2] for one in CarriedMemory(path).mended()] == [said]
+    assert flush_journals(folder, catalog) == 0
 
 
 def test_what_was_acknowledged_is_not_read_again(

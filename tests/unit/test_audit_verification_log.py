@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jupyter_llmops.audit.files import content_path, head_path, journal_path
+from jupyter_llmops.audit.head_links import keep_links
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.proving import prove
 from jupyter_llmops.audit.reading import read_runs
@@ -61,6 +62,7 @@ def head_of(folder: Path, keys: LogKeys, session: str) -> Head:
 
 
 def prune(folder: Path, session: str) -> None:
+    keep_links(folder, session, ())
     for path in (journal_path(folder, session), head_path(folder, session)):
         path.unlink()
     shutil.rmtree(content_path(folder, session, 0).parent)
@@ -114,12 +116,14 @@ def test_forgotten_content_is_told_from_deleted_content(
     run = list(read_runs(journal_path(folder, "old")))[2]
     place = {"of": run.id, "of_session": "old", "of_seq": 2}
     stamp(folder, keys, "new", 1, forget={"runs": [place], "deleted": ["content"]})
-    for seq in (2, 3):
-        content_path(folder, "old", seq).unlink()
+    content_path(folder, "old", 2).unlink()
     found = verify(folder, trusted=trusted)
     assert found.ok, found.problems
-    assert any("1 records was forgotten by ada on" in note and "(seq 2)" in note for note in found.notes)
-    assert any("1 records was deleted (seq 3)" in note for note in found.notes)
+    assert any("the content of 1 record (seq 2) was forgotten by ada on" in note for note in found.notes)
+    content_path(folder, "old", 3).unlink()
+    (problem,) = verify(folder, trusted=trusted).problems
+    assert problem.seq == 3
+    assert "deleted without a word" in problem.message
 
 
 def test_a_pruned_session_is_held_to_its_head(folder: Path, keys: LogKeys, trusted: TrustedKeys) -> None:
@@ -168,10 +172,11 @@ def test_a_session_without_a_word_is_missing_and_one_of_another_home_is_elsewher
     found = verify(folder, trusted=both, heads=[old, away])
     assert [problem.session for problem in found.problems] == ["old"]
     assert "its published heads are in the catalog" in said(found)
-    assert any("lie elsewhere" in note and "away" in note for note in found.notes)
-    # Nobody of the team has named that key: then it is nobody's.
+    assert any("lies elsewhere" in note and "away" in note for note in found.notes)
+    # Nobody of the team has named that key: then the row is nobody's, and accuses nobody.
     found = verify(folder, trusted=trusted, heads=[away])
-    assert "not signed by the key of this log" in said(found)
+    assert found.ok, found.problems
+    assert any("away: 1 row of heads in the catalog that no key of this log" in note for note in found.notes)
 
 
 def test_what_a_sealer_leaves_behind_is_no_fault(folder: Path, trusted: TrustedKeys) -> None:

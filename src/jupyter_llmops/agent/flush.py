@@ -64,6 +64,8 @@ class Flusher:
     ----------
     conflicts : dict
         A sentence for each run whose id another row of the catalog has, by id.
+    lost : dict
+        A sentence for each session of which the catalog had lost what it had acknowledged; it was carried again.
     """
 
     def __init__(self, folder: Path, catalog: Catalog) -> None:
@@ -74,6 +76,7 @@ class Flusher:
         self._screen = RowScreen()
         self._memory = CarriedMemory(agent_file(folder, catalog.location, "carried"))
         self.conflicts: dict[str, str] = {}
+        self.lost: dict[str, str] = {}
 
     def changed(self) -> bool:
         """Return whether a journal came or changed since the last flush; costs some file look-ups."""
@@ -101,27 +104,40 @@ class Flusher:
         """Append the new runs of these journals and note in `seen` up to where they were carried."""
         ours = {path: journal for path, journal in seen.items() if journal.ours}
         known = {session_of(path): -1 for path, journal in ours.items() if journal.last_seq is None}
-        held = self._recall(known)
+        acknowledged = self._memory.read() if known else {}
+        held = self._recall(known, acknowledged)
         added = 0
         waiting: list[Run] = []
+        gone: dict[str, int] = {}
         for path, journal in ours.items():
             session = session_of(path)
             last_seq = known[session] if journal.last_seq is None else journal.last_seq
             there = held.get(session, set())
-            for run in _readable(path, last_seq):
+            lost = 0
+            for run in readable_runs(path, last_seq):
                 last_seq = run.seq
                 if (run.seq, run.leaf_digest) not in there:
                     waiting.append(self._screen.screen(run))
+                    lost += run.seq <= acknowledged.get(session, -1)
                 if len(waiting) == ROWS_PER_COMMIT:
                     added += self._append(waiting)
                     waiting = []
             seen[path] = replace(journal, last_seq=last_seq)
+            if lost:
+                gone[session] = lost
         added += self._append(waiting)
+        for session, count in gone.items():
+            self._say_lost(session, count)
         self._revision = self._catalog.revisions()["runs"]
         self._memory.keep({session_of(path): seen[path].last_seq or 0 for path in ours})
         return added
 
-    def _recall(self, known: dict[str, int]) -> dict[str, set[tuple[int, str]]]:
+    def _say_lost(self, session: str, count: int) -> None:
+        what = "1 record" if count == 1 else f"{count:,} records"
+        self.lost[session] = f"{what} of session {session} had gone from the catalog and came again."
+        self._memory.note(self.lost[session])
+
+    def _recall(self, known: dict[str, int], remembered: dict[str, int]) -> dict[str, set[tuple[int, str]]]:
         """Fill in up to where sessions were carried before; return the rows of those where that is not sure.
 
         What the catalog acknowledged is remembered here: a row that somebody else put there must not
@@ -129,7 +145,6 @@ class Flusher:
         """
         if not known:
             return {}
-        remembered = self._memory.read()
         counts = self._catalog.runs.counts()
         unsure = []
         for session in known:
@@ -179,7 +194,7 @@ def names_catalog(path: Path, location: Location) -> bool | None:
     location : Location
         Of the catalog.
     """
-    first = next(_readable(path, -1), None)
+    first = next(readable_runs(path, -1), None)
     if first is None:
         return None
     named = (first.leaf or {}).get("catalog")
@@ -191,7 +206,7 @@ def names_catalog(path: Path, location: Location) -> bool | None:
         return False
 
 
-def _readable(path: Path, after: int) -> Iterator[Run]:
+def readable_runs(path: Path, after: int) -> Iterator[Run]:
     """Yield the runs of a journal that have an id; one that can't be read has none for now."""
     try:
         for run in read_runs(path, after=after):

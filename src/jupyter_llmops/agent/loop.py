@@ -156,7 +156,7 @@ class AgentLoop:
         if not self._flusher.changed():
             return
         added = self._flusher.flush()
-        for sentence in self._flusher.conflicts.values():
+        for sentence in (*self._flusher.conflicts.values(), *self._flusher.lost.values()):
             self._say(sentence)
         self._active_at = self._flushed_at = time.monotonic()
         if added and self._on_flush is not None:

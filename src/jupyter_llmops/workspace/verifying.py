@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.errors import AuditError, CatalogError, TeamKeyError
+from jupyter_llmops.errors import AuditError, CatalogError, TeamKeyError, UsageError
 from jupyter_llmops.workspace.trail import Trail
 
 if TYPE_CHECKING:
     from jupyter_llmops.audit.verification import TrustedKeys
     from jupyter_llmops.keys.signing import LogKeys
-    from jupyter_llmops.records.run import Verification
+    from jupyter_llmops.records.run import Problem, Verification
 
 
 class Verifying(Trail):
@@ -30,61 +31,72 @@ class Verifying(Trail):
         ------
         AuditError
             `against` can't be read or is neither.
+        UsageError
+            `against` is no path.
         """
         from jupyter_llmops.audit.verification import TrustedKeys, read_kept, verify
         from jupyter_llmops.audit.witnessed import refusals
         from jupyter_llmops.keys.signing import LogKeys, keys_folder
         from jupyter_llmops.records.run import Problem
 
-        kept = (read_kept(Path(against).expanduser()),) if against else ()
+        found: dict[str, Any] = {"against": (read_kept(_path_of(against)),) if against else ()}
         notes: list[str] = []
-        self._flush_or_warn()
-        own: tuple[bytes, ...] = ()
+        mended = self._compare_rows(found, notes)
+        trusted = TrustedKeys(self.user, self.settings.site)
         try:
             keys = LogKeys.load(keys_folder())
-            own = (keys.log_public, keys.witness_public)
+            trusted = replace(trusted, own=(keys.log_public, keys.witness_public))
             notes += self._seal(keys)
         except AuditError as error:
             notes.append(f"the logs could not be sealed: {error.message}")
-        found: dict[str, Any] = {"published": {}, "heads": (), "cosignatures": ()}
-        trusted = TrustedKeys(self.user, self.settings.site, own)
-        try:
-            # Journals of other users and hosts are not here; theirs to verify.
-            found["published"] = self.catalog.runs.published_by(self.user, self.settings.site)
-            trusted = replace(trusted, signers=tuple(self.catalog.signers.list()))
-            found["heads"] = self.catalog.heads.list()
-            found["cosignatures"] = self.catalog.cosignatures.list()
-            notes += self._leave_out_other_homes(found, trusted)
-        except CatalogError as error:
-            notes.append(f"only the journals were checked, as the catalog can't be read: {error.message}")
-        except TeamKeyError as error:
-            notes.append(f"signed heads and witnesses were not checked: {error.message}")
-        result = verify(self.audit_folder, trusted=trusted, against=kept, **found)
+        if "published" in found:
+            trusted = self._read_signed(found, trusted, notes)
+        result = verify(self.audit_folder, trusted=trusted, **found)
         try:
             refused = refusals(self.audit_folder)
         except AuditError as error:
             refused = (Problem("", None, "", error.message),)
-        return replace(result, problems=(*result.problems, *refused), notes=(*result.notes, *notes))
+        problems = (*result.problems, *mended, *refused)
+        return replace(result, problems=problems, notes=(*result.notes, *notes))
 
-    def _leave_out_other_homes(self, found: dict[str, Any], trusted: TrustedKeys) -> list[str]:
-        """Leave out what this user published on this host from another home, and say so."""
-        from jupyter_llmops.agent.other_homes import sessions_of_other_homes
+    def _compare_rows(self, found: dict[str, Any], notes: list[str]) -> tuple[Problem, ...]:
+        """Compare the catalog's rows with the journals, put right what can be, and carry what is new."""
+        from jupyter_llmops.agent.carried import CarriedMemory
+        from jupyter_llmops.agent.election import agent_file
+        from jupyter_llmops.agent.row_checks import RowCheck
 
-        if not trusted.own:
-            return []
-        others = sessions_of_other_homes(
-            self.audit_folder, found["published"], found["heads"], trusted.signers, trusted.own[0]
-        )
-        if not others:
-            return []
-        for name in ("heads", "cosignatures"):
-            found[name] = [one for one in found[name] if one.session not in others]
-        found["published"] = {name: rows for name, rows in found["published"].items() if name not in others}
-        count = (
-            f"{len(others)} session{'s' if len(others) > 1 else ''} of {self.user} on {self.settings.site}"
-        )
-        why = "of another home (LLMOPS_HOME), or the key of this one was replaced"
-        return [f"not here, and signed by another key: {count}, {why}"]
+        if self.settings.audit:
+            self.journal.flush()
+        memory = CarriedMemory(agent_file(self.audit_folder, self.catalog.location, "carried"))
+        carried = memory.read()
+        notes += [f"mended by the agent on {one}" for one in memory.mended()]
+        rows = RowCheck(self.audit_folder, self.catalog)
+        try:
+            rows.read(carried)  # before the flush, which carries again what is missing
+            self._flush_or_warn()
+            mended = rows.mend()
+        except CatalogError as error:
+            notes.append(f"only the journals were checked, as the catalog can't be read: {error.message}")
+            self._flush_or_warn()
+            return ()
+        found |= {"published": rows.published, "carried": carried.keys()}
+        return mended
+
+    def _read_signed(self, found: dict[str, Any], trusted: TrustedKeys, notes: list[str]) -> TrustedKeys:
+        """Read heads and cosignatures, and return the keys with those that the team has named."""
+        from jupyter_llmops.agent.election import agent_file
+        from jupyter_llmops.agent.published_heads import PublishedHeads
+
+        try:
+            trusted = replace(trusted, signers=tuple(self.catalog.signers.list()))
+            found["heads"] = self.catalog.heads.list()
+            found["cosignatures"] = self.catalog.cosignatures.list()
+        except (CatalogError, TeamKeyError) as error:
+            notes.append(f"signed heads and witnesses were not checked: {error.message}")
+            return trusted
+        place = agent_file(self.audit_folder, self.catalog.location, "heads")
+        found["published_heads"] = PublishedHeads(place).read()
+        return trusted
 
     def _seal(self, keys: LogKeys) -> list[str]:
         """Sign what is not signed yet, and return why that could not be done; what is wrong is found later."""
@@ -107,3 +119,15 @@ class Verifying(Trail):
             except OSError as error:
                 return [f"the logs could not be sealed: {error.strerror}"]
         return refused
+
+
+def _path_of(against: object) -> Path:
+    if not isinstance(against, str | os.PathLike):
+        raise UsageError(
+            f"{against!r} is not the name of a file.",
+            "Name the file in which a checkpoint or a proof was kept.",
+        )
+    try:
+        return Path(against).expanduser()
+    except RuntimeError:  # ~nobody
+        return Path(against)

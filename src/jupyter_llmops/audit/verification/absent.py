@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from jupyter_llmops.audit.deletions import Pruned
 from jupyter_llmops.audit.files import CONTENT_FOLDER, head_path
 from jupyter_llmops.audit.head_links import HEADS_FILE, linked_heads
-from jupyter_llmops.audit.tlog.note import parse_note, verify_note
+from jupyter_llmops.audit.tlog.note import VerifierKey, parse_note, verify_note
 from jupyter_llmops.audit.verification.findings import Findings
 from jupyter_llmops.audit.verification.heads import Claims, said_root
 from jupyter_llmops.audit.verification.log_folder import LOG_FOLDER, log_folder
 from jupyter_llmops.audit.verification.signatures import TrustedKeys, read_signed
 from jupyter_llmops.records.trail import Head
+
+_YOUNG = timedelta(minutes=10)
 
 
 def sessions_with_traces(folder: Path) -> set[str]:
@@ -98,15 +101,50 @@ def _check_left(data: bytes, session: str, pruned: Pruned, trusted: TrustedKeys)
         raise ValueError("it is not the one that the retention's record names")
 
 
-def is_elsewhere(heads: list[Head], trusted: TrustedKeys | None) -> bool:
-    """Return whether heads are signed by another key of this user on this host: another home's session."""
-    if trusted is None or not heads:
+def is_elsewhere(
+    session: str,
+    heads: Sequence[Head],
+    notes: Iterable[bytes | str],
+    trusted: TrustedKeys | None,
+    *,
+    remembered: bool,
+) -> bool:
+    """Return whether a session of which nothing is here is another home's: another key has signed its heads.
+
+    One that has no head yet is, too, while it is some minutes old.
+
+    Parameters
+    ----------
+    session : str
+        Its name.
+    heads : sequence of Head
+        The catalog's rows of it.
+    notes : iterable of bytes or str
+        What else there is of it that may be signed by this home's key, which no other home has.
+    trusted : TrustedKeys
+        This home's keys, and those that the team has named for the same user and host.
+    remembered : bool
+        Whether this home remembers to have published it.
+    """
+    if trusted is None or not trusted.own or remembered:
         return False
-    others = [key for key in trusted.of(heads[0].session) if key.public not in trusted.own]
-    for head in heads:
-        try:
-            if not verify_note(parse_note(head.checkpoint), others):
-                return False
-        except ValueError:
-            return False
-    return True
+    own = [key for key in trusted.of(session) if key.public in trusted.own]
+    others = [key for key in trusted.of(session) if key.public not in trusted.own]
+    signed = [*(head.checkpoint for head in heads), *notes]
+    if any(_is_signed(note, own) for note in signed):
+        return False
+    return any(_is_signed(note, others) for note in signed) or _is_young(session)
+
+
+def _is_signed(note: bytes | str, keys: Sequence[VerifierKey]) -> bool:
+    try:
+        return bool(verify_note(parse_note(note), keys))
+    except ValueError:
+        return False
+
+
+def _is_young(session: str) -> bool:
+    # A session's name begins with its moment, and its first head follows its first lines within seconds.
+    moment = datetime.now(UTC)
+    since, until = (f"{one:%Y%m%dT%H%M%SZ}" for one in (moment - _YOUNG, moment + _YOUNG))
+    return since <= session <= until

@@ -40,7 +40,7 @@ class ContentCheck:
         """Compare the sidecar of a record with its digests."""
         name = f"{number}.json"
         # It may be younger than the list of names, where the writer is alive.
-        if name not in self._names and not (self._names and (self._place / name).exists()):
+        if name not in self._names and not (self._place / name).exists():
             self.deleted.append((number, run_id))
             return
         self._checked.add(number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
@@ -54,8 +54,13 @@ def published_claims(
     cosignatures: Sequence[Cosignature],
     trusted: TrustedKeys,
     findings: Findings,
+    published: Collection[int] = (),
 ) -> Claims:
-    """Return what the heads and cosignatures of one session claim; what of them is not signed is a problem.
+    """Return what the heads and cosignatures of one session claim.
+
+    Whoever may write to the catalog can plant rows there, so one that is not signed as it stands is only
+    noted. That a true row is gone, or was changed, follows from what is signed: by the head that continues
+    it, by who witnessed it, or by what this home remembers to have published.
 
     Parameters
     ----------
@@ -67,75 +72,107 @@ def published_claims(
         Whose signatures count.
     findings : Findings
         Gets what does not fit.
+    published : collection of int
+        Sizes of the heads that this home remembers to have published.
     """
     claims = Claims()
-    roots: dict[int, bytes] = {0: EMPTY_ROOT}
-    true_heads = []
+    true: dict[int, list[tuple[Head, bytes]]] = {}
+    strange = 0
     for head in sorted(heads, key=lambda one: (one.size, one.created_at)):
         try:
-            checkpoint = _read_head(head, trusted)
-        except ValueError as error:
-            findings.problem(
-                session, None, "", f"the head of {head.size} records in the catalog was changed: {error}"
-            )
+            checkpoint = read_signed(head.checkpoint, head.session, trusted)
+        except ValueError:
+            strange += 1
             continue
         claims.add(checkpoint.size, checkpoint.root, "a published head")
-        roots[checkpoint.size] = checkpoint.root
-        true_heads.append(head)
+        if (checkpoint.size, said_root(checkpoint.root)) == (head.size, head.root):
+            true.setdefault(head.size, []).append((head, checkpoint.root))
+        else:
+            strange += 1
     for size, said in claims.roots.items():
         if len(said) > 1:
             findings.problem(
                 session, None, "", f"its log has signed {len(said)} different heads of {size} records: a fork"
             )
-    for head in true_heads:
-        _check_link(session, head, roots, findings)
+    missing = set(published) - true.keys()
+    strange += _check_links(session, true, missing, findings)
+    unsigned = 0
     for one in cosignatures:
-        _take_cosignature(session, one, trusted, claims, findings)
+        try:
+            if _take_cosignature(session, one, trusted, claims) and one.size not in true:
+                missing.add(one.size)
+        except ValueError:
+            unsigned += 1
+    for size in sorted(missing):
+        findings.problem(session, None, "", f"the head of {size} records is not in the catalog any more")
+    for count, what in ((strange, "heads"), (unsigned, "cosignatures")):
+        if count:
+            findings.notes.append(
+                f"session {session}: {count} row{'s' if count > 1 else ''} of {what} in the catalog that no key "
+                "of this log signed as they stand; they prove nothing, and anybody who may write there can "
+                "plant them"
+            )
     return claims
 
 
-def _read_head(head: Head, trusted: TrustedKeys) -> Checkpoint:
-    checkpoint = read_signed(head.checkpoint, head.session, trusted)
-    if (checkpoint.size, checkpoint.root) != (head.size, decode_base64(head.root)):
-        raise ValueError("its row says something else")
-    return checkpoint
+def _check_links(
+    session: str, true: dict[int, list[tuple[Head, bytes]]], missing: set[int], findings: Findings
+) -> int:
+    """Check that each head continues another; return how many rows beside those that do say something else."""
+    roots = {size: [root for _, root in rows] for size, rows in true.items()} | {0: [EMPTY_ROOT]}
+    strange = 0
+    for size, rows in true.items():
+        good = [
+            any(_follows(head, root, old) for old in roots.get(head.previous_size, ())) for head, root in rows
+        ]
+        if any(good):
+            strange += good.count(False)
+            continue
+        for before in sorted({head.previous_size for head, _ in rows}):
+            if before not in roots:
+                missing.add(before)
+                continue
+            findings.problem(
+                session, None, "",
+                f"the published head of {size} records does not continue the one of {before}",
+            )  # fmt: skip
+    return strange
 
 
-def _check_link(session: str, head: Head, roots: dict[int, bytes], findings: Findings) -> None:
-    before = roots.get(head.previous_size)
-    if before is None:
-        sentence = f"the head of {head.previous_size} records is not in the catalog any more"
-        if not any(sentence in problem.message for problem in findings.problems):
-            findings.problem(session, None, "", sentence)
-        return
+def _follows(head: Head, root: bytes, before: bytes) -> bool:
     try:
         proof = [decode_base64(text) for text in head.consistency]
-        whole = verify_consistency(head.previous_size, head.size, before, roots[head.size], proof)
+        return verify_consistency(head.previous_size, head.size, before, root, proof)
     except ValueError:
-        whole = False
-    if not whole:
-        findings.problem(
-            session, None, "",
-            f"the published head of {head.size} records does not continue the one of {head.previous_size}",
-        )  # fmt: skip
+        return False
 
 
-def _take_cosignature(
-    session: str, one: Cosignature, trusted: TrustedKeys, claims: Claims, findings: Findings
-) -> None:
-    try:
-        root = decode_base64(one.root)
-        text = Checkpoint(ORIGIN_PREFIX + session, one.size, root).text
-        who = witness_of(text, one.line, trusted)
-    except ValueError as error:
-        findings.problem(
-            session, None, "",
-            f"what {one.witness} signed of {one.size} records was changed in the catalog: {error}",
-        )  # fmt: skip
-        return
+def _take_cosignature(session: str, one: Cosignature, trusted: TrustedKeys, claims: Claims) -> bool:
+    """Add what a row claims; return whether its log has signed that head, by the row itself.
+
+    A row is a whole note below its text: the line of the log and the witness's. An older one has the
+    witness's alone, which counts only beside a head that the log has signed: else any witness could say
+    of a log what it never said.
+
+    Raises
+    ------
+    ValueError
+        It is not signed as it stands.
+    """
+    root = decode_base64(one.root)
+    text = Checkpoint(ORIGIN_PREFIX + session, one.size, root).text
+    note = f"{text}\n{one.line}\n"
+    lines = one.line.split("\n")
+    whole = len(lines) > 1
+    if whole:
+        read_signed(note, session, trusted)
+    elif root not in claims.roots.get(one.size, {}):
+        raise ValueError("the log has signed no such head")
+    who = witness_of(text, lines[-1], trusted)
+    claims.add(one.size, root, f"a head that {who or 'a witness'} has signed")
     if who is not None:
-        claims.add(one.size, root, f"a head that {who} has witnessed")
         claims.add_witness(who, one.size)
+    return whole
 
 
 def hold_to_claims(session: str, tree: LeafTree, claims: Claims, findings: Findings) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jupyter_llmops.audit.tlog.checkpoint import parse_checkpoint
-from jupyter_llmops.audit.tlog.note import parse_note
 from jupyter_llmops.audit.tlog.proof import FORMAT, parse_proof
 from jupyter_llmops.audit.verification.findings import Findings
 from jupyter_llmops.audit.verification.heads import Claims
@@ -62,19 +60,13 @@ def read_kept(path: Path) -> KeptCheckpoint:
 
 
 def take_kept(kept: KeptCheckpoint, trusted: TrustedKeys, claims: Claims, findings: Findings) -> None:
-    """Hold the log to a checkpoint, where the log's key or a witness that counts has signed it."""
-    note = parse_note(kept.data)
-    who = witnesses_in(kept.data, trusted)
+    """Hold the log to a checkpoint that its key has signed; who witnessed it counts, too."""
     try:
         checkpoint = read_signed(kept.data, kept.session, trusted)
     except ValueError as error:
-        if not who:
-            findings.problem(
-                kept.session, None, "", f"the kept checkpoint {kept.name} proves nothing: {error}"
-            )
-            return
-        checkpoint = parse_checkpoint(note.text)
+        findings.problem(kept.session, None, "", f"the kept checkpoint {kept.name} proves nothing: {error}")
+        return
     claims.add(checkpoint.size, checkpoint.root, f"the kept checkpoint {kept.name}")
-    for name in who:
+    for name in witnesses_in(kept.data, trusted):
         claims.add_witness(name, checkpoint.size)
     findings.notes.append(f"held against {kept.name}: session {kept.session}, {checkpoint.size} records")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from jupyter_llmops.audit.coverage import Coverage
 from jupyter_llmops.audit.deletions import Deletions
@@ -19,7 +21,7 @@ from jupyter_llmops.audit.verification.journal import JournalCheck
 from jupyter_llmops.audit.verification.kept import KeptCheckpoint, take_kept
 from jupyter_llmops.audit.verification.lines import Leaf, line_blocks
 from jupyter_llmops.audit.verification.log_folder import LogFolderCheck
-from jupyter_llmops.audit.verification.signatures import TrustedKeys
+from jupyter_llmops.audit.verification.signatures import ORIGIN_PREFIX, TrustedKeys
 from jupyter_llmops.records.run import Verification
 from jupyter_llmops.records.trail import Cosignature, Head
 
@@ -38,6 +40,8 @@ def verify(
     heads: Iterable[Head] = (),
     cosignatures: Iterable[Cosignature] = (),
     against: Sequence[KeptCheckpoint] = (),
+    carried: Collection[str] = (),
+    published_heads: Mapping[str, Collection[int]] = MappingProxyType({}),
 ) -> Verification:
     """Check every journal of an audit folder, its transparency log, and every content sidecar.
 
@@ -54,8 +58,21 @@ def verify(
         The catalog's rows of heads and of what witnesses signed; those of others' sessions are passed over.
     against : sequence of KeptCheckpoint
         Checkpoints that somebody kept, which the logs must still hold.
+    carried : collection of str
+        Sessions that this home remembers to have carried into the catalog.
+    published_heads : mapping of session to sizes
+        Heads that this home remembers to have published.
     """
-    return _Trail(Path(folder), published or {}, trusted, heads, cosignatures, against).run()
+    memory = _Memory(frozenset(carried), published_heads)
+    return _Trail(Path(folder), published or {}, trusted, heads, cosignatures, against, memory).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What this home remembers of its own doing, which nobody who writes to the catalog can change."""
+
+    carried: frozenset[str]
+    heads: Mapping[str, Collection[int]]
 
 
 class _Trail:
@@ -69,8 +86,10 @@ class _Trail:
         heads: Iterable[Head],
         cosignatures: Iterable[Cosignature],
         against: Sequence[KeptCheckpoint],
+        memory: _Memory,
     ) -> None:
         self.folder = folder
+        self.memory = memory
         self.published = published
         self.trusted = trusted
         self.findings = Findings()
@@ -80,12 +99,17 @@ class _Trail:
         self.heads: dict[str, list[Head]] = {}
         self.cosignatures: dict[str, list[Cosignature]] = {}
         if trusted is not None:
-            ours = {*self.sessions, *published}
+            ours = {*self.sessions, *published, *memory.carried, *memory.heads}
             for head in heads:
-                if head.session in ours or (head.user, head.host) == (trusted.user, trusted.host):
+                said = (head.user, head.host) == (trusted.user, trusted.host)
+                if said or head.session in ours or trusted.says_own(head.session, head.checkpoint):
                     self.heads.setdefault(head.session, []).append(head)
             for one in cosignatures:
-                if one.session in ours or one.session in self.heads:
+                if (
+                    one.session in ours
+                    or one.session in self.heads
+                    or trusted.says_own(one.session, one.line)
+                ):
                     self.cosignatures.setdefault(one.session, []).append(one)
         self.kept: dict[str, list[KeptCheckpoint]] = {}
         for checkpoint in against:
@@ -108,7 +132,7 @@ class _Trail:
             len(self.sessions),
             self.records,
             tuple(self.findings.problems),
-            tuple(self.findings.notes + self._said_of_witnesses()),
+            tuple(self.findings.notes + self._said_of_witnesses() + self._disputed()),
             self.coverage.gaps(),
             self.witnessed,
             tuple(self.witnesses),
@@ -121,7 +145,7 @@ class _Trail:
         journal = JournalCheck(
             self.folder, session, self.findings, self.ids,
             take_lines=log.take_lines if log.present else None,
-            take_leaf=self._take_leaf,
+            take_leaf=lambda leaf: self._take_leaf(leaf, journal),
         )  # fmt: skip
         journal.run(self.published.get(session, {}))
         self.records += journal.count
@@ -132,7 +156,7 @@ class _Trail:
             log.finish(journal.tree, self.trusted)
         if claims.roots:
             hold_to_claims(session, journal.tree, claims, self.findings)
-            self._check_checkpoint(session, log, self.heads.get(session, []))
+            self._check_checkpoint(session, log, claims.largest)
         self._count_witnessed(session, journal, claims)
 
     def _claims(self, session: str) -> Claims:
@@ -145,26 +169,35 @@ class _Trail:
             self.cosignatures.get(session, []),
             self.trusted,
             self.findings,
+            self.memory.heads.get(session, ()),
         )
         for kept in self.kept.get(session, []):
             take_kept(kept, self.trusted, claims, self.findings)
         return claims
 
-    def _check_checkpoint(self, session: str, log: LogFolderCheck, heads: list[Head]) -> None:
-        largest = max((head.size for head in heads), default=0)
+    def _check_checkpoint(self, session: str, log: LogFolderCheck, largest: int) -> None:
         if log.checkpoint_data is None and largest:
             self.findings.problem(session, None, "", "the checkpoint of its log is missing")
         elif log.checkpoint is not None and log.checkpoint.size < largest:
             self.findings.problem(
                 session, None, "",
                 f"its log was rolled back: its checkpoint has {log.checkpoint.size} records, "
-                f"a published head {largest}",
+                f"a signed head {largest}",
             )  # fmt: skip
 
-    def _take_leaf(self, leaf: Leaf) -> None:
+    def _take_leaf(self, leaf: Leaf, journal: JournalCheck) -> None:
         self.coverage.take(leaf)
-        if leaf.get("kind") in _DELETING:
-            self.deletions.read([leaf])
+        kind = leaf.get("kind")
+        if kind not in _DELETING:
+            return
+        if kind == "scrub" and journal.first.get("role") != "agent":
+            seq, run_id = leaf.get("seq"), str(leaf.get("id", ""))
+            self.findings.problem(
+                journal.session, seq if type(seq) is int else None, run_id,
+                "it says that content was scrubbed, which only the agent does, and its session is not the agent's",
+            )  # fmt: skip
+            return
+        self.deletions.read([leaf])
 
     def _count_witnessed(self, session: str, journal: JournalCheck, claims: Claims) -> None:
         size = min(claims.witnessed, journal.count)
@@ -188,34 +221,40 @@ class _Trail:
             notes.append(f"witnessed in part: {'; '.join(self.partly[-_SHOWN:])}{more}")
         return notes
 
+    def _disputed(self) -> list[str]:
+        disputed = self.trusted.disputed if self.trusted is not None and self.witnesses else {}
+        return [disputed[name] for name in self.witnesses if name in disputed]
+
     def _check_absent(self) -> None:
         traces = sessions_with_traces(self.folder)
         known = (
             traces
             | {name for name, rows in self.published.items() if rows}
             | self.heads.keys()
+            | self.cosignatures.keys()
             | self.kept.keys()
             | self.deletions.pruned.keys()
+            | self.memory.carried
+            | self.memory.heads.keys()
         )
         elsewhere = []
         pruned = []
         for session in sorted(known - set(self.sessions)):
             rows = self.published.get(session, {})
-            heads = self.heads.get(session, [])
             claims = self._claims(session)
             if session in self.deletions.pruned:
                 word = self.deletions.pruned[session]
                 check_pruned(self.folder, session, word, rows, claims, self.trusted, self.findings)
                 pruned.append(f"{session} ({word.size:,} records, {word.by.said})")
-            elif session not in traces and is_elsewhere(heads, self.trusted):
+            elif session not in traces and self._is_elsewhere(session):
                 elsewhere.append(session)
-            else:
-                what = (
-                    f"{len(rows)} of its records are in the catalog" if rows
-                    else "its published heads are in the catalog" if heads
-                    else "its other files are still here" if session in traces
-                    else "the checkpoint that was kept is of it"
-                )  # fmt: skip
+                for kept in self.kept.get(session, ()):
+                    self.findings.problem(
+                        session, None, "",
+                        f"the kept checkpoint {kept.name} can't be checked here: the log of that session is not "
+                        "here, and another key of this user has signed it",
+                    )  # fmt: skip
+            elif what := self._left_of(session, rows, claims, traces):
                 self.findings.problem(
                     session, None, "", f"the journal of session {session} is missing: {what}"
                 )
@@ -223,14 +262,37 @@ class _Trail:
             self.findings.notes.append(f"pruned, only their heads are left: {_some(pruned)}")
         if elsewhere:
             self.findings.notes.append(
-                f"{len(elsewhere)} sessions of this user are signed with another key and lie elsewhere, "
-                f"so they were not checked here: {_some(elsewhere)}"
+                f"not checked, as it lies elsewhere: {_some(elsewhere)} ({len(elsewhere)} in all), of another home "
+                "(LLMOPS_HOME) of this user, or the key of this one was replaced"
             )
+
+    def _is_elsewhere(self, session: str) -> bool:
+        notes = [kept.data for kept in self.kept.get(session, ())]
+        notes += [
+            f"{ORIGIN_PREFIX}{session}\n{one.size}\n{one.root}\n\n{one.line}\n".encode("utf-8", "replace")
+            for one in self.cosignatures.get(session, ())
+        ]
+        remembered = session in self.memory.carried or session in self.memory.heads
+        return is_elsewhere(session, self.heads.get(session, ()), notes, self.trusted, remembered=remembered)
+
+    def _left_of(self, session: str, rows: Mapping[int, str], claims: Claims, traces: set[str]) -> str:
+        """Return what tells that there was a journal, empty where nothing but planted rows does."""
+        if rows:
+            return f"{len(rows)} of its records are in the catalog"
+        if self.kept.get(session):
+            return "the checkpoint that was kept is of it"
+        if claims.roots:
+            return "its published heads are in the catalog"
+        if session in traces:
+            return "its other files are still here"
+        if session in self.memory.carried or session in self.memory.heads:
+            return "this home had published it, and the catalog has nothing of it any more, either"
+        return ""
 
     def _judge_content(self, session: str, content: ContentCheck) -> None:
         """Say of content that is gone or another whether a record says who did it."""
         said: dict[str, list[int]] = {}
-        for seq, _ in content.deleted:
+        for seq, run_id in content.deleted:
             place = (session, seq)
             if (word := self.deletions.forgotten.get(place)) is not None:
                 said.setdefault(f"forgotten {word.said}", []).append(seq)
@@ -238,29 +300,28 @@ class _Trail:
                 kinds = f" ({', '.join(word.kinds)})" if word.kinds else ""
                 said.setdefault(f"deleted {word.said}, as it held secrets{kinds}", []).append(seq)
             else:
-                said.setdefault("", []).append(seq)
+                self.findings.problem(
+                    session, seq, run_id,
+                    "its content was deleted without a word, or lost with a full disk or the power",
+                )  # fmt: skip
         for words, seqs in said.items():
-            some = _some([str(seq) for seq in seqs])
             self.findings.notes.append(
-                f"session {session}: the content of {len(seqs)} records was "
-                f"{words or 'deleted'} (seq {some}); "
-                + (
-                    "its digests say nothing any more"
-                    if words
-                    else "what they held can't be checked any more"
-                )
+                f"session {session}: {_contents(seqs)} {words}; what it was can't be checked any more"
             )
-        scrubbed = []
+        scrubbed: list[int] = []
+        secrets: dict[str, None] = {}
         for seq, run_id, message, digests in content.changed:
             word = self.deletions.scrubbed.get((session, seq))
             if word is not None and digests and digests == word.digests:
-                scrubbed.append(f"{seq} ({', '.join(word.kinds)})")
+                scrubbed.append(seq)
+                secrets |= dict.fromkeys(word.kinds)
             else:
                 self.findings.problem(session, seq, run_id, message)
         if scrubbed:
             self.findings.notes.append(
-                f"session {session}: the content of {len(scrubbed)} records was scrubbed, as it held secrets "
-                f"(seq {_some(scrubbed)}); what is left of it is what the scrub's record says"
+                f"session {session}: {_contents(scrubbed)} scrubbed by the agent, which took "
+                f"{', '.join(secrets) or 'something'} for secrets. What is left is what its record says; what was "
+                "taken out can't be checked any more, and this user could have written such a record, too"
             )
 
     def _name_twice(self) -> None:
@@ -294,6 +355,12 @@ def _ids_of(path: Path) -> Iterable[tuple[int, str]]:
                 number += 1
     except OSError:
         return
+
+
+def _contents(seqs: list[int]) -> str:
+    what = "the content of 1 record" if len(seqs) == 1 else f"the contents of {len(seqs):,} records"
+    verb = "was" if len(seqs) == 1 else "were"
+    return f"{what} (seq {_some([str(seq) for seq in seqs])}) {verb}"
 
 
 def _some(names: list[str]) -> str:
