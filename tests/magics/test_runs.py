@@ -16,7 +16,7 @@ from fake_encoder import FakeEncoder
 from jupyter_llmops.catalog.contents import RunText
 from jupyter_llmops.display.run import run_view_html, run_view_text
 from jupyter_llmops.display.run_diff import run_diff_html, run_diff_text
-from jupyter_llmops.errors import UnknownNameError, UsageError
+from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.magics.completer import candidates
 from jupyter_llmops.records.run_search import RunView
 from jupyter_llmops.workspace.moments import parse_cost, parse_moment
@@ -59,6 +59,40 @@ def test_a_colleague_s_run_is_found_by_its_words_and_shown(notebook: Notebook) -
     shown = notebook.run("%runs show bbbb")
     assert shown.content == {"text": "refund policy: 30 days"}
     assert "30 days" in notebook.shown(shown)
+
+
+def test_what_is_not_shared_yet_is_found_too(notebook: Notebook) -> None:
+    share(notebook, {"a" * 16: "zebra crossing", "b" * 16: "zebra"})
+    answer = notebook.run("%%prompt --into answer\nwhere does a zebra live")  # no agent runs
+    own = {run.id for run in notebook.workspace._own_runs()}
+    found = notebook.run("%runs find zebra live")
+    assert found[0].id in own
+    assert answer.run_id in {run.id for run in found[:2]}
+    assert "zebra live" in found.why[answer.run_id]
+    assert {run.id for run in notebook.run("%runs find zebra live --kind prompt --user grace")} == set()
+    assert [run.id for run in notebook.run("%runs find zebra live --kind prompt")] == [answer.run_id]
+    assert len(notebook.run("%runs find giraffe")) == 0
+    notebook.workspace.forget(answer, yes=True)
+    assert len(notebook.run("%runs find zebra live --kind prompt")) == 0
+
+
+def test_where_the_catalog_takes_nothing_own_runs_are_listed_all_the_same(
+    notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook.run("x = 1 / 1")
+    notebook.run("%runs")
+    notebook.run("y = 2")
+    refused = CatalogError("The catalog is full.")
+
+    def refuse() -> None:
+        raise refused
+
+    monkeypatch.setattr(notebook.workspace, "flush", refuse)
+    with pytest.warns(UserWarning, match="not in the catalog yet"):
+        found = notebook.run("%runs --kind cell --status ok")
+    assert [run.execution_count for run in found] == [4, 3, 2, 1]
+    with pytest.warns(UserWarning, match="not in the catalog yet"):
+        assert [run.execution_count for run in notebook.run("%runs find 'y ='")] == [4]
 
 
 @pytest.mark.parametrize(

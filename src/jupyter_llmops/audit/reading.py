@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from jupyter_llmops.audit.leaf import CONTENT_SCHEMA, line_digest
 from jupyter_llmops.errors import AuditError
 from jupyter_llmops.records.run import LEAF_SCHEMAS, Run
 
+_BLOCK = 1 << 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -60,6 +63,52 @@ def read_runs(path: Path, *, after: int = -1) -> Iterator[Run]:
             run = parse_run(line, session, number)
             if run is not None:
                 yield run
+
+
+def read_newest(path: Path) -> Iterator[Run]:
+    """Yield the runs of a journal from its end backwards, reading no more of it than is asked for.
+
+    The number of a line is taken from its leaf, as nobody has counted the lines before it.
+
+    Parameters
+    ----------
+    path : Path
+        A journal.
+
+    Raises
+    ------
+    AuditError
+        The file can't be read.
+    """
+    session = Path(path).name.removesuffix(JOURNAL_SUFFIX)
+    try:
+        for line in _lines_backwards(Path(path)):
+            run = parse_run(line, session, -1)
+            seq = _number(run.leaf or {}, "seq") if run is not None else None
+            if run is not None and seq is not None:
+                yield replace(run, seq=seq)
+    except OSError as error:
+        raise AuditError(
+            f"The journal {path} can't be read: {error.strerror}.", "Make it readable for your user."
+        ) from error
+
+
+def _lines_backwards(path: Path) -> Iterator[bytes]:
+    """Yield the whole lines of a file, the last one first."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        rest, ended = b"", False
+        while end:
+            begin = max(0, end - _BLOCK)
+            file.seek(begin)
+            rest, *lines = (file.read(end - begin) + rest).split(b"\n")
+            if lines and not ended:
+                lines.pop()  # what follows the last newline is no line yet
+                ended = True
+            yield from reversed(lines)
+            end = begin
+        if ended:
+            yield rest
 
 
 def read_content(folder: Path, run: Run) -> dict[str, str] | None:

@@ -154,15 +154,21 @@ class RunSearch:
         where = self.where(chosen)
         found: list[str] = []
         for start in range(0, len(ids), _AT_ONCE):
-            part = ids[start : start + _AT_ONCE]
-            there = self._connection.read(CONTENTS, ["id"], _among(part))
-            known = set() if there is None else set(there["id"].to_pylist())
-            part = [run_id for run_id in part if run_id in known]
+            known = self.with_text(ids[start : start + _AT_ONCE])
+            part = [run_id for run_id in ids[start : start + _AT_ONCE] if run_id in known]
             if part:
                 found += list(self._fitting(part, where, limit)) if where else part
             if len(found) >= limit:
                 break
         return found[:limit]
+
+    def with_text(self, ids: Sequence[str]) -> set[str]:
+        """Return those runs whose texts are here."""
+        known: set[str] = set()
+        for start in range(0, len(ids), _AT_ONCE):
+            rows = self._connection.read(CONTENTS, ["id"], _among(ids[start : start + _AT_ONCE]))
+            known |= set() if rows is None else set(rows["id"].to_pylist())
+        return known
 
     def newest_ids(self, chosen: RunFilter, limit: int) -> list[str]:
         """Return the ids of the newest runs that fit, newest first."""
@@ -171,13 +177,8 @@ class RunSearch:
     def newest_with_text(self, chosen: RunFilter, limit: int) -> list[str]:
         """Return the ids of the newest runs that fit and whose text is here, newest first; about `limit`."""
         ids = newest_ids(self._connection, " AND ".join(filter(None, (self.where(chosen), _SAYS))), limit)
-        found: list[str] = []
-        for start in range(0, len(ids), _AT_ONCE):
-            part = ids[start : start + _AT_ONCE]
-            rows = self._connection.read(CONTENTS, ["id"], _among(part))
-            there = set() if rows is None else set(rows["id"].to_pylist())
-            found += [run_id for run_id in part if run_id in there]
-        return found
+        there = self.with_text(ids)
+        return [run_id for run_id in ids if run_id in there]
 
     def by_ids(self, ids: Sequence[str]) -> list[Run]:
         """Return runs in the order of their ids, those that are not there left out."""

@@ -33,9 +33,10 @@ def words_of(text: str) -> list[str]:
 
 
 def count_words(words: Sequence[str], text: str) -> int:
-    """Return how many of some words, in lower case, a text has."""
+    """Return how many of some words, in lower case, a text has; of a word also what it is the beginning of."""
     folded = text.lower()
-    return sum(word in folded for word in words)
+    # Not every script has spaces between its words.
+    return sum(bool(re.search(rf"\b{word}" if word.isascii() else word, folded)) for word in words)
 
 
 def may_look(title: str) -> bool:

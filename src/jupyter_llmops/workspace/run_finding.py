@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from jupyter_llmops.catalog.run_words import only_looks, words_of
 from jupyter_llmops.errors import AuditError, CatalogError, LLMOpsError, UnknownNameError, UsageError
 from jupyter_llmops.records.listing import Listing
 from jupyter_llmops.records.run_search import RATINGS, RunFilter
 from jupyter_llmops.workspace.moments import parse_cost, parse_moment
+from jupyter_llmops.workspace.own_runs import OwnFound, OwnRuns, merged
 from jupyter_llmops.workspace.parts import Progress
 from jupyter_llmops.workspace.trail import MOST_RUNS, Trail
 
@@ -63,21 +66,59 @@ class RunFinding(Trail):
             raise UsageError(f"{limit!r} is not a number of runs.", "Give 1 or more.")
         limit = min(limit, MOST_RUNS)
         chosen = run_filter(filters)
-        self._flush_or_warn()
+        carried = self._flush_or_warn()
         search = self.catalog.run_search
         if not text.strip():
             if meaning:
                 raise UsageError("There is nothing to look for.", "Type what it is about.")
-            return Listing("run", search.newest(chosen, limit).runs, "Take a filter away.", why={})
+            return self._newest(chosen, limit, carried=carried)
+        own = self._unshared(chosen)
         found = search.matching(text, chosen, limit, newest_first=newest_first)
-        why = {run.id: snippet(found.texts.get(run.id, ""), text) for run in found.runs}
+        texts = {**own.texts, **found.texts}
+        runs = merged(found.runs, texts, own.runs, words_of(text), limit)
+        why = {run.id: snippet(texts.get(run.id, ""), text) for run in runs}
         notes = [] if found.complete else ["More may fit: only the best matches were looked at."]
-        runs = list(found.runs)
+        if own.more:
+            notes.append(
+                "Of this machine's runs whose texts are not in the catalog only the newest were looked at."
+            )
         if meaning:
             cosines, note = self._meant(text, chosen, limit, progress)
-            runs, why = self._fused(runs, why, cosines, limit, newest_first=newest_first)
+            runs, why = self._fused(runs, why, cosines, limit)
             notes.append(note)
+            if own.runs:
+                notes.append("Runs of this machine that are not shared yet were compared by words only.")
+        if newest_first:
+            runs.sort(key=lambda run: (run.started_at, run.seq), reverse=True)
         return Listing("run", runs, "Use fewer or other words.", why=why, note=" ".join(filter(None, notes)))
+
+    def _newest(self, chosen: RunFilter, limit: int, *, carried: bool) -> Listing[Run]:
+        """Return the newest runs that fit; where the catalog took none of this machine's, these as well."""
+        runs = list(self.catalog.run_search.newest(chosen, limit).runs)
+        if not carried and not chosen.rating:
+            own = self._journalled.missing(self.catalog.runs.digests_of, chosen, said=False)
+            known = {run.id for run in runs}
+            runs += [run for run in own.runs if run.id not in known]
+            runs.sort(key=lambda run: (run.started_at, run.seq), reverse=True)
+        return Listing("run", runs[:limit], "Take a filter away.", why={})
+
+    def _unshared(self, chosen: RunFilter) -> OwnFound:
+        """Return the runs of this machine whose texts the catalog does not have, with them."""
+        if self.opened_snapshot:
+            return OwnFound()  # what is newer than a snapshot is not in it
+        own = self._journalled.missing(self.catalog.run_search.with_text, chosen, said=True)
+        runs = own.runs
+        if not chosen.kind:
+            runs = tuple(run for run in runs if not only_looks(own.texts[run.id]))
+        if chosen.rating:
+            rated = set(self.catalog.run_search.rated(chosen.rating))
+            runs = tuple(run for run in runs if run.id in rated)
+        return own._replace(runs=runs)
+
+    @cached_property
+    def _journalled(self) -> OwnRuns:
+        """What the journals of all sessions of this user hold."""
+        return OwnRuns(self.audit_folder, self.location)
 
     def show_run(self, reference: object = "") -> RunView:
         """Return a run with its texts, what ran within it, what it ran on, and what was said of it.
@@ -222,8 +263,6 @@ class RunFinding(Trail):
         why: dict[str, str],
         cosines: Mapping[str, float],
         limit: int,
-        *,
-        newest_first: bool,
     ) -> tuple[list[Run], dict[str, str]]:
         """Fuse two rankings by reciprocal ranks (Cormack, Clarke and Büttcher, SIGIR 2009)."""
         known = {run.id: run for run in runs}
@@ -248,8 +287,6 @@ class RunFinding(Trail):
             )
             for run in chosen
         }
-        if newest_first:
-            chosen.sort(key=lambda run: (run.started_at, run.seq), reverse=True)
         return chosen, said
 
     def _environment(self, run: Run) -> Run | None:

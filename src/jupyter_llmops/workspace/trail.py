@@ -73,12 +73,14 @@ class Trail(Parts):
             self.journal.flush()
         flush_journals(self.audit_folder, self.catalog)
 
-    def _flush_or_warn(self) -> None:
-        """Flush; a catalog that can only be read is still read, and the journals keep what waits."""
+    def _flush_or_warn(self) -> bool:
+        """Flush, and return whether all was carried; where not, the journals keep what waits."""
         try:
             self.flush()
         except CatalogError as error:
             warnings.warn(f"Newer runs are not in the catalog yet: {error}", TrailWarning, stacklevel=3)
+            return False
+        return True
 
     def run(self, reference: object = "", *, kind: str | None = None) -> Run:
         """Return the run that a reference means.
