@@ -145,7 +145,7 @@ class Flusher:
         """
         if not known:
             return {}
-        counts = self._catalog.runs.counts()
+        counts = self._catalog.runs.counts(known)
         unsure = []
         for session in known:
             seq = remembered.get(session, -1)

@@ -119,13 +119,18 @@ class Runs(CatalogTable):
         """Return the last line of a session's journal that is here, None when none is."""
         return max(self.digests(session), default=None)
 
-    def counts(self) -> dict[str, int]:
-        """Return how many lines of every session are here."""
-        rows = self._connection.read(RUNS, ["session"])
-        if rows is None:
-            return {}
-        found = rows.group_by("session").aggregate([("session", "count")])
-        return dict(zip(found["session"].to_pylist(), found["session_count"].to_pylist(), strict=True))
+    def counts(self, sessions: Iterable[str]) -> dict[str, int]:
+        """Return how many lines of some sessions are here; one of which none is has no entry."""
+        names = sorted(set(sessions))
+        counts: dict[str, int] = {}
+        for begin in range(0, len(names), _MOST_NAMES):
+            chosen = ", ".join(sql_text(name) for name in names[begin : begin + _MOST_NAMES])
+            rows = self._connection.read(RUNS, ["session"], f"session IN ({chosen})")
+            if rows is not None:
+                found = rows.group_by("session").aggregate([("session", "count")])
+                pairs = zip(found["session"].to_pylist(), found["session_count"].to_pylist(), strict=True)
+                counts |= dict(pairs)
+        return counts
 
     def held(self, sessions: Iterable[str]) -> dict[str, set[tuple[int, str]]]:
         """Return what is here of some sessions, as (seq, leaf digest); unlike `digests` also what is here twice."""
