@@ -87,3 +87,35 @@ def test_what_is_typed_wrongly_is_said(
     notebook.run("x = 1")
     with pytest.raises(error, match=says.replace("[", r"\[")):
         notebook.run(line)
+
+
+def test_tab_knows_what_may_stand_where(
+    notebook: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("kept.checkpoint").write_text("")
+    notebook.run("table, losses = {}, [1.0]")
+    notebook.shell.Completer.use_jedi = False
+    run = notebook.workspace.run("In[2]").id
+    expected = {
+        "%audit ": {"verify", "prove", "keys", "export", "forget", "retain", "--against"},
+        "%audit export x.csv --format ": {"csv", "otel"},
+        "%audit verify --against ke": {"kept.checkpoint"},
+        "%audit export k": {"kept.checkpoint"},
+        "%audit retain ": {"30d", "90d", "1y", "2y"},
+        "%audit prove ": {"In[2]", run},
+        "%audit prove In": {"In[1]", "In[2]"},
+        "%audit forget ": {"In[2]", run},
+        "%runs diff In[1] ": {"In[2]", run},
+        "%llmops autoload ": {"on", "off"},
+        "%llmops join k": {"kept.checkpoint"},
+        "%%training --l": {"--loss"},
+        "%%training -d ": {"table", "losses", "kept.checkpoint"},
+        "%%training t -w ta": {"table"},
+        "%%training t --loss ": {"losses"},
+    }
+    found = {line: set(notebook.shell.complete(None, line, len(line))[1]) for line in expected}
+    assert {line: words - found[line] for line, words in expected.items() if words - found[line]} == {}
+    assert notebook.shell.complete(None, "%audit prove In[", 16)[1] == ["1]", "2]"]
+    assert found["%%training t --loss "] == {"losses"}
+    assert found["%audit export x.csv --format "] == {"csv", "otel"}

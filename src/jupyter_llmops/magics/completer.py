@@ -39,8 +39,13 @@ _CHOICES = {
     "--per": ("session", "day", "month"),
 }
 _LINE = re.compile(
-    r"^%{1,2}(prompts|prompt|models|collections|search|cascades|cascade|cache|budget|runs|audit|llmops|gpus|reproduce)\b"
+    r"^%{1,2}(prompts|prompt|models|collections|search|cascades|cascade|cache|budget|runs|audit|training"
+    r"|llmops|gpus|reproduce)\b"
 )
+_AGES = ("30d", "90d", "1y", "2y")
+_CELLS = 20
+# Behind which sub-command, in which places, a run is named.
+_TAKES_CELLS = {"prove": (2,), "forget": (2,), "show": (2,), "rate": (2,), "diff": (2, 3)}
 
 
 def register_completers(shell: InteractiveShell, workspace: Workspace) -> None:
@@ -59,6 +64,11 @@ def register_completers(shell: InteractiveShell, workspace: Workspace) -> None:
         if not match:
             raise TryNext
         offered = candidates(workspace, shell, match[1], event.line)
+        typed = "" if event.line.endswith(" ") else event.line.rsplit(None, 1)[-1]
+        if typed.startswith("In[") and typed.endswith(event.symbol):
+            # IPython takes the bracket for the end of a word.
+            before = len(typed) - len(event.symbol)
+            return sorted(word[before:] for word in offered if word.startswith(typed))
         return sorted(word for word in offered if word.startswith(event.symbol))
 
     shell.set_hook("complete_command", complete, re_key=_LINE.pattern)
@@ -70,7 +80,10 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
     if not line.endswith(" ") and words[-1].startswith("--"):
         return _options(shell, magic)
     previous = words[-1] if line.endswith(" ") else words[-2] if len(words) > 1 else ""
-    found = run_words(workspace, magic, words, previous) or _after_option(workspace, previous)
+    position = len(words) if line.endswith(" ") else len(words) - 1
+    found = _in_the_trail(workspace, shell, magic, line, words, position, previous)
+    if found is None:
+        found = _after_option(workspace, previous)
     if found is not None:
         return found
     if previous in ("--map", "--schema"):
@@ -82,7 +95,6 @@ def candidates(workspace: Workspace, shell: InteractiveShell, magic: str, line: 
         offered := _after_collections(workspace, shell, line, words, previous)
     ):
         return offered
-    position = len(words) if line.endswith(" ") else len(words) - 1
     if (offered := _after_saved(workspace, magic, line, words, position)) is not None:
         return [*offered, *_options(shell, magic)]
     if position in (1, 2) and magic == "cascade":
@@ -107,6 +119,61 @@ def _after_option(workspace: Workspace, option: str) -> Iterable[str] | None:
     if option == "--site":
         return _sites(workspace)
     return None
+
+
+def _in_the_trail(
+    workspace: Workspace,
+    shell: InteractiveShell,
+    magic: str,
+    line: str,
+    words: list[str],
+    position: int,
+    previous: str,
+) -> Iterable[str] | None:
+    """Return what may stand in a line that is about runs, None where sub-commands and options may."""
+    if magic == "training":
+        return _after_training(shell, line, previous)
+    if magic == "llmops":
+        return _after_llmops(line, words, position) or None
+    if magic == "audit" and (offered := _after_audit(line, words, position, previous)):
+        return offered
+    runs = run_words(workspace, magic, words, previous)
+    if not runs:
+        return None
+    takes_cells = position in _TAKES_CELLS.get(words[1] if len(words) > 1 else "", ())
+    return [*(_cells(shell) if takes_cells or magic == "reproduce" else ()), *runs]
+
+
+def _after_audit(line: str, words: list[str], position: int, previous: str) -> Iterable[str]:
+    """Return what may stand behind %audit's options and sub-commands, empty where runs or only options may."""
+    command = words[1] if len(words) > 1 else ""
+    if previous == "--format":
+        return ("csv", "otel")
+    if previous in ("--against", "-o", "--output") or (command == "export" and position == 2):
+        return _paths(line)
+    return _AGES if command == "retain" and position == 2 else ()
+
+
+def _after_llmops(line: str, words: list[str], position: int) -> Iterable[str]:
+    """Return what may stand behind a sub-command of %llmops."""
+    if position != 2 or words[1] not in ("autoload", "invite", "join"):
+        return ()
+    return ("on", "off") if words[1] == "autoload" else _paths(line)
+
+
+def _after_training(shell: InteractiveShell, line: str, previous: str) -> Iterable[str]:
+    """Return what may stand in the line of %%training."""
+    if previous in ("-d", "--data", "-w", "--weights"):
+        return [*_variable_names(shell), *_paths(line)]
+    if previous == "--loss":
+        return [name for name in _variable_names(shell) if type(shell.user_ns[name]) is list]
+    return () if previous in ("-p", "--param", "--seed") else _options(shell, "training")
+
+
+def _cells(shell: InteractiveShell) -> list[str]:
+    """Return the newest cells of this session as runs are named."""
+    last = shell.execution_count - 1
+    return [f"In[{count}]" for count in range(max(1, last - _CELLS + 1), last + 1)]
 
 
 def _variable_names(shell: InteractiveShell) -> list[str]:
@@ -267,7 +334,7 @@ def _names(listing: Callable[[], Iterable[Any]]) -> list[str]:
 
 
 def _options(shell: InteractiveShell, magic: str) -> list[str]:
-    method = shell.find_line_magic(magic)
+    method = shell.find_line_magic(magic) or shell.find_cell_magic(magic)
     parser = getattr(method, "parser", None)
     if parser is None:
         return []
