@@ -248,6 +248,41 @@ def test_the_owners_own_witness_does_not_count(tmp_path: Path, world: World, key
     assert any("unwitnessed" in note for note in found.notes)
 
 
+def test_a_key_that_is_named_for_several_people_is_one_witness(
+    tmp_path: Path, world: World, trusted: TrustedKeys
+) -> None:
+    """Whoever has the team's key can neither silence a witness by it nor make two of one."""
+    write(tmp_path / "audit", {}, world.files)
+    his = LogKeys(bob(), bob())
+    for user, host in (("ada", "here"), ("carol", "away")):
+        named = Signer("witness", "x", his.witness_vkey(user, host), user, host, NOW)
+        found = check(
+            tmp_path / "audit", world, dataclasses.replace(trusted, signers=(named, *trusted.signers))
+        )
+        assert found.ok, found.problems
+        assert found.witnessed == 3 + 12 + 256
+        assert len(found.witnesses) == 1
+        assert any("one witness key is named as that of bob@there" in note for note in found.notes)
+    # A name that does not agree with the key's own says nothing.
+    named = Signer("witness", "x", his.witness_vkey("bob", "there"), "carol", "away", NOW)
+    found = check(tmp_path / "audit", world, dataclasses.replace(trusted, signers=(named, *trusted.signers)))
+    assert found.witnesses == ("bob@there",)
+
+
+def test_an_old_cosignature_counts_beside_a_signed_head_only(
+    tmp_path: Path, world: World, trusted: TrustedKeys
+) -> None:
+    write(tmp_path / "audit", {}, world.files)
+    old = world.copy()
+    for row in old.cosignatures:
+        row["line"] = row["line"].split("\n")[-1]
+    assert check(tmp_path / "audit", old, trusted).witnessed == 3 + 12 + 256
+    old.heads, old.published = [], {}
+    found = check(tmp_path / "audit", old, trusted)
+    assert found.ok, found.problems
+    assert not found.witnessed
+
+
 def test_the_attacks_know_nothing_of_the_package() -> None:
     code = (
         "import sys, trail_attacks; sys.exit(any(name.startswith('jupyter_llmops') for name in sys.modules))"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jupyter_llmops.agent.election import agent_file
 from jupyter_llmops.agent.heads import HeadKeeper
 from jupyter_llmops.agent.loop import AgentLoop
 from jupyter_llmops.agent.retaining import Retention
@@ -110,11 +111,23 @@ def test_words_of_pruned_sessions_are_carried_on(notebook: Notebook) -> None:
     kept = old_session(workspace, 1)
     old_session(workspace, 800, forgets=kept)
     first = old_session(workspace, 700)
+    began = datetime.now(UTC) - timedelta(days=750)
+    context = {"user": workspace.user, "host": workspace.settings.site, "catalog": str(workspace.location)}
+    agent = Journal(workspace.audit_folder, role="agent", context=context)
+    agent._opened_at = began
+    place = {"of": "e" * 16, "of_session": kept, "of_seq": 2, "kinds": ["token"]}
+    agent.stamp("scrub", started_at=began, fields={"runs": [place]})
+    agent.close()
     workspace.retain("690d", yes=True)
     said = said_deletions(workspace.audit_folder)
     assert (kept, 1) in said.forgotten
     assert said.forgotten[kept, 1].moment < f"{datetime.now(UTC) - timedelta(days=700):%Y-%m-%d}"
     assert first in said.pruned
+    # It stays the agent's word, who alone can say that.
+    assert agent.session in said.pruned
+    assert said.scrubbed[kept, 2].kinds == ("token",)
+    found = workspace.verify()
+    assert found.ok, found.problems
 
 
 def test_a_session_that_was_changed_stays(notebook: Notebook) -> None:
@@ -127,6 +140,23 @@ def test_a_session_that_was_changed_stays(notebook: Notebook) -> None:
     assert done.sessions == ()
     assert "does not verify" in done.notes[0]
     assert journal.exists()
+
+
+def test_a_session_whose_log_is_damaged_stays_and_the_others_go(notebook: Notebook) -> None:
+    workspace = notebook.workspace
+    notebook.run("x = 1")
+    damaged, old = old_session(workspace, 400, cells=260), old_session(workspace, 400)
+    workspace.verify()  # seals
+    tile = workspace.audit_folder / "log" / damaged / "tile" / "0" / "000"
+    tile.write_bytes(tile.read_bytes()[:-32])
+    place = agent_file(workspace.audit_folder, workspace.location, "heads")
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(f"{damaged} 3 0\n")
+    done = workspace.retain("1y", yes=True)
+    assert [one.session for one in done.sessions] == [old]
+    assert damaged in done.notes[0]
+    assert "does not verify" in done.notes[0]
+    assert {problem.session for problem in workspace.verify().problems} == {damaged}
 
 
 def test_a_running_session_stays(notebook: Notebook) -> None:

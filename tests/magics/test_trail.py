@@ -185,6 +185,12 @@ def test_a_catalog_that_can_only_be_read_is_read(notebook: Notebook, monkeypatch
         assert notebook.workspace.verify().ok
 
 
+def test_a_kept_checkpoint_is_named_by_its_file(notebook: Notebook) -> None:
+    for wrong in (3, b"kept", ["kept"]):
+        with pytest.raises(UsageError, match="is not the name of a file"):
+            notebook.workspace.verify(against=wrong)  # type: ignore[arg-type]
+
+
 def test_journals_are_checked_also_where_the_catalog_is_gone(notebook: Notebook) -> None:
     import shutil
 

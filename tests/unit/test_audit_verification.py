@@ -215,6 +215,16 @@ def test_views_say_the_verdict_and_escape(folder: Path) -> None:
     assert "nothing is recorded yet" in verification_text(Verification(0, 0))
 
 
+def test_planted_texts_do_nothing_to_a_terminal() -> None:
+    wild = "\x1b[2J\u202e\n"
+    gap = Gap("no log", f"it {wild}", session=wild)
+    found = Verification(1, 1, (Problem(wild, None, wild, f"session {wild}: {wild}"),), (wild,), (gap,))
+    for view in (verification_text(found), verification_html(found)):
+        assert "\x1b" not in view
+        assert "\u202e" not in view
+        assert "\\x1b[2J\\u202e\\n" in view
+
+
 def test_views_say_what_is_not_covered_and_who_has_witnessed() -> None:
     gaps = tuple(
         Gap(

@@ -15,7 +15,7 @@ from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.proving import prove
 from jupyter_llmops.audit.reading import read_runs
 from jupyter_llmops.audit.sealing import log_folder, seal
-from jupyter_llmops.audit.verification import TrustedKeys, read_kept, verify
+from jupyter_llmops.audit.verification import KeptCheckpoint, TrustedKeys, read_kept, verify
 from jupyter_llmops.audit.verification.heads import said_root
 from jupyter_llmops.errors import AuditError
 from jupyter_llmops.keys.signing import LogKeys
@@ -173,6 +173,22 @@ def test_a_session_without_a_word_is_missing_and_one_of_another_home_is_elsewher
     assert [problem.session for problem in found.problems] == ["old"]
     assert "its published heads are in the catalog" in said(found)
     assert any("lies elsewhere" in note and "away" in note for note in found.notes)
+    # What is kept of it can't be held against anything here, so it is no passed verification.
+    away_kept = KeptCheckpoint("away", away.checkpoint.encode(), "kept")
+    found = verify(folder, trusted=both, heads=[away], against=(away_kept,))
+    assert "the kept checkpoint kept can't be checked here" in said(found)
+    # A second key of the owner signs another head in the name of the session that went.
+    forged = stamp(tmp_path / "forged", other, "old", 1)
+    old_kept = KeptCheckpoint("old", old.checkpoint.encode(), "kept")
+    assert verify(folder, trusted=both, heads=[forged]).ok
+    for evidence in (
+        {"against": (old_kept,)},
+        {"heads": [forged, old]},
+        {"carried": ("old",)},
+        {"published_heads": {"old": {6}}},
+    ):
+        found = verify(folder, **{"trusted": both, "heads": [forged], **evidence})  # type: ignore[arg-type]
+        assert "the journal of session old is missing" in said(found), evidence
     # Nobody of the team has named that key: then the row is nobody's, and accuses nobody.
     found = verify(folder, trusted=trusted, heads=[away])
     assert found.ok, found.problems

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.agent.election import agent_file
 from jupyter_llmops.agent.published_heads import PublishedHeads
+from jupyter_llmops.agent.own_journal import AgentJournal
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import AuditError, CatalogError
 from jupyter_llmops.records.deletion import Retained
@@ -61,6 +62,7 @@ def retain(
         retention_fields,
         sessions_before,
         unfinished,
+        with_links,
         words_to_carry,
     )
 
@@ -70,15 +72,27 @@ def retain(
     if not yes:
         return result
     said = said_deletions(folder)
+    try:
+        sessions, more = with_links(folder, sessions, _published(folder, catalog))
+    except OSError as error:
+        raise AuditError(
+            f"Nothing was pruned, as {error.filename} can't be written: {error.strerror}.",
+            "Free space or make its folder writable, and type it again.",
+        ) from error
+    result = replace(result, sessions=tuple(sessions), notes=(*result.notes, *more))
     words = [("retention", fields) for fields in retention_fields(age, sessions)]
-    for kind, fields in [*words_to_carry(folder, sessions), *words]:
-        if not stamp(kind, fields):
-            raise AuditError(
-                "Nothing was pruned, as that can't be recorded: the audit trail can't be written.",
-                "Free space or make its folder writable, and type it again.",
-            )
-    going = [*unfinished(folder, said), *(session.session for session in sessions)]
-    prune(folder, going, _published(folder, catalog) if sessions else {})
+    agent = AgentJournal(folder, catalog)
+    try:
+        for kind, fields in [*words_to_carry(folder, sessions), *words]:
+            # That content was scrubbed is the agent's word: in another's journal it counts for nothing.
+            if not (agent.stamp if kind == "scrub" else stamp)(kind, fields):
+                raise AuditError(
+                    "Nothing was pruned, as that can't be recorded: the audit trail can't be written.",
+                    "Free space or make its folder writable, and type it again.",
+                )
+    finally:
+        agent.close()
+    prune(folder, [*unfinished(folder, said), *(session.session for session in sessions)])
     pruned = [*said.pruned, *(session.session for session in sessions)]
     rows = 0
     if pruned:

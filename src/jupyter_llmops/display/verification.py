@@ -34,7 +34,7 @@ def verification_text(verification: Verification) -> str:
         parts += [f"! {_uncovered(verification)}", text_table(_GAPS, [_gap(gap) for gap in gaps])]
     if len(verification.not_covered) > len(gaps):
         parts.append(f"… and {len(verification.not_covered) - len(gaps)} more")
-    parts += [f"note: {note}" for note in verification.notes]
+    parts += [f"note: {_plain(note)}" for note in verification.notes]
     return "\n".join(parts)
 
 
@@ -61,7 +61,7 @@ def verification_html(verification: Verification) -> str:
     return card(
         Html(f"<div>{verdict}</div>{body}"),
         title="Audit trail",
-        footer=" · ".join(verification.notes),
+        footer=" · ".join(map(_plain, verification.notes)),
         accent=(COLOR_WARN if gaps else COLOR_OK) if verification.ok else COLOR_ERROR,
     )
 
@@ -95,7 +95,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _gap(gap: Gap) -> tuple[str, str, str, str]:
-    return f"{gap.cells:,}", gap.session or gap.kernel, gap.notebook, gap.message
+    return f"{gap.cells:,}", _plain(gap.session or gap.kernel), _plain(gap.notebook), _plain(gap.message)
 
 
 def _row(problem: Problem) -> tuple[str, str, str, str]:
@@ -104,4 +104,13 @@ def _row(problem: Problem) -> tuple[str, str, str, str]:
     if message.startswith("session ") and ": " in message:
         message = message.split(": ", 1)[1]
     seq = "" if problem.seq is None else str(problem.seq)
-    return problem.session, seq, problem.run_id, message
+    return _plain(problem.session), seq, _plain(problem.run_id), _plain(message)
+
+
+def _plain(text: str) -> str:
+    """Return a text of a row that anybody may have planted so that it does nothing to a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "replace").decode() for one in text
+    )

@@ -319,9 +319,9 @@ class _Trail:
                 self.findings.problem(session, seq, run_id, message)
         if scrubbed:
             self.findings.notes.append(
-                f"session {session}: {_contents(scrubbed)} scrubbed by the agent, which took "
-                f"{', '.join(secrets) or 'something'} for secrets. What is left is what its record says; what was "
-                "taken out can't be checked any more, and this user could have written such a record, too"
+                f"session {session}: {_contents(scrubbed)} scrubbed by the agent, as it held secrets "
+                f"({', '.join(secrets)}); what is left is what its record says, what was taken out can't be "
+                "checked any more, and this user could have written such a record, too"
             )
 
     def _name_twice(self) -> None:
