@@ -15,7 +15,7 @@ from jupyter_llmops.agent.heads import HeadKeeper
 from jupyter_llmops.audit.tlog.cosignature import cosign
 from jupyter_llmops.audit.tlog.note import parse_note
 from jupyter_llmops.keys.signing import LogKeys, witness_name
-from jupyter_llmops.records.trail import Cosignature, Signer
+from jupyter_llmops.records.trail import Cosignature, Head, Signer
 
 if TYPE_CHECKING:
     from jupyter_llmops.workspace import Workspace
@@ -171,3 +171,21 @@ def test_a_line_that_is_withheld_without_a_reason_is_shown_again(workspace: Work
     found = workspace.verify()
     assert ["was changed (leaf); it was put right" in one.message for one in found.problems] == [True]
     assert workspace.verify().ok
+
+
+def test_a_head_that_is_published_while_verify_reads_is_not_missed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.journal.stamp("cell")
+    workspace.flush()
+    keeper, true = HeadKeeper(workspace.audit_folder, workspace.catalog), workspace.catalog.heads.list
+
+    def read() -> list[Head]:
+        heads = true()
+        keeper.seal(closing=True)
+        assert keeper.publish() == 1
+        return heads
+
+    monkeypatch.setattr(workspace.catalog.heads, "list", read)
+    found = workspace.verify()
+    assert found.ok, found.problems

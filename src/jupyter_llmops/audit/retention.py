@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.audit.deletions import SESSIONS_PER_LEAF, Deletions
@@ -147,19 +146,40 @@ def words_to_carry(folder: Path, sessions: Sequence[PrunedSession]) -> Iterator[
             yield run.kind, fields | {"said_at": said}
 
 
-def prune(
-    folder: Path, sessions: Iterable[str], published: Mapping[str, Iterable[int]] = MappingProxyType({})
-) -> None:
-    """Delete journals, contents and tiles of sessions, all but their heads; safe to repeat.
+def with_links(
+    folder: Path, sessions: Sequence[PrunedSession], published: Mapping[str, Iterable[int]]
+) -> tuple[list[PrunedSession], list[str]]:
+    """Write down how the published heads of sessions lead to the last; return those of which it could be, and notes.
 
     Parameters
     ----------
     folder : Path
         The audit folder.
-    sessions : iterable of str
+    sessions : sequence of PrunedSession
         Which.
     published : mapping of session to sizes
-        Of the heads that were published: their way to the last one is kept.
+        Of the heads that were published.
+
+    Raises
+    ------
+    OSError
+        It can't be written.
+    """
+    ready: list[PrunedSession] = []
+    notes: list[str] = []
+    with sealing(Path(folder)):
+        for one in sessions:
+            try:
+                keep_links(folder, one.session, published.get(one.session, ()))
+            except AuditError as error:
+                notes.append(f"Session {one.session} stays, as it does not verify: {error.message}")
+            else:
+                ready.append(one)
+    return ready, notes
+
+
+def prune(folder: Path, sessions: Iterable[str]) -> None:
+    """Delete journals, contents and tiles of sessions, all but their heads; safe to repeat.
 
     Raises
     ------
@@ -170,8 +190,6 @@ def prune(
     with sealing(folder):
         for session in sessions:
             try:
-                if journal_path(folder, session).exists():
-                    keep_links(folder, session, published.get(session, ()))
                 for path in (journal_path(folder, session), *_files(folder, session)):
                     if path.is_dir():
                         shutil.rmtree(path)

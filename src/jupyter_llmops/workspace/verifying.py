@@ -87,6 +87,8 @@ class Verifying(Trail):
         from jupyter_llmops.agent.election import agent_file
         from jupyter_llmops.agent.published_heads import PublishedHeads
 
+        # First, as the agent may publish one meanwhile.
+        remembered = PublishedHeads(agent_file(self.audit_folder, self.catalog.location, "heads")).read()
         try:
             trusted = replace(trusted, signers=tuple(self.catalog.signers.list()))
             found["heads"] = self.catalog.heads.list()
@@ -94,8 +96,7 @@ class Verifying(Trail):
         except (CatalogError, TeamKeyError) as error:
             notes.append(f"signed heads and witnesses were not checked: {error.message}")
             return trusted
-        place = agent_file(self.audit_folder, self.catalog.location, "heads")
-        found["published_heads"] = PublishedHeads(place).read()
+        found["published_heads"] = remembered
         return trusted
 
     def _seal(self, keys: LogKeys) -> list[str]:

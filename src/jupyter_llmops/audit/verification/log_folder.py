@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jupyter_llmops.audit.head_links import HEADS_FILE
 from jupyter_llmops.audit.verification.findings import Findings
 from jupyter_llmops.audit.verification.tree import LeafTree
 
@@ -19,6 +20,7 @@ WIDTH = 256
 _HASH = 32
 _TILE = re.compile(r"tile/(entries|0|[1-9]\d?)/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?", re.ASCII)
 _LOCK_SUFFIX = ".lock"
+_BESIDE = ("checkpoint", HEADS_FILE)
 
 
 def log_folder(folder: Path, session: str) -> Path:
@@ -67,8 +69,8 @@ class LogFolderCheck:
             folders.sort()
             for name in sorted(names):
                 path = (Path(place) / name).relative_to(self._place).as_posix()
-                if name.startswith(".") or name.endswith(_LOCK_SUFFIX) or path == "checkpoint":
-                    continue  # what a kill leaves of a file that was being written
+                if name.startswith(".") or name.endswith(_LOCK_SUFFIX) or path in _BESIDE:
+                    continue  # what a kill leaves of a file that was being written, or of a retention
                 found = _TILE.fullmatch(path)
                 width = int(found[3] or WIDTH) if found else 0
                 if found is None or width > WIDTH or (found[3] and width == WIDTH):
