@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -179,6 +180,17 @@ def test_what_is_too_large_is_not_begun_and_does_not_starve_the_rest() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, 0, -1, 2**31, -(2**70), 2**999, 1 << 1001, 0.0, -0.0, float("nan"), float("inf"), 1.5, "", "a",
+        "ü" * 999, "\ud800", "x" * 1001, 1j, b"ab",
+    ],
+)  # fmt: skip
+def test_short_values_have_the_digest_that_a_writer_gives_them(value: object) -> None:
+    assert digest_values(["v"], {"v": value}, SALT, 5.0)["v"] == digest_value(value, SALT)
+
+
 def test_without_time_nothing_is_read() -> None:
     assert one("text", budget_seconds=0.0) == "skipped: not read within 0 ms"
 
@@ -194,6 +206,22 @@ def test_a_secret_has_no_digest() -> None:
 
 def test_names_that_are_not_there_are_left_out() -> None:
     assert digest_values(["a", "b"], {"b": 1}, SALT) == {"b": one(1)}
+
+
+def test_every_draw_gives_another_state() -> None:
+    kept = random.getstate()
+    try:
+        random.seed(7)
+        first = random_states()["python"]
+        assert random_states()["python"] == first
+        random.random()
+        second = random_states()["python"]
+        random.gauss(0, 1)  # keeps a second number for the next call
+        third = random_states()["python"]
+        random.setstate((*random.getstate()[:2], None))
+        assert len({first, second, third, random_states()["python"]}) == 4
+    finally:
+        random.setstate(kept)
 
 
 def test_a_seed_gives_the_same_state_of_the_random_generator() -> None:

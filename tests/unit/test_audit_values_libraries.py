@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from importlib import import_module
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -15,7 +17,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from jupyter_llmops.audit.values import digest_value, digest_values, random_states
+from jupyter_llmops.audit.environment import make_ready
+from jupyter_llmops.audit.values import digest_value, digest_values, random_states, writer
 
 SALT = "5a" * 16
 
@@ -112,6 +115,27 @@ def test_frames_count_by_value_not_by_blocks() -> None:
         other[name] = whole[name].to_numpy()[::-1] if name == "o" else whole[name].iloc[::-1].array
         assert told(other) != told(whole), name
     assert told(whole.rename(columns={"n": "m"})) != told(whole)
+
+
+def test_the_first_frame_has_a_digest_though_its_types_are_learnt_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def slowly(name: str) -> object:
+        time.sleep(0.02)
+        return import_module(name)
+
+    monkeypatch.setattr(writer, "_learned", set())
+    monkeypatch.setattr(writer, "_handlers", {})
+    monkeypatch.setattr(writer, "import_module", slowly)
+    first = digest_values(["v"], {"v": pd.DataFrame({"a": [1, 2]})}, SALT, 0.015)["v"]
+    assert first.startswith("sha256:"), first
+
+
+def test_what_is_loaded_is_learnt_before_a_cell_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_learned", set())
+    monkeypatch.setattr(writer, "_handlers", {})
+    make_ready()
+    assert {"plain", "arrays", "frames", "tensors"} <= writer._learned
 
 
 def test_what_is_changed_in_a_frame_in_place_counts() -> None:

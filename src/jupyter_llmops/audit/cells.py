@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jupyter_llmops.audit.environment import EnvironmentWatch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Frame:
     """A cell that is running; cells may run cells (``%%capture``), so frames are stacked."""
 
@@ -225,17 +225,12 @@ class CellStamper:
         status, error_type = _outcome(result)
         info = frame.info
         source = str(getattr(info, "raw_cell", "") or "")
-        fields: dict[str, Any] = {
+        fields = {
             "notebook": notebook_of(self.shell.user_ns) if self.notebook is None else self.notebook,
             "cell": str(getattr(info, "cell_id", None) or ""),
-            "execution_count": result.execution_count if result is not None else None,
         }
         if error_type:
             fields["error_type"] = error_type
-        if not getattr(info, "store_history", True):
-            fields["store_history"] = False
-        if frame.start_missed:
-            fields["start_missed"] = True
         facts = facts_of(
             self.shell,
             info,
@@ -244,6 +239,11 @@ class CellStamper:
             outputs=frame.shown[-1],
             seconds=seconds,
         )
+        facts["execution_count"] = result.execution_count if result is not None else None
+        if not getattr(info, "store_history", True):
+            facts["store_history"] = False
+        if frame.start_missed:
+            facts["start_missed"] = True
         facts["actor"], facts["client"] = frame.request
         if frame.random:
             facts["random"] = frame.random

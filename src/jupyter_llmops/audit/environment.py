@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +133,21 @@ class EnvironmentWatch:
                 return
             self._wake.clear()
             try:
+                make_ready()
                 self.look()
             except Exception as error:  # noqa: BLE001 - a session without this leaf is better than none
                 self._journal.complain(
                     f"The environment could not be stamped: {type(error).__name__}: {error}"
                 )
+
+
+def make_ready() -> None:
+    """Load what a leaf needs of libraries that are loaded themselves, so that no cell waits for it."""
+    from jupyter_llmops.audit.values.writer import learn_loaded
+
+    for module in ("orjson", "symtable"):
+        import_module(module)
+    learn_loaded()
 
 
 def environment_fields(packages: tuple[str, ...]) -> dict[str, Any]:

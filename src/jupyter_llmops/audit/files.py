@@ -10,8 +10,8 @@
 
 The content is written before its line: a kill between the two leaves content without a record,
 which the next record takes over, and never a record whose content is lost without a word. For the
-same reason it is written within the hook, not by a thread: that would be 60 µs faster, and a kill
-would lose what a record has digests of.
+same reason it is written within the hook, not by a thread: that would be 30 µs faster, and a kill
+would lose what a record has digests of. Only the empty file is made ahead, by a thread.
 
 A ``.running`` file consists of slots of 384 bytes, each one JSON object padded with spaces and ended
 by a newline: ``{"id":…,"started_at":…,"execution_count":…,"cell":…,"kernel":…}``. A slot is written
@@ -30,6 +30,9 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from jupyter_llmops.audit.own_file import OwnFile
+from jupyter_llmops.audit.spares import SpareFiles
 
 JOURNAL_FOLDER = "journal"
 CONTENT_FOLDER = "content"
@@ -145,6 +148,8 @@ class SessionFiles:
         self.journal = journal_path(folder, session)
         self.head = head_path(folder, session)
         self._contents = str(content_path(folder, session, 0).parent)
+        self.spares = SpareFiles(self._contents)
+        """For sidecars; whoever has a thread for it calls `fill`."""
         self._journal_file: OwnFile | None = None
         self._head_file: OwnFile | None = None
         # Bytes and mark of the lines that are surely written: replaced as one object, so that no
@@ -203,6 +208,8 @@ class SessionFiles:
         """Write the content sidecar of a leaf."""
         # What `content_path` returns, joined as text: a Path costs 10 µs between two cells.
         path = f"{self._contents}{os.sep}{seq}.json"
+        if self.spares.write(path, data):
+            return
         try:
             descriptor = os.open(path, _NEW, 0o600)
         except FileNotFoundError:
@@ -242,6 +249,7 @@ class SessionFiles:
 
     def forget(self) -> None:
         """Let go of the files without a word; a descriptor that others took is not closed."""
+        self.spares.close()
         for file in (self._journal_file, self._head_file):
             if file is not None:
                 file.close()
@@ -336,36 +344,6 @@ def make_folders(folder: Path, wanted: Path) -> None:
         one.mkdir(exist_ok=True, mode=0o700)
         if stat.S_IMODE(one.stat().st_mode) & 0o077:
             one.chmod(0o700)
-
-
-class OwnFile:
-    """A descriptor that is used only while it is still our file.
-
-    User code may close every descriptor (`os.closerange`) and the number may then belong to a file
-    of the user's: writing a line there would damage it. So the file is looked at before each use.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        status = os.fstat(descriptor)
-        self.identity = (status.st_dev, status.st_ino)
-        self.deleted = False
-
-    def size(self) -> int | None:
-        """Return the file's size in bytes, None when the descriptor is not ours any more."""
-        try:
-            status = os.fstat(self.descriptor)
-        except OSError:
-            return None
-        if (status.st_dev, status.st_ino) != self.identity:
-            return None
-        self.deleted = status.st_nlink == 0
-        return status.st_size
-
-    def close(self) -> None:
-        """Close the descriptor, unless the number is somebody else's file now."""
-        if self.size() is not None:
-            os.close(self.descriptor)
 
 
 def _read_all(descriptor: int) -> bytes:

@@ -8,10 +8,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jupyter_llmops.audit import leaf as leaves
 from jupyter_llmops.audit.files import NOTHING, LostJournalError, Mark, SessionFiles
@@ -25,8 +24,7 @@ QUIET_SECONDS = 3600.0
 Redact = Callable[[str], tuple[str, tuple[str, ...]]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A leaf that is stamped: its line (without newline) and where that stands in the chain."""
 
     mark: Mark
@@ -252,7 +250,7 @@ class Journal:
     ) -> None:  # fmt: skip
         found: set[str] = set()
         # First the fields: what they give away by name is then known in the content too.
-        cleaned = self._clean(leaves.plain(fields), found)
+        cleaned: dict[str, Any] = self._clean(leaves.plain(fields), found)
         if facts:
             cleaned |= facts
         seq = self._last.mark.seq + 1
@@ -280,7 +278,7 @@ class Journal:
         """Return `value` with every string in it redacted."""
         if isinstance(value, str):
             return self._redacted(value, found)[0]
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return {name: self._clean_field(name, item, found) for name, item in value.items()}
         if isinstance(value, list | tuple):
             return [self._clean(item, found) for item in value]
@@ -322,6 +320,8 @@ class Journal:
         try:
             while self._lines:
                 entry = self._lines[0]
+                if self._contents and self._contents[0][0] <= entry.mark.seq:
+                    break  # no line before its content: a kill would leave a record of which it is gone
                 if entry.mark.seq > self._files.stored.seq:
                     self._files.append(entry.line, entry.mark)
                 self._unsynced = True
@@ -365,6 +365,8 @@ class Journal:
         """Sync every 200 ms while lines come, try again every 2 s while lines wait."""
         while not self._stop.is_set():
             self._wake.wait()
+            if not self._stop.is_set():
+                self._files.spares.fill()
             if self._stop.wait(RETRY_SECONDS if self._lines or self._contents else SYNC_SECONDS):
                 return
             self._wake.clear()

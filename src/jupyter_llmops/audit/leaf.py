@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 from jupyter_llmops.records.run import LEAF_SCHEMA
@@ -27,8 +27,6 @@ CORE_FIELDS = frozenset(
     }
 )  # fmt: skip
 
-# `json.dumps` would make one anew for every cell.
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _LARGEST_INTEGER = 2**53 - 1  # RFC 8785 numbers are IEEE 754 doubles
 
 
@@ -64,10 +62,6 @@ def _same_in_both(value: Any) -> bool:
     # Exact types only: a float is written differently, a subclass may encode itself. Keys must be
     # ASCII, as RFC 8785 sorts by UTF-16 units and Python by code points.
     kind = type(value)
-    if kind is str or value is None or kind is bool:
-        return True
-    if kind is int:
-        return bool(-_LARGEST_INTEGER <= value <= _LARGEST_INTEGER)
     if kind is dict:
         for key, item in value.items():
             if type(key) is not str or not key.isascii():
@@ -76,8 +70,10 @@ def _same_in_both(value: Any) -> bool:
                 return False
         return True
     if kind is list or kind is tuple:
-        return all(_same_in_both(item) for item in value)
-    return False
+        return all(type(item) is str or _same_in_both(item) for item in value)
+    if kind is int:
+        return bool(-_LARGEST_INTEGER <= value <= _LARGEST_INTEGER)
+    return kind is str or value is None or kind is bool
 
 
 def plain(value: Any, depth: int = 0, budget: list[int] | None = None) -> Any:
@@ -168,11 +164,12 @@ def sidecar_bytes(session: str, seq: int, run_id: str, salt: str, content: Mappi
     ASCII with sorted keys, so that any text (lone surrogates too) survives and a reader can
     compare byte by byte: nothing in the file is outside what the leaf's digests cover.
     """
-    values = {
-        "schema": CONTENT_SCHEMA, "session": session, "seq": seq, "id": run_id, "salt": salt,
-        "content": dict(content),
-    }  # fmt: skip
-    return _encode(values).encode("ascii")
+    # Its few fields are put together here, as `json` would look at each of them for every cell.
+    texts = ",".join(f"{_quoted(name)}:{_quoted(content[name])}" for name in sorted(content))
+    return (
+        f'{{"content":{{{texts}}},"id":{_quoted(run_id)},"salt":{_quoted(salt)},'
+        f'"schema":"{CONTENT_SCHEMA}","seq":{seq:d},"session":{_quoted(session)}}}'
+    ).encode("ascii")
 
 
 def leaf_line(leaf: dict[str, Any]) -> bytes:

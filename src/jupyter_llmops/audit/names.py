@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+from functools import cache
 from typing import Any, NamedTuple
 
 LONGEST_SOURCE = 8000
@@ -14,7 +15,7 @@ _BUILTIN = frozenset(vars(builtins)) | {"__name__", "get_ipython", "In", "Out", 
 
 # `x += 1` reads x, too, which the symbol table does not say.
 _AUGMENTED = re.compile(r"(?:^|[;:\s])(\w+)\s*(?:[-+*/%@&|^]|//|\*\*|<<|>>)=(?!=)")
-_OPERATORS = ("+=", "-=", "*=", "/=", "%=", "@=", "&=", "|=", "^=", "<<=", ">>=")
+_OPERATOR = re.compile(r"[-+*/%@&|^<>]=")
 
 
 class Names(NamedTuple):
@@ -75,7 +76,7 @@ def _names_of(source: str) -> Names:
         top: Any = symtable.symtable(source, "<cell>", "exec")._table  # type: ignore[attr-defined]
     except (SyntaxError, ValueError, RecursionError, MemoryError, AttributeError):
         return Names(unknown="the source is no Python")
-    flags = _Flags(symtable)
+    flags = _flags(symtable)
     read: set[str] = set()
     written: set[str] = set()
     for name, symbol in top.symbols.items():
@@ -83,7 +84,7 @@ def _names_of(source: str) -> Names:
             read.add(name)
         if symbol & flags.bound:
             written.add(name)
-    if any(operator in source for operator in _OPERATORS):
+    if _OPERATOR.search(source):
         read.update(written.intersection(_AUGMENTED.findall(source)))
     waiting = list(top.children)
     while waiting:
@@ -100,15 +101,25 @@ def _names_of(source: str) -> Names:
     return Names(kept, changed, left_out=more + others)
 
 
-class _Flags:
+class _Flags(NamedTuple):
     """The bits of a symbol, by the names that CPython gives them."""
 
-    def __init__(self, module: Any) -> None:
-        self.use = module.USE
-        self.bound = module.DEF_LOCAL | module.DEF_IMPORT
-        self.offset = module.SCOPE_OFF
-        self.mask = module.SCOPE_MASK
-        self.outer = (module.GLOBAL_IMPLICIT, module.GLOBAL_EXPLICIT)
+    use: int
+    bound: int
+    offset: int
+    mask: int
+    outer: tuple[int, int]
+
+
+@cache
+def _flags(module: Any) -> _Flags:
+    return _Flags(
+        module.USE,
+        module.DEF_LOCAL | module.DEF_IMPORT,
+        module.SCOPE_OFF,
+        module.SCOPE_MASK,
+        (module.GLOBAL_IMPLICIT, module.GLOBAL_EXPLICIT),
+    )
 
 
 def _bounded(names: set[str]) -> tuple[tuple[str, ...], int]:

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jupyter_llmops.audit.files import OwnFile, make_folders, running_path
+from jupyter_llmops.audit.files import make_folders, running_path
+from jupyter_llmops.audit.own_file import OwnFile
 
 SLOT_BYTES = 384
 MOST_SLOTS = 64
 _LONGEST = 64
+# `json.dumps` would make one anew for every cell.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -81,7 +84,7 @@ class RunningCells:
         try:
             slot = self._free.pop()
             short = {key: value[:_LONGEST] if type(value) is str else value for key, value in mark.items()}
-            data = json.dumps(short, separators=(",", ":")).encode("ascii")
+            data = _encode(short).encode("ascii")
             if len(data) >= SLOT_BYTES:  # escapes made it longer: what names the run is enough
                 data = json.dumps({"id": short.get("id"), "started_at": short.get("started_at")}).encode()
             os.pwrite(self._own().descriptor, data.ljust(SLOT_BYTES - 1) + b"\n", slot * SLOT_BYTES)

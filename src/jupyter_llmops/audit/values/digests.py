@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -48,6 +49,8 @@ def digest_values(
     dict of name to str
         ``sha256:…`` over salt, type and canonical bytes, or ``skipped: REASON``.
     """
+    from jupyter_llmops.audit.values.plain import short_form
+
     seed = _START + _salt_bytes(salt)
     limits = Limits(budget_seconds, LARGEST)
     get: Any = dict.get if issubclass(type(namespace), dict) else type(namespace).get
@@ -55,9 +58,11 @@ def digest_values(
     found = [(name, get(namespace, name, missing)) for name in names]
     given = [(name, value) for name, value in found if value is not missing]
     digests: dict[str, str] = {}
-    for name, value in sorted(given, key=lambda pair: _size_hint(pair[1])):
+    for name, value in sorted(given, key=_size_hint) if len(given) > 1 else given:
         if redact is not None and _is_secret(name, value, redact):
             digests[name] = "skipped: it looks like a secret"
+        elif (short := short_form(value)) is not None and not limits.over():
+            digests[name] = "sha256:" + hashlib.sha256(seed + short).hexdigest()
         else:
             digests[name] = _told(seed, limits, value)
     return {name: digests[name] for name, _ in given}
@@ -108,7 +113,8 @@ def _salt_bytes(salt: str | bytes) -> bytes:
 
 def _is_secret(name: str, value: Any, redact: Callable[[str], tuple[str, tuple[str, ...]]]) -> bool:
     """Return whether a value could be a secret that is short enough to be guessed from its digest and salt."""
-    if type(value) not in (str, bytes) or len(value) > _SHORT:
+    kind = type(value)
+    if (kind is not str and kind is not bytes) or len(value) > _SHORT:
         return False  # a number would be learnt as a secret; what is longer can't be guessed
     text = value if type(value) is str else value.decode("latin-1")
     try:
@@ -119,11 +125,15 @@ def _is_secret(name: str, value: Any, redact: Callable[[str], tuple[str, tuple[s
 
 _SIZED: Final = {id(kind): kind for kind in (str, bytes, bytearray)}
 _FILLED: Final = {id(kind): kind for kind in (list, tuple, dict, set, frozenset)}
+_TINY: Final = {id(kind): kind for kind in (int, float, bool, type(None))}
 
 
-def _size_hint(value: Any) -> int:
+def _size_hint(named: tuple[str, Any]) -> int:
     """Return about how many bytes a value has, so that a large one does not starve the small ones."""
+    value = named[1]
     kind = type(value)
+    if id(kind) in _TINY:
+        return 0
     if id(kind) in _SIZED:
         return len(value)
     if id(kind) in _FILLED:
@@ -131,4 +141,4 @@ def _size_hint(value: Any) -> int:
     numpy = sys.modules.get("numpy")
     if numpy is not None and kind is getattr(numpy, "ndarray", None):
         return int(value.nbytes)
-    return 0 if any(kind is one for one in (int, float, bool, type(None))) else 100_000
+    return 100_000

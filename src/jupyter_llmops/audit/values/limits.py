@@ -34,6 +34,14 @@ class Limits:
         self._deadline = time.perf_counter() + seconds
         self.largest = largest
 
+    def over(self) -> bool:
+        """Return whether the time is over."""
+        return time.perf_counter() > self._deadline
+
+    def extend(self, seconds: float) -> None:
+        """Let what was no value's own doing not count."""
+        self._deadline += seconds
+
     def check(self) -> None:
         """Raise `SkippedError` when the time is over."""
         if time.perf_counter() > self._deadline:

@@ -26,6 +26,8 @@ _DEEPEST_TREE: Final = 12
 _LARGEST_TREE: Final = 20_000
 _TREES_FROM: Final = 3  # deeper down it was tried already
 _SLICE: Final = 2048
+_SHORT_TEXT: Final = 1000  # characters
+_SHORT_BITS: Final = 1000
 _MOST_DIGITS: Final = 100_000
 _names_in: Any = vars(types.ModuleType)["__dict__"].__get__
 
@@ -58,6 +60,26 @@ def _scalar(writer: ValueWriter, value: Any) -> None:
     writer.limits.allow(sys.getsizeof(value))
     writer.head("scalar")
     writer.data(marshal.dumps(value, _VERSION))
+
+
+def short_form(value: Any) -> bytes | None:
+    """Return what `_scalar` and `_text` write of a short value; None for others, which a writer takes.
+
+    Most of a cell's values are such, and a writer for each costs several times their digest.
+
+    Parameters
+    ----------
+    value : object
+        Of any type.
+    """
+    kind = type(value)
+    if kind is str:
+        if len(value) > _SHORT_TEXT:
+            return None
+        return bytes(b"\0str:%d\0" % len(value) + value.encode("utf-8", "surrogatepass"))
+    if value is None or kind is bool or kind is float or (kind is int and value.bit_length() <= _SHORT_BITS):
+        return b"\0scalar:\0" + marshal.dumps(value, _VERSION)
+    return None
 
 
 def _text(writer: ValueWriter, value: str) -> None:

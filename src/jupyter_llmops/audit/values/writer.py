@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final
 
@@ -82,6 +84,13 @@ def handler_of(kind: type) -> Handler | None:
     return None
 
 
+def learn_loaded() -> None:
+    """Learn the types of all libraries that are loaded, so that no cell has to wait for it."""
+    for library in _LIBRARIES:
+        with suppress(Exception):  # a cell may be importing it just now
+            _learn(library)
+
+
 def _learn(library: str) -> None:
     file = _LIBRARIES.get(library)
     if file is None or file in _learned or library not in sys.modules:
@@ -140,6 +149,13 @@ class ValueWriter:
                 self.add(view[start : start + CHUNK])
                 self.limits.check()
 
+    def _found(self, kind: type) -> Handler | None:
+        learned, begun = len(_learned), time.perf_counter()
+        handler = handler_of(kind)
+        if len(_learned) > learned:  # once a session: no value is passed over because it was the first
+            self.limits.extend(time.perf_counter() - begun)
+        return handler
+
     def _count(self, size: int) -> None:
         self._written += size
         if self._written > self.limits.largest:
@@ -164,7 +180,8 @@ class ValueWriter:
             It is, or holds, what can't be written in time or without calling its own code.
         """
         kind = type(value)
-        handler = handler_of(kind)
+        known = _handlers.get(id(kind))
+        handler = known[1] if known is not None else self._found(kind)
         if handler is None:
             raise SkippedError(f"type {type_name(kind)}")
         path, me = self._path, id(value)

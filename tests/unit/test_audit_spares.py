@@ -1,0 +1,77 @@
+"""Nameless files made ahead: they get a name only with all their content, and never cost a user's file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from jupyter_llmops.audit.journal import Journal
+from jupyter_llmops.audit.reading import read_content, read_runs
+from jupyter_llmops.audit.spares import MOST_SPARES, SpareFiles
+from jupyter_llmops.audit.verification import verify
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="only Linux has nameless files")
+
+
+@pytest.fixture
+def spares(tmp_path: Path) -> SpareFiles:
+    spares = SpareFiles(str(tmp_path))
+    spares.fill()
+    if not spares.write(str(tmp_path / "probe"), b""):
+        pytest.skip("the file system of the tests has no nameless files")
+    (tmp_path / "probe").unlink()
+    return spares
+
+
+def test_a_file_appears_whole_for_its_owner_alone(spares: SpareFiles, tmp_path: Path) -> None:
+    assert not list(tmp_path.iterdir())
+    path = tmp_path / "7.json"
+    assert spares.write(str(path), b"content")
+    assert path.read_bytes() == b"content"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    spares.close()
+    assert not spares.write(str(tmp_path / "8.json"), b"content")
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before - (MOST_SPARES - 2)
+
+
+def test_a_name_that_is_taken_and_a_folder_that_is_gone_are_left_to_the_caller(
+    spares: SpareFiles, tmp_path: Path
+) -> None:
+    path = tmp_path / "7.json"
+    path.write_bytes(b"old")
+    assert not spares.write(str(path), b"content")
+    assert path.read_bytes() == b"old"
+    assert not spares.write(str(tmp_path / "gone" / "7.json"), b"content")
+    assert spares.write(str(tmp_path / "8.json"), b"content")
+    spares.close()
+
+
+def test_descriptors_that_user_code_took_are_not_written_to(spares: SpareFiles, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"")
+    taken = os.open(theirs, os.O_WRONLY)
+    for file in spares._spares:
+        os.dup2(taken, file.descriptor)
+    descriptors = [file.descriptor for file in spares._spares]
+    assert not any(spares.write(str(tmp_path / f"{n}.json"), b"content") for n in range(MOST_SPARES))
+    assert theirs.read_bytes() == b""
+    for descriptor in (*descriptors, taken):
+        os.close(descriptor)  # still open: nobody closed what is not ours
+
+
+def test_the_journal_writes_its_content_into_them(spares: SpareFiles, tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "audit")
+    journal.stamp("cell", content={"source": "first"})
+    journal._files.spares.fill()
+    inodes = {os.fstat(file.descriptor).st_ino for file in journal._files.spares._spares}
+    journal.stamp("cell", content={"source": "second"})
+    newest = tmp_path / "audit" / "content" / journal.session / "2.json"
+    assert newest.stat().st_ino in inodes
+    journal.close()
+    contents = [read_content(tmp_path / "audit", run) for run in read_runs(journal.path)]
+    assert contents[1:] == [{"source": "first"}, {"source": "second"}]
+    assert verify(tmp_path / "audit").ok
