@@ -6,13 +6,14 @@ import base64
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from jupyter_llmops.agent import heads as heads_module
 from jupyter_llmops.agent.head_checks import signed_by
 from jupyter_llmops.audit.files import head_path
+from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.sealing import log_folder, seal
 from jupyter_llmops.audit.tlog.merkle import verify_consistency
 from jupyter_llmops.catalog.schemas import HEADS
@@ -105,6 +106,23 @@ def test_it_is_time_every_ten_seconds_every_hundred_runs_and_at_the_end(ada: Tra
     journal.close()
     assert ada.keeper.seal() == 1
     assert ada.keeper.seal(closing=True) == 0
+
+
+@pytest.mark.parametrize("role", ["agent", "server"])
+def test_what_agents_and_servers_say_is_sealed_seldomer(
+    ada: TrailHome, clock: Clock, role: Literal["agent", "server"]
+) -> None:
+    context = {"user": "ada", "host": "lab", "catalog": str(ada.place)}
+    journal = Journal(ada.audit, role=role, context=context)
+    sealed = []
+    for second in range(0, 400, 10):
+        stamp(journal, 20)
+        if ada.keeper.seal():
+            sealed.append(second)
+        clock.now += 10
+    assert sealed == [0, 120, 240, 360]
+    journal.close()
+    assert ada.keeper.seal() == 1
 
 
 def test_what_a_killed_kernel_left_is_sealed(ada: TrailHome, clock: Clock) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jupyter_llmops.agent.election import agent_file
-from jupyter_llmops.agent.flush import names_catalog, session_of
+from jupyter_llmops.agent.flush import names_catalog, readable_runs, session_of
 from jupyter_llmops.agent.head_checks import encoded, name_signers, signed_by
 from jupyter_llmops.agent.published_heads import PublishedHeads
 from jupyter_llmops.audit.reading import list_journals
@@ -24,6 +24,8 @@ from jupyter_llmops.records.trail import Head
 
 SECONDS_BETWEEN_SEALS = 10.0
 RUNS_BETWEEN_SEALS = 100
+# What agent and server say of themselves: a head of theirs every 10 s would be most of the catalog's.
+OTHERS_SECONDS_BETWEEN_SEALS = 120.0
 SECONDS_BETWEEN_SEARCHES = 300.0
 
 
@@ -52,6 +54,8 @@ class _Session:
         Whether the catalog's heads of this log were compared with it.
     refused : bool
         The catalog has a head that this log does not continue.
+    runs_cells : bool
+        Whether it is a kernel's, and not one of an agent or a server.
     """
 
     log: SessionLog
@@ -61,6 +65,7 @@ class _Session:
     published: int | None = None
     compared: bool = False
     refused: bool = False
+    runs_cells: bool = True
 
     @property
     def waits(self) -> bool:
@@ -170,7 +175,9 @@ class HeadKeeper:
         except AuditError as error:  # without keys there is nothing to sign with, and all else goes on
             self._tell_once(str(error))
             return None
-        session = self._sessions[name] = _Session(log)
+        first = next(readable_runs(path, -1), None)
+        role = (first.leaf or {}).get("role") if first is not None else None
+        session = self._sessions[name] = _Session(log, runs_cells=role not in ("agent", "server"))
         return session
 
     def _is_due(self, session: _Session, path: Path, *, closing: bool) -> bool:
@@ -183,7 +190,10 @@ class HeadKeeper:
         new = (head.wanted.seq + 1 if head else 0) - (session.signed.size if session.signed else 0)
         if head is not None and head.closed and new:
             return True
-        return new >= RUNS_BETWEEN_SEALS or time.monotonic() - session.sealed_at >= SECONDS_BETWEEN_SEALS
+        since = time.monotonic() - session.sealed_at
+        if not session.runs_cells:
+            return since >= OTHERS_SECONDS_BETWEEN_SEALS
+        return new >= RUNS_BETWEEN_SEALS or since >= SECONDS_BETWEEN_SEALS
 
     def _seal(self, session: _Session, path: Path) -> bool:
         before, look = session.signed, _look(path)
