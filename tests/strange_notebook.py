@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import time
@@ -45,10 +46,17 @@ CELLS = (
 
 def run_notebook(shell: InteractiveShell, chance: random.Random, script: Path, cells: int) -> None:
     """Run cells as users do, and now and then as frontends do."""
-    for n in range(cells):
-        source = chance.choice(CELLS).format(n=n, script=script)
-        kept = chance.random() < 0.85
-        shell.run_cell(source, store_history=kept, silent=not kept and chance.random() < 0.5)
+    # What other tests have loaded is no part of it: each %reset would collect all of that, and each traceback
+    # look through it.
+    shell.InteractiveTB.set_mode("Minimal")
+    gc.freeze()
+    try:
+        for n in range(cells):
+            source = chance.choice(CELLS).format(n=n, script=script)
+            kept = chance.random() < 0.85
+            shell.run_cell(source, store_history=kept, silent=not kept and chance.random() < 0.5)
+    finally:
+        gc.unfreeze()
 
 
 class Onlooker:
