@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,22 +15,25 @@ import pytest
 from catalog_writer import START, a_run
 from fake_encoder import FakeEncoder
 from jupyter_llmops.catalog.contents import RunText
+from jupyter_llmops.display.registry import listing_text
 from jupyter_llmops.display.run import run_view_html, run_view_text
 from jupyter_llmops.display.run_diff import run_diff_html, run_diff_text
-from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
+from jupyter_llmops.errors import CatalogError, LLMOpsError, UnknownNameError, UsageError
 from jupyter_llmops.magics.completer import candidates
-from jupyter_llmops.records.run_search import RunView
+from jupyter_llmops.records.listing import Listing
+from jupyter_llmops.records.run_search import Difference, RunDiff, RunView
+from jupyter_llmops.settings import load_settings
+from jupyter_llmops.workspace import Workspace
 from jupyter_llmops.workspace.moments import parse_cost, parse_moment
 
 if TYPE_CHECKING:
     from magic_shell import Notebook
 
 
-def share(shell: Notebook, texts: dict[str, str], **changes: Any) -> list[str]:
+def share(shell: Notebook, texts: dict[str, str], *, session: str = "colleague", **changes: Any) -> list[str]:
     """Put runs of a colleague into the catalog."""
     runs = [
-        a_run("colleague", seq, **({"user": "grace", "id": run_id} | changes))
-        for seq, run_id in enumerate(texts)
+        a_run(session, seq, **({"user": "grace", "id": run_id} | changes)) for seq, run_id in enumerate(texts)
     ]
     shell.workspace.catalog.runs.append(runs)
     shell.workspace.catalog.contents.append(
@@ -46,6 +50,20 @@ TEXTS = {
     "b" * 16: "refund policy: 30 days",
     "c" * 16: "translate the letter into French",
 }
+
+
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """A workspace without a shell, with one cell that ran now."""
+    home = tmp_path_factory.mktemp("offline")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLMOPS_HOME", str(home / "home"))
+        patch.setenv("JUPYTER_CONFIG_DIR", str(home / "config"))
+        workspace = Workspace(load_settings(), home / "catalog")
+        workspace.settings.agent = "off"
+        workspace.stamp("cell", started_at=datetime.now(UTC), seconds=0, fields={}, content={"source": "x"})
+        yield workspace
+        workspace.close()
 
 
 def test_a_colleague_s_run_is_found_by_its_words_and_shown(notebook: Notebook) -> None:
@@ -121,9 +139,109 @@ def test_what_is_typed_wrongly_is_said_in_one_line(notebook: Notebook, line: str
 
 def test_a_mistyped_id_names_the_nearest(notebook: Notebook) -> None:
     share(notebook, {"abcdef0123456789": "x"})
-    error = notebook.fail("%runs show abcedf01")
-    assert isinstance(error, UnknownNameError)
-    assert "abcdef0123456789" in str(error)
+    near = notebook.run("%runs show abcedf01")
+    assert [run.id for run in near] == ["abcdef0123456789"]
+    assert "no run named 'abcedf01'" in notebook.shown(near)
+    assert isinstance(notebook.fail("%runs diff -1 abcedf01"), UnknownNameError)
+    assert notebook.run("%runs show ABCDEF01").run.id == "abcdef0123456789"
+    assert "at least 3 digits" in str(notebook.fail("%runs show ab"))
+    share(notebook, {"abcdef9999999999": "x"}, session="third")
+    both = notebook.run("%runs show AbCdEf")
+    assert {run.id for run in both} == {"abcdef0123456789", "abcdef9999999999"}
+    assert "More than one" in notebook.shown(both)
+    own = notebook.workspace._own_runs()[-1]
+    share(notebook, {own.id[:8] + "0" * 8: "x"}, session="fourth")
+    assert len(notebook.run(f"%runs show {own.id[:8]}")) == 2  # also where one of them is our own
+    assert notebook.run(f"%runs show {own.id}").run.id == own.id
+
+
+def test_a_count_that_this_session_lacks_is_that_of_the_one_before(notebook: Notebook) -> None:
+    site, user = notebook.workspace.settings.site, notebook.workspace.user
+    share(notebook, {"c" * 16: "x"}, execution_count=77, host=site, user=user)
+    share(notebook, {"d" * 16: "x"}, execution_count=78, host=site, user="grace", session="other")
+    notebook.run("x = 1")
+    assert notebook.run("%runs show In[2]").note == ""
+    view = notebook.run("%runs show In[77]")
+    assert view.run.id == "c" * 16
+    assert "This session has no In[77]" in notebook.shown(view)
+    assert "This session has no In[77]" in notebook.shown(view, "text/html")
+    assert isinstance(notebook.fail("%runs show In[78]"), UnknownNameError)
+    assert isinstance(notebook.fail("%runs rate In[77] good"), UnknownNameError)
+
+
+def test_a_cell_is_rated_by_what_its_model_said(notebook: Notebook) -> None:
+    answer = notebook.run("%%prompt --into answer\nHi there")
+    assert notebook.run("%runs rate -1 good").run.id == answer.run_id
+    assert notebook.run("%runs rate In[2] bad").run.id == answer.run_id
+    notebook.run("x = 1")
+    assert notebook.run("%runs rate In[5] good").run.kind == "cell"
+    cell = next(run for run in notebook.workspace._own_runs() if run.execution_count == 2)
+    assert notebook.run(f"%runs rate {cell.id} good").run.id == cell.id
+    notebook.run("ip = get_ipython()\nfor word in 'ab':\n    ip.run_cell_magic('prompt', '', word)")
+    children = [run.id for run in notebook.workspace._own_runs() if run.kind == "prompt"][1:]
+    error = notebook.fail("%runs rate In[8] good")
+    assert "2 answers" in str(error)
+    assert all(one in str(error) for one in children)
+    notebook.workspace.settings.audit = False
+    assert "trail, which is off" in str(notebook.fail("%runs rate answer good"))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ws: ws.find_runs(None),
+        lambda ws: ws.find_runs("x", limit=True),
+        lambda ws: ws.find_runs(kind="bogus"),
+        lambda ws: ws.find_runs(kind=["cell"]),
+        lambda ws: ws.find_runs(since="1d", until="2d"),
+        lambda ws: ws.find_runs(cost="-1.."),
+        lambda ws: ws.find_runs(cost=-1),
+        lambda ws: ws.find_runs(since=5),
+        lambda ws: ws.runs(kind="bogus"),
+        lambda ws: ws.runs(kind=["cell"]),
+        lambda ws: ws.run(None),
+        lambda ws: ws.run(b"abc"),
+        lambda ws: ws.run(0.5),
+        lambda ws: ws.run("..\x1b[31m"),
+        lambda ws: ws.rate(-1, "good", 5),
+        lambda ws: ws.rate(-1, None),
+        lambda ws: ws.diff_runs(None, -1),
+        lambda ws: ws.prove(-1, 3),
+        lambda ws: ws.export_runs(3),
+        lambda ws: ws.export_runs(""),
+        lambda ws: ws.export_runs("x.csv", None),
+    ],
+)
+def test_what_can_not_be_meant_is_refused_in_one_sentence(offline: Workspace, call: Any) -> None:
+    with pytest.raises(LLMOpsError) as caught:
+        call(offline)
+    assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\0", "\ud800", "'; --", "x" * 5000, "\u202e"])
+def test_any_text_is_looked_for(offline: Workspace, text: str) -> None:
+    offline.find_runs(text)
+    offline.find_runs(text, user=text, notebook=text, model=text, status=text, session=text)
+
+
+def test_a_moment_without_a_zone_is_of_this_machine(offline: Workspace) -> None:
+    begun = datetime.now() - timedelta(hours=1)  # noqa: DTZ005 - that is what is tried
+    assert [run.kind for run in offline.find_runs(since=begun)] == ["cell"]
+    assert len(offline.find_runs(until=begun)) == 0
+
+
+def test_planted_text_draws_over_nothing() -> None:
+    wild = "a\x1b[2Jb\u202ec\nd\te\x9b"
+    run = replace(a_run("s", 0), notebook=wild, user=wild, error_type=wild, model=wild, kind=wild)  # type: ignore[arg-type]
+    view = RunView(
+        run, content={wild: wild}, children=(run,), note=wild, why=wild, rating=wild, rated_by=wild
+    )
+    shown = [run_view_text(view), listing_text(Listing("run", [run], why={run.id: wild}, note=wild))]
+    diff = RunDiff(run, run, (Difference("run", wild, wild, "x"),), (Difference("source", wild, wild, "x"),))
+    for text in (*shown, run_diff_text(diff)):
+        assert "\\x1b[2Jb\\u202ec" in text
+        assert not set("\x1b\u202e\x9b") & set(text)
+    assert len(shown[1].splitlines()) <= 5
 
 
 def test_a_run_shows_its_texts_and_what_ran_in_it(notebook: Notebook) -> None:

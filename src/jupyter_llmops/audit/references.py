@@ -12,7 +12,8 @@ from jupyter_llmops.records.run_search import NOT_RUN
 
 _CELL = re.compile(r"In\s*\[\s*(\d+)\s*\]$|In(\d+)$")
 _COUNT_BACK = re.compile(r"-\d+$")
-_ID = re.compile(r"[0-9a-f]{3,}$")
+_ID = re.compile(r"[0-9a-f]{1,64}$", re.IGNORECASE)
+_WHOLE, _SHORTEST = 16, 3
 VALID = "A run is In[7], -1, the beginning of an id from %runs, or a Completion."
 
 
@@ -41,6 +42,8 @@ def resolve_reference(reference: object, runs: Sequence[Run], *, kind: str | Non
         return reference
     if isinstance(reference, Completion):
         reference = reference.run_id
+    if reference is None or isinstance(reference, bool | float | bytes):
+        raise UsageError(f"{reference!r} is not the name of a run.", VALID)
     text = str(reference).strip() or "-1"
     counted = [run for run in runs if (run.kind == kind if kind else run.kind not in NOT_RUN)]
     if _COUNT_BACK.match(text):
@@ -48,14 +51,37 @@ def resolve_reference(reference: object, runs: Sequence[Run], *, kind: str | Non
     if cell := _CELL.match(text):
         return _in_cell(int(cell[1] or cell[2]), runs, counted, kind)
     if not _ID.match(text):
-        raise UsageError(f"{text!r} is not the name of a run.", VALID)
-    found = [run for run in runs if run.id.startswith(text)]
+        raise UsageError(f"{text[:60]!r} is not the name of a run.", VALID)
+    if len(text) < _SHORTEST:
+        raise UsageError(
+            f"{text!r} begins the ids of too many runs.", f"Type at least {_SHORTEST} digits of it."
+        )
+    found = [run for run in runs if run.id.startswith(text.lower())]
     if len(found) > 1:
         raise AmbiguousNameError(
             f"{len(found)} runs begin with {text!r}.",
             f"Type more of it: {', '.join(run.id for run in found[:5])}.",
         )
     return found[0] if found else None
+
+
+def cell_number(reference: object) -> int | None:
+    """Return the number of the cell that ``In[7]`` names, None for any other reference."""
+    cell = _CELL.match(str(reference).strip())
+    return int(cell[1] or cell[2]) if cell else None
+
+
+def is_prefix(reference: object) -> bool:
+    """Return whether a reference is the beginning of an id, which may begin another session's, too."""
+    return (
+        isinstance(reference, str) and bool(_ID.match(reference.strip())) and len(reference.strip()) < _WHOLE
+    )
+
+
+def is_counted(reference: object) -> bool:
+    """Return whether a reference counts cells or runs (``In[7]``, ``-1``, empty) and names none by its id."""
+    text = str(reference).strip()
+    return not text or bool(_COUNT_BACK.match(text) or _CELL.match(text))
 
 
 def _count_back(text: str, counted: Sequence[Run], noun: str) -> Run:

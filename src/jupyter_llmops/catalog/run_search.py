@@ -208,6 +208,14 @@ class RunSearch:
         rows = self._connection.read(RUNS, RUN_FIELDS, where)
         return in_force([run_of(row) for row in rows_of(rows)], run)
 
+    def last_cell(self, number: int, user: str, host: str, notebook: str) -> Run | None:
+        """Return the newest cell of that count that a user ran in a notebook on a host, None where none is."""
+        where = (
+            f"kind = 'cell' AND execution_count = {number} AND user = {sql_text(user)} "
+            f"AND host = {sql_text(host)} AND notebook = {sql_text(notebook)}"
+        )
+        return next(iter(self._ordered(newest_ids(self._connection, where, 1))), None)
+
     def recent_ids(self, limit: int) -> list[str]:
         """Return the ids of the newest runs."""
         return newest_ids(self._connection, "", limit)

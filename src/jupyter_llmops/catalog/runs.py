@@ -107,6 +107,20 @@ class Runs(CatalogTable):
             )
         return found[0]
 
+    def like(self, typed: str, limit: int = 5) -> builtins.list[Run]:
+        """Return the runs whose ids begin with what was typed; where none does, the newest that are most like it."""
+        prefix = typed.strip().lower()
+        if not re.fullmatch(r"[0-9a-f]{3,16}", prefix):
+            return []
+        rows = rows_of(
+            self._connection.read(RUNS, ["id"], f"starts_with(id, {sql_text(prefix)})", limit=limit)
+        )
+        ids = [row["id"] for row in rows]
+        ids = ids or nearest_ids(prefix, newest_ids(self._connection, "", _RECENT), limit)
+        chosen = ", ".join(map(sql_text, ids))
+        found = rows_of(self._connection.read(RUNS, RUN_FIELDS, f"id IN ({chosen})")) if ids else []
+        return sorted(map(run_of, found), key=lambda run: ids.index(run.id))
+
     def nearest_hint(self, typed: str) -> str:
         """Return what to type instead of an id that no run has: those of the newest runs that are most like it."""
         listed = "Type %runs to see the ids of the last ones."

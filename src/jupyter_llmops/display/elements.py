@@ -5,6 +5,7 @@ Every function that takes text escapes it; what is HTML already is wrapped in `H
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -30,10 +31,20 @@ STATUS_MARKS = {
 }
 
 
+# Control characters, and those that turn the direction of what follows: they would draw over other text.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
 class Html(str):
     """Text that is HTML already."""
 
     __slots__ = ()
+
+
+def visible(text: object, *, lines: bool = True) -> str:
+    """Return a text for a terminal with what is hidden in it written out; with `lines` off also its line breaks."""
+    shown = _HIDDEN.sub(lambda found: ascii(found[0])[1:-1], str(text).replace("\r\n", "\n"))
+    return shown if lines else shown.replace("\n", "\\n").replace("\t", "\\t")
 
 
 def html(text: object) -> Html:
@@ -141,7 +152,7 @@ def text_table(
 ) -> str:
     """Return an aligned table for a terminal."""
     right = set(numeric)
-    cells = [list(map(str, columns)), *[[str(value) for value in row] for row in rows]]
+    cells = [list(map(str, columns)), *[[visible(value, lines=False) for value in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     lines = [
         "  ".join(

@@ -21,6 +21,7 @@ from jupyter_llmops.display.elements import (
     status,
     table,
     text_table,
+    visible,
 )
 from jupyter_llmops.display.map import money
 from jupyter_llmops.display.model import ALIAS_COLUMNS, MODEL_CHANGE_COLUMNS, MODEL_COLUMNS
@@ -158,7 +159,7 @@ def listing_text(listing: Listing[Any]) -> str:
     columns = _columns(listing)
     rows = [[text(record) for _, text, _, _ in columns] for record in listing]
     shown = text_table([c[0] for c in columns], rows, numeric=_numeric(columns))
-    return f"{shown}\n{listing.note}".strip()
+    return f"{shown}\n{visible(listing.note)}".strip()
 
 
 def listing_html(listing: Listing[Any]) -> str:
@@ -241,7 +242,8 @@ def _computing_facts(run: Run) -> list[tuple[str, object]]:
 def facts_text(title: str, facts: Sequence[tuple[str, object]]) -> str:
     """Return facts as aligned lines below a title."""
     width = max(len(name) for name, _ in facts)
-    return "\n".join([title, *(f"  {name.ljust(width)}  {value}" for name, value in facts)])
+    lines = (f"  {name.ljust(width)}  {visible(value, lines=False)}" for name, value in facts)
+    return "\n".join([visible(title, lines=False), *lines])
 
 
 def facts_html(title: str, facts: Sequence[tuple[str, object]]) -> str:

@@ -24,6 +24,7 @@ from jupyter_llmops.display.elements import (
     status,
     table,
     text_table,
+    visible,
 )
 from jupyter_llmops.display.registry import facts_table, facts_text, run_facts
 from jupyter_llmops.records.run import Run
@@ -48,9 +49,9 @@ _MARKS = {"good": ("▲", COLOR_OK), "bad": ("▼", COLOR_ERROR)}
 def run_view_text(view: RunView) -> str:
     """Return a run as facts, its texts, what ran within it and what it ran on."""
     run = view.run
-    parts = [_NEWER] if run.read_only else []
+    parts = [*([visible(view.note)] if view.note else []), *([_NEWER] if run.read_only else [])]
     parts.append(facts_text(f"{run.kind} {run.id}", _facts(view)))
-    parts += [f"{name}:\n{_indented(text)}" for name, text in texts_of(view)]
+    parts += [f"{visible(name, lines=False)}:\n{_indented(visible(text))}" for name, text in texts_of(view)]
     if view.content is None and run.leaf and run.leaf.get("digests"):
         parts.append(_GONE)
     if view.children:
@@ -64,7 +65,7 @@ def run_view_text(view: RunView) -> str:
 def run_view_html(view: RunView) -> str:
     """Return a run as a card; what is long is folded."""
     run = view.run
-    body = []
+    body = [f'<div style="color:{COLOR_WARN}">! {html(view.note)}</div>'] if view.note else []
     if run.read_only:
         body.append(f'<div style="color:{COLOR_WARN}">! {html(_NEWER)}</div>')
     body.append(facts_table(_facts(view, as_html=True)))

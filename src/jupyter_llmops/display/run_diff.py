@@ -16,6 +16,7 @@ from jupyter_llmops.display.elements import (
     shorten,
     table,
     text_table,
+    visible,
 )
 from jupyter_llmops.display.prompt_diff import side_by_side, unified
 from jupyter_llmops.records.run import Run
@@ -37,7 +38,7 @@ def run_diff_text(diff: RunDiff) -> str:
     for one in diff.texts:
         lines += ["", *unified(f"{one.part}: {one.name}", one.left, one.right)]
     lines += ["", *diff.not_compared] if diff.not_compared else []
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def run_diff_html(diff: RunDiff) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from IPython.core.magic import line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments
 
-from jupyter_llmops.errors import UsageError
+from jupyter_llmops.errors import AmbiguousNameError, UnknownNameError, UsageError
 from jupyter_llmops.magics.arguments import choose, one_name, parse, usage
 from jupyter_llmops.magics.base import WorkspaceMagics
 from jupyter_llmops.magics.live import LiveAnswer
@@ -116,9 +116,17 @@ class RunsMagics(WorkspaceMagics):
                 **filters,
             )
 
-    def _show(self, words: list[str], arguments: Namespace) -> RunView:
+    def _show(self, words: list[str], arguments: Namespace) -> RunView | Listing[Run]:
         self._refuse(arguments, ("limit", *FILTERS, "why", "meaning", "newest"), "show")
-        return self.workspace.show_run(reference(self.namespace, one_name(words, "%runs show RUN")))
+        word = one_name(words, "%runs show RUN")
+        try:
+            return self.workspace.show_run(reference(self.namespace, word))
+        except (AmbiguousNameError, UnknownNameError) as error:
+            near = self.workspace.runs_like(word)
+            if not near:
+                raise
+            near.note = f"{error.message} Type %runs show and the id of one of these."
+            return near
 
     def _diff(self, words: list[str], arguments: Namespace) -> RunDiff:
         self._refuse(arguments, ("limit", *FILTERS, "why", "meaning", "newest"), "diff")

@@ -97,6 +97,8 @@ class RunView:
         What somebody said of it last; empty when nobody did.
     proof : str
         What heads and witnesses say of it, one sentence; empty where nothing is known.
+    note : str
+        Which run it is, where that is not what the reference says first; empty else.
     """
 
     run: Run
@@ -107,6 +109,7 @@ class RunView:
     why: str = ""
     rated_by: str = ""
     proof: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def _millionths(amount: Any, whole: Any) -> int | None:
         number = Decimal(str(amount).strip())
     except InvalidOperation:
         raise _no_cost(whole) from None
-    if not number.is_finite() or abs(number) > _LARGEST:
+    if not number.is_finite() or not 0 <= number <= _LARGEST:
         raise _no_cost(whole)
     return int(number * 1_000_000)
 

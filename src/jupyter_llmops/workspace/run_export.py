@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from jupyter_llmops.errors import AuditError, MissingDependencyError, UsageError
 from jupyter_llmops.records.run_search import ALL_KINDS, RATINGS, RunExport
 from jupyter_llmops.workspace.parts import Progress
-from jupyter_llmops.workspace.run_finding import RunFinding, run_filter
+from jupyter_llmops.workspace.run_filters import run_filter
+from jupyter_llmops.workspace.run_finding import RunFinding
 from jupyter_llmops.workspace.trail import MOST_RUNS
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 FORMATS = ("csv", "otel")
 _AT_ONCE = 500
 _SECONDS = 30
+# What an export of ours begins with: nothing else is replaced.
+_TABLE_BEGINS = b"id,session,seq,kind,"
+_SPANS_BEGIN = b'{"resourceSpans": ['
 
 
 class RunExports(RunFinding):
@@ -60,7 +64,7 @@ class RunExports(RunFinding):
         Raises
         ------
         UsageError
-            The format or a filter is not valid, or no run fits.
+            The format, the file or a filter is not valid, or no run fits; or the file is there and no export.
         AuditError
             The file can't be written, or the collector refused.
         MissingDependencyError
@@ -73,6 +77,8 @@ class RunExports(RunFinding):
             raise UsageError(
                 "A table is written to a file, not to an address.", "Type --format otel for that."
             )
+        if not str(file) or not isinstance(file, str | Path):
+            raise UsageError(f"{file!r} is not the name of a file.", "Name one, e.g. runs.csv.")
         chosen = run_filter({"kind": ALL_KINDS} | {name: one for name, one in filters.items() if one})
         self._flush_or_warn()
         ids = self.catalog.run_search.newest_ids(chosen, MOST_RUNS)[::-1]
@@ -92,7 +98,7 @@ class RunExports(RunFinding):
             with _collector(address, headers) as send:
                 return self._as_spans(address, ids, batches, ratings, send, content=content)
         path = Path(file).expanduser()
-        with _replaced(path) as lines:
+        with _replaced(path, _SPANS_BEGIN) as lines:
             from jupyter_llmops.audit.run_spans import json_lines
 
             def write(spans: Sequence[Any]) -> None:
@@ -106,7 +112,7 @@ class RunExports(RunFinding):
         from jupyter_llmops.audit.run_csv import write_csv
 
         count, sessions = 0, set()
-        with _replaced(path) as file:
+        with _replaced(path, _TABLE_BEGINS) as file:
             for runs in batches:
                 texts = self.catalog.run_search.texts([run.id for run in runs]) if content else None
                 write_csv(file, runs, ratings, texts, head=not count)
@@ -154,9 +160,18 @@ class RunExports(RunFinding):
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[TextIO]:
-    """Open a file that takes the place of what is there when it is whole, and not before."""
+def _replaced(path: Path, begins: bytes) -> Iterator[TextIO]:
+    """Open a file that takes the place of an older export when it is whole, and not before."""
     try:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder.", f"Name a file in it, e.g. {path / 'runs.csv'}")
+        if path.exists():
+            with path.open("rb") as there:
+                if there.read(len(begins)) not in (begins, b""):
+                    raise UsageError(
+                        f"{path} is there, is no export of this format, and was left as it is.",
+                        "Name another file.",
+                    )
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:

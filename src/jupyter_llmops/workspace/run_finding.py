@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,9 @@ from jupyter_llmops.catalog.run_words import only_looks, words_of
 from jupyter_llmops.errors import AuditError, CatalogError, LLMOpsError, UnknownNameError, UsageError
 from jupyter_llmops.records.listing import Listing
 from jupyter_llmops.records.run_search import RATINGS, RunFilter
-from jupyter_llmops.workspace.moments import parse_cost, parse_moment
 from jupyter_llmops.workspace.own_runs import OwnFound, OwnRuns, merged
 from jupyter_llmops.workspace.parts import Progress
+from jupyter_llmops.workspace.run_filters import run_filter, valid_text
 from jupyter_llmops.workspace.trail import MOST_RUNS, Trail
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MOST_CHILDREN = 200
 _SNIPPET = 70
+# What a model says in a cell.
+_ANSWERS = ("prompt", "map", "cascade")
 
 
 class RunFinding(Trail):
@@ -62,6 +65,11 @@ class RunFinding(Trail):
         UsageError
             A filter has a value that it can't have.
         """
+        if not isinstance(text, str):
+            raise UsageError(
+                f"Words are a text, not {type(text).__name__}.", 'Type e.g. find_runs("refund").'
+            )
+        text = valid_text(text)
         if type(limit) is not int or limit < 1:
             raise UsageError(f"{limit!r} is not a number of runs.", "Give 1 or more.")
         limit = min(limit, MOST_RUNS)
@@ -130,13 +138,35 @@ class RunFinding(Trail):
         """
         from jupyter_llmops.records.run_search import RunView
 
-        run = self.run(reference)
+        run, note = self._referred(reference)
         self._flush_or_warn()
         try:
-            return self._view(run)
+            return replace(self._view(run), note=note)
         except CatalogError:  # it is a run of this session, whose journal is here
             inner = (one for one in self._own_runs() if one.parent == run.id)
             return RunView(run=run, content=self.texts_of(run), children=tuple(inner))
+
+    def runs_like(self, typed: str) -> Listing[Run]:
+        """Return the runs whose ids begin with what was typed, or else the newest whose ids are most like it."""
+        self._flush_or_warn()
+        return Listing("run", self.catalog.runs.like(typed), "Type %runs to see the ids of the last ones.")
+
+    def _referred(self, reference: object) -> tuple[Run, str]:
+        """Return the run that a reference means, and a sentence where it is one of an earlier session."""
+        from jupyter_llmops.audit.references import cell_number
+
+        try:
+            return self.run(reference), ""
+        except UnknownNameError:
+            number = cell_number(reference)
+            if number is None:
+                raise
+            self._flush_or_warn()
+            notebook = self.place().get("notebook", "")
+            run = self.catalog.run_search.last_cell(number, self.user, self.settings.site, notebook)
+            if run is None:
+                raise
+            return run, f"This session has no In[{number}]: this is the one of session {run.session}."
 
     def _view(self, run: Run) -> RunView:
         from jupyter_llmops.records.run_search import RunView
@@ -171,13 +201,13 @@ class RunFinding(Trail):
             environments=(self._environment(one), self._environment(other)),
         )
 
-    def rate(self, reference: object, rating: str, why: str = "") -> RunView:
+    def rate(self, reference: object, rating: str, why: str | None = "") -> RunView:
         """Say that a run was good or bad; what was said before stays in the history.
 
         Parameters
         ----------
         reference : str, int, Run or Completion
-            As in `run`.
+            As in `run`; ``In[7]`` and ``-1`` mean the answer of a cell that asked one model.
         rating : {"good", "bad"}
             What it was.
         why : str
@@ -186,15 +216,22 @@ class RunFinding(Trail):
         Raises
         ------
         UsageError
-            It is neither good nor bad.
+            It is neither good nor bad, the cell holds several answers, or the trail is off.
         CatalogError
             The catalog can't be written.
         """
         if rating not in RATINGS:
             raise UsageError(f"A run is rated good or bad, not {rating!r}.", "Type %runs rate RUN good.")
-        run = self.run(reference)
+        if why is not None and not isinstance(why, str):
+            raise UsageError(f"A reason is a text, not {type(why).__name__}.", 'Type --why "the reason".')
+        if not self.settings.audit:
+            raise UsageError(
+                "Nothing was rated: a rating is a record of the audit trail, which is off.",
+                "Type %config LLMOps.audit = True and rate it again.",
+            )
+        run = self._rated(reference)
         started_at = datetime.now(UTC)
-        why = self.redactor.redact(why).text
+        why = self.redactor.redact(why or "").text
         value = {"rating": rating, "why": why}
         change = self.catalog.changes.move("run", run.id, "rating", value, reason=why)
         if change.created_at is None or change.created_at >= started_at:  # the same again is said once
@@ -206,6 +243,22 @@ class RunFinding(Trail):
                 content={"why": why} if why else {},
             )
         return self.show_run(run)
+
+    def _rated(self, reference: object) -> Run:
+        """Return what a reference means to somebody who rates: of a cell that asked one model its answer."""
+        from jupyter_llmops.audit.references import is_counted
+
+        run = self.run(reference)
+        if run.kind != "cell" or not isinstance(reference, str | int) or not is_counted(reference):
+            return run
+        asked = [one for one in self._own_runs() if one.parent == run.id and one.kind in _ANSWERS]
+        if len(asked) > 1:
+            named = ", ".join(f"{one.id} ({one.kind} {one.model}".rstrip() + ")" for one in asked[:9])
+            raise UsageError(
+                f"That cell holds {len(asked)} answers, so it is not clear which one is meant.",
+                f"Type the id of one: {named}; or {run.id} for the cell itself.",
+            )
+        return asked[0] if asked else run
 
     def texts_of(self, run: Run) -> Mapping[str, str] | None:
         """Return a run's redacted texts: one's own by name, another user's as "text"; None where none is here.
@@ -315,33 +368,6 @@ class RunFinding(Trail):
         names = sorted({one.witness.removeprefix("jupyter-llmops/") for one in signed})
         by = f", cosigned by {', '.join(names)}" if names else ", which nobody has witnessed yet"
         return f"Line {run.seq} lies under a published head of {min(covering)} lines{by}."
-
-
-def run_filter(filters: Mapping[str, Any]) -> RunFilter:
-    """Return filters as they are typed as one; unknown names and values are refused.
-
-    Raises
-    ------
-    UsageError
-        A name or a value is not valid.
-    """
-    names = ("user", "notebook", "model", "kind", "status", "session", "parent", "rating")
-    valid = (*names, "since", "until", "cost")
-    for name in filters:
-        if name not in valid:
-            unknown = UnknownNameError("filter of runs", name, valid)
-            raise UsageError(unknown.message, f"{unknown.hint} Valid are {', '.join(valid)}.".strip())
-    values: dict[str, Any] = {name: str(filters[name]) for name in names if filters.get(name)}
-    if values.get("rating") not in (None, *RATINGS):
-        raise UsageError(f"A run is rated good or bad, not {values['rating']!r}.", "Use --rating good.")
-    least, most = parse_cost(filters.get("cost"))
-    return RunFilter(
-        **values,
-        since=parse_moment(filters.get("since")),
-        until=parse_moment(filters.get("until"), end=True),
-        least_cost=least,
-        most_cost=most,
-    )
 
 
 def snippet(text: str, words: str) -> str:

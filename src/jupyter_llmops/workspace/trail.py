@@ -6,13 +6,13 @@ import json
 import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.errors import CatalogError, UnknownNameError, UsageError
+from jupyter_llmops.errors import AmbiguousNameError, CatalogError, UnknownNameError, UsageError
 from jupyter_llmops.records.listing import Listing
-from jupyter_llmops.records.run import RunKind
 from jupyter_llmops.records.run_search import ALL_KINDS
 from jupyter_llmops.workspace.parts import Parts, Progress, TrailWarning
+from jupyter_llmops.workspace.run_filters import check_kind
 
 if TYPE_CHECKING:
     from jupyter_llmops.records.reproduction import Reproduction
@@ -20,20 +20,6 @@ if TYPE_CHECKING:
 
 
 MOST_RUNS = 1_000_000
-KINDS: tuple[str, ...] = (*get_args(RunKind), ALL_KINDS)
-
-
-def check_kind(kind: object) -> None:
-    """Refuse a kind of runs that there is not; None and an empty text mean those that people ran.
-
-    Raises
-    ------
-    UsageError
-        There is no such kind.
-    """
-    if kind and kind not in KINDS:
-        unknown = UnknownNameError("kind of runs", str(kind), KINDS)
-        raise UsageError(unknown.message, f"{unknown.hint} Valid are {', '.join(KINDS)}.".strip())
 
 
 class Trail(Parts):
@@ -99,7 +85,7 @@ class Trail(Parts):
         AmbiguousNameError
             More than one run fits the beginning of an id.
         """
-        from jupyter_llmops.audit.references import resolve_reference
+        from jupyter_llmops.audit.references import is_prefix, resolve_reference
         from jupyter_llmops.records.completion import Completion
 
         if isinstance(reference, Completion) and not reference.run_id:
@@ -107,12 +93,22 @@ class Trail(Parts):
                 "This answer is in no record: it came while the audit trail was off.",
                 "Type %config LLMOps.audit = True and run the prompt again.",
             )
-        own = self._own_runs()
-        found = resolve_reference(reference, own, kind=kind)
-        if found is not None:
+        found = resolve_reference(reference, self._own_runs(), kind=kind)
+        if found is not None and not is_prefix(reference):
             return found
         self._flush_or_warn()
-        return self.catalog.runs.get(str(reference))
+        try:
+            known = self.catalog.runs.get(str(reference))
+        except (CatalogError, UnknownNameError):
+            if found is None:
+                raise
+            return found  # its journal is here
+        if found is not None and found.id != known.id:
+            raise AmbiguousNameError(
+                f"More than one run's id begins with {reference!r}: {found.id}, {known.id}.",
+                "Type more of it.",
+            )
+        return found or known
 
     def _own_runs(self) -> list[Run]:
         from jupyter_llmops.audit.reading import read_runs
