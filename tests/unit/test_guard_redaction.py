@@ -15,6 +15,7 @@ import pytest
 
 from jupyter_llmops.guard import redaction
 from jupyter_llmops.guard.assignments import find_assignments
+from jupyter_llmops.guard.known_values import KnownValues
 from jupyter_llmops.guard.redaction import Redactor
 
 LETTERS = string.ascii_letters
@@ -462,3 +463,33 @@ def test_what_is_learned_later_is_cut_out_of_a_remembered_text(others: int) -> N
         redactor.redact(f"row {row}")
     assert redactor.learn("db_password", "swordfish-77")
     assert "swordfish" not in redactor.redact(said).text
+
+
+def test_the_newest_of_many_values_are_cut_out_and_those_of_the_environment_always() -> None:
+    """In each spelling, whether they are searched one by one or looked up."""
+    redactor = Redactor({"DB_PASSWORD": "staying-7-word"})
+    values = [f'pass"word-{number}-é' for number in range(300)]
+    for count, value in enumerate(values, 1):
+        assert redactor.learn("password", value)
+        if count in (5, 300):
+            text = " ".join((value, json.dumps(value), repr(value), values[0], "staying-7-word"))
+            assert redactor.redact(text).text.count("[redacted:") == 5
+    assert redactor.redact("nothing 'pass\"word-x'").found == ()
+
+
+def test_what_was_not_seen_for_longest_makes_way() -> None:
+    known = KnownValues(most=3)
+    known.add("environment", "environment:X", stays=True)
+    for value in ("first-1", "second-2", "third-3"):
+        assert known.add(value, "named")
+    assert known.cut("first-1", {}) == "[redacted:named]"
+    known.add("fourth-4", "named")
+    found: dict[str, None] = {}
+    said = known.cut("first-1 second-2 third-3 fourth-4 environment", found)
+    assert said.split() == [
+        "[redacted:named]",
+        "second-2",
+        *["[redacted:named]"] * 2,
+        "[redacted:environment:X]",
+    ]
+    assert list(found) == ["environment:X", "named"]

@@ -11,15 +11,14 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from jupyter_llmops.guard.assignments import find_assignments, is_secret, name_strength
-from jupyter_llmops.guard.environment import SHORTEST_VALUE, is_distinctive, secret_values, spellings
+from jupyter_llmops.guard.environment import SHORTEST_VALUE, is_distinctive, secret_values
+from jupyter_llmops.guard.known_values import KnownValues
 from jupyter_llmops.guard.rules import RULES, Rule
 
 NAMED = "named-secret"
-_MOST_LEARNED = 4096
 _MOST_RECENT = 64
 _MOST_WITHIN = 256
 _DEEPEST = 3
-_ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
 _LONG_WORD = re.compile(r"(?<![a-z0-9_~+/=.:-])[a-z0-9_~+/=.:-]{16,}")
 # What stands for one character and ends in a letter or digit, so that a token behind it does not seem to begin
 # where a word begins: escapes of literals (also of JSON in JSON), of URLs (also twice), colours of terminals.
@@ -59,7 +58,7 @@ class Redactor:
     environment with a secret-looking name, as it is now or ever was in this session; an assignment
     to a secret-looking name. What an assignment gave away is remembered (in memory only) and cut
     out of every later text too, so that a password that was typed once is not kept when it is
-    prompted or raised.
+    prompted or raised; of the last 10,000 of them, the environment's not counted.
 
     It can't know a secret that looks like ordinary text under an ordinary name.
 
@@ -77,8 +76,7 @@ class Redactor:
         self._seen: dict[Any, Any] | None = None
         # Reentrant, as a signal handler may stamp while its own thread is redacting.
         self._lock = threading.RLock()
-        self._values: dict[str, str] = {}
-        self._searches: list[tuple[str, tuple[tuple[str, re.Pattern[str] | None], ...]]] = []
+        self._known = KnownValues()
         # A cell's source is asked for twice, its notebook's path and the fields of a map's rows again and
         # again. Those of before, so that what recurs outlives the many texts that come once.
         self._recent: dict[str, Redaction] = {}
@@ -99,7 +97,7 @@ class Redactor:
         if (known := before.get(text)) is not None:
             return self._keep_recent(text, known, recent, before)
         found: dict[str, None] = {}
-        clean = self._without_values(text, found)
+        clean = self._known.cut(text, found)
         searched, lowered = clean, _lowered(clean)
         for rule in _candidates(lowered):
             clean = self._without_tokens(clean, rule, found)
@@ -110,7 +108,7 @@ class Redactor:
             clean = self._without_escaped(clean, found)
         if found:
             # What was learned just now may stand elsewhere in the same text under no name.
-            clean = self._without_values(clean, found)
+            clean = self._known.cut(clean, found)
         result = Redaction(clean, tuple(found))
         return self._keep_recent(text, result, recent, before)
 
@@ -157,32 +155,15 @@ class Redactor:
         # Values are added and never dropped: a token that was deleted from the environment after
         # its use is as secret as before.
         for value, name in secret_values(self._environ).items():
-            self._remember(value, f"environment:{name}")
+            self._remember(value, f"environment:{name}", stays=True)
 
-    def _remember(self, value: str, kind: str) -> bool:
+    def _remember(self, value: str, kind: str, *, stays: bool = False) -> bool:
         if not is_distinctive(value):
             return False
-        with self._lock:
-            if value not in self._values and len(self._values) < _MOST_LEARNED:
-                self._values[value] = kind
-                searches = tuple((form, _whole_word(form)) for form in spellings(value))
-                # The longest first, as one value may begin with another. A new list, as another thread
-                # may be going through the old one.
-                known = [*self._searches, (kind, searches)]
-                self._searches = sorted(known, key=lambda search: -len(search[1][0][0]))
+        if self._known.add(value, kind, stays=stays):
+            with self._lock:
                 self._recent, self._recent_before = {}, {}
         return True
-
-    def _without_values(self, text: str, found: dict[str, None]) -> str:
-        for kind, forms in self._searches:
-            for form, whole in forms:
-                if form in text:
-                    marker = f"[redacted:{kind}]"
-                    clean = text.replace(form, marker) if whole is None else whole.sub(marker, text)
-                    if clean != text:
-                        found[kind] = None
-                        text = clean
-        return text
 
     def _without_tokens(self, text: str, rule: Rule, found: dict[str, None]) -> str:
         marker = f"[redacted:{rule.kind}]"
@@ -282,10 +263,3 @@ def _lowered(text: str) -> str:
     if len(lowered) == len(text):
         return lowered
     return "".join(character.lower() if character.isascii() else character for character in text)
-
-
-def _whole_word(form: str) -> re.Pattern[str] | None:
-    """Return the pattern of a short plain word, which must not be cut out of longer ones."""
-    if len(form) >= 12 or not _ALPHANUMERIC.fullmatch(form):
-        return None
-    return re.compile(rf"(?<![A-Za-z0-9]){re.escape(form)}(?![A-Za-z0-9])")
