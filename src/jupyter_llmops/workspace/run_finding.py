@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.catalog.run_words import only_looks, words_of
 from jupyter_llmops.errors import AuditError, CatalogError, LLMOpsError, UnknownNameError, UsageError
 from jupyter_llmops.records.listing import Listing
 from jupyter_llmops.records.run_search import RATINGS, RunFilter
-from jupyter_llmops.workspace.own_runs import OwnFound, OwnRuns, merged
 from jupyter_llmops.workspace.parts import Progress
 from jupyter_llmops.workspace.run_filters import run_filter, valid_text
 from jupyter_llmops.workspace.trail import MOST_RUNS, Trail
@@ -20,6 +18,7 @@ from jupyter_llmops.workspace.trail import MOST_RUNS, Trail
 if TYPE_CHECKING:
     from jupyter_llmops.records.run import Run
     from jupyter_llmops.records.run_search import RunDiff, RunView
+    from jupyter_llmops.workspace.own_runs import OwnFound, OwnRuns
 
 MOST_CHILDREN = 200
 _SNIPPET = 70
@@ -65,6 +64,9 @@ class RunFinding(Trail):
         UsageError
             A filter has a value that it can't have.
         """
+        from jupyter_llmops.catalog.run_words import words_of
+        from jupyter_llmops.workspace.own_runs import merged
+
         if not isinstance(text, str):
             raise UsageError(
                 f"Words are a text, not {type(text).__name__}.", 'Type e.g. find_runs("refund").'
@@ -112,6 +114,9 @@ class RunFinding(Trail):
 
     def _unshared(self, chosen: RunFilter) -> OwnFound:
         """Return the runs of this machine whose texts the catalog does not have, with them."""
+        from jupyter_llmops.catalog.run_words import only_looks
+        from jupyter_llmops.workspace.own_runs import OwnFound
+
         if self.opened_snapshot:
             return OwnFound()  # what is newer than a snapshot is not in it
         own = self._journalled.missing(self.catalog.run_search.with_text, chosen, said=True)
@@ -126,6 +131,8 @@ class RunFinding(Trail):
     @cached_property
     def _journalled(self) -> OwnRuns:
         """What the journals of all sessions of this user hold."""
+        from jupyter_llmops.workspace.own_runs import OwnRuns
+
         return OwnRuns(self.audit_folder, self.location)
 
     def show_run(self, reference: object = "") -> RunView:
