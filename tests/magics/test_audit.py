@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,13 @@ def test_runs_are_exported_with_the_filters_of_runs(notebook: Notebook, tmp_path
     lines = (tmp_path / "errors.csv").read_text("utf-8").splitlines()
     assert len(lines) == 2
     assert "ZeroDivisionError" in lines[1]
+    # Only an older export is replaced.
+    notes = tmp_path / "notes.csv"
+    notes.write_text("my notes")
+    with pytest.raises(UsageError, match="is no export of this format, and was left as it is"):
+        notebook.run(f"%audit export {notes}")
+    assert notes.read_text() == "my notes"
+    assert notebook.run(f"%audit export {tmp_path}/errors.csv --kind cell").runs > 1
 
 
 def test_forgetting_and_pruning_show_first_what_would_go(notebook: Notebook) -> None:
@@ -79,13 +87,19 @@ def test_forgetting_and_pruning_show_first_what_would_go(notebook: Notebook) -> 
         ("%audit export", UsageError, "%audit export FILE"),
         ("%audit forget", UsageError, "%audit forget RUN"),
         ("%audit retain soon", UsageError, "soon"),
+        ("%audit retain", UsageError, "Type an age: %audit retain 1y"),
+        ("%audit retain -1d", UsageError, "Usage: %audit [verify | prove RUN | keys"),
+        ("%audit verfiy", UsageError, "Did you mean verify?"),
+        ("%audit export nowhere/runs.csv", AuditError, "No such file or directory"),
+        ("%audit export .", UsageError, ". is a folder. Name a file in it, e.g. runs.csv"),
+        ("%audit verify --checker", UsageError, "--checker means nothing to %audit verify, only to prove"),
     ],
 )
 def test_what_is_typed_wrongly_is_said(
     notebook: Notebook, line: str, error: type[Exception], says: str
 ) -> None:
     notebook.run("x = 1")
-    with pytest.raises(error, match=says.replace("[", r"\[")):
+    with pytest.raises(error, match=re.escape(says)):
         notebook.run(line)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import check_proof
 import pytest
@@ -39,6 +42,36 @@ def test_a_cell_is_proven_from_one_file_and_one_key(notebook: Notebook) -> None:
     assert proof.size_bytes < 1024 < len(data)
     assert proof.vkey.startswith(f"jupyter-llmops/{run.session}+")
     assert proof.witnesses == ()
+
+
+def test_the_checker_goes_with_a_proof(notebook: Notebook, tmp_path: Path) -> None:
+    notebook.run("x = 1")
+    plain = notebook.run("%audit prove In[2]")
+    assert (plain.checker, Path("check_proof.py").exists()) == ("", False)
+    assert f"%audit prove {plain.run_id} --checker writes that script" in notebook.shown(plain)
+    folder = tmp_path / "for the auditor"
+    folder.mkdir()
+    proof = notebook.run(f"%audit prove In[2] --checker -o '{folder}'")
+    assert Path(proof.checker) == folder / "check_proof.py"
+    shown = notebook.shown(proof)
+    assert "nothing of ours" in shown
+    command = shown.partition("to check it")[2].strip().splitlines()[0]
+    words = [sys.executable, "-I", *shlex.split(command)[1:]]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, "a cell of " in done.stdout) == (0, True), done.stdout + done.stderr
+    notebook.run(f"%audit prove In[1] --checker -o '{folder}'")  # the same checker again
+    (folder / "check_proof.py").write_text("print('mine')")
+    with pytest.raises(UsageError, match="is no checker of proofs, and was left as it is"):
+        notebook.run(f"%audit prove In[1] --checker -o '{folder}'")
+
+
+@pytest.mark.parametrize("wrong", [3, b"x", ["x"]])
+def test_what_is_no_name_of_a_file_is_said(notebook: Notebook, wrong: Any) -> None:
+    notebook.run("x = 1")
+    with pytest.raises(UsageError, match="is not the name of a file"):
+        notebook.workspace.prove(-1, wrong)
+    with pytest.raises(UsageError, match="is not the name of a file"):
+        notebook.workspace.export_runs(wrong)
 
 
 def test_where_a_proof_goes(notebook: Notebook, tmp_path: Path) -> None:

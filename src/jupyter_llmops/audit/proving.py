@@ -30,6 +30,7 @@ from jupyter_llmops.errors import AuditError
 from jupyter_llmops.records.run import Run
 from jupyter_llmops.records.trail import Cosignature, Head
 
+CHECKER = "check_proof.py"
 MOST_WITNESSES = 3
 GOOD_BYTES = 1024
 """So large a proof may be without its leaf before further witnesses are left out."""
@@ -88,6 +89,26 @@ def prove(
             f"Run {run.id} is under no head of session {run.session} that its own key has signed.", _HINT
         )
     return best[1]
+
+
+def checker_script() -> bytes:
+    """Return the script that checks proofs and imports nothing of this package.
+
+    Raises
+    ------
+    AuditError
+        This installation lacks it.
+    """
+    here = Path(__file__)
+    # A wheel has it in this folder; a checkout beside the notebooks, from where wheels take it.
+    for path in (here.with_name(CHECKER), here.parents[3] / "example_notebooks" / CHECKER):
+        try:
+            return path.read_bytes()
+        except OSError:
+            continue
+    raise AuditError(
+        "This installation has no checker of proofs.", "Install it again, or take one of c2sp.org/tlog-proof."
+    )
 
 
 def _written(

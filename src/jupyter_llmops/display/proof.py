@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 from jupyter_llmops.display.elements import ABSENT, Html, card, code, html, moment
 from jupyter_llmops.records.trail import Proof, Signer
 
+_NEEDS = "it needs Python and its package cryptography, nothing of ours"
 _WHAT = {"log": "heads of own logs", "witness": "heads of others' logs"}
 
 
@@ -31,7 +33,16 @@ def _facts(proof: Proof) -> list[tuple[str, str]]:
         ),
         ("witnesses", ", ".join(proof.witnesses) or f"{ABSENT} (no second key has signed this head)"),
         ("verifier key", proof.vkey),
-        ("to check it", f"python check_proof.py {proof.path} '{proof.vkey}'"),
+        (
+            "to check it",
+            f"python {quote(proof.checker or 'check_proof.py')} {quote(proof.path)} {quote(proof.vkey)}",
+        ),
+        (
+            "",
+            _NEEDS
+            if proof.checker
+            else f"%audit prove {proof.run_id} --checker writes that script; {_NEEDS}",
+        ),
     ]
 
 

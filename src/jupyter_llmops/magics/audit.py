@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import line_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments
+from IPython.core.magic_arguments import argument, kwds, magic_arguments
 
 from jupyter_llmops.errors import UsageError
 from jupyter_llmops.magics.arguments import choose, one_name, parse, usage
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _BELONGS = {
     "against": ("verify",),
     "output": ("prove",),
+    "checker": ("prove",),
     "yes": ("forget", "retain"),
     **dict.fromkeys(("format", "content", *FILTERS), ("export",)),
 }
@@ -41,12 +42,18 @@ class AuditMagics(WorkspaceMagics):
         "words",
         nargs="*",
         metavar="COMMAND",
-        help="verify (also without a word), prove RUN, keys, export FILE, forget RUN, retain AGE.",
+        help="verify (also without a word), prove RUN, keys, export FILE or ADDRESS, forget RUN, retain AGE. A RUN "
+        "is In[7], -1 (the last), the beginning of an id, or a variable that holds an answer; an AGE is 12h, 90d, "
+        "26w or 1y.",
     )
     @argument("--against", metavar="FILE", help="verify: a checkpoint or proof that somebody kept.")
     @argument(
         "-o", "--output", metavar="FILE", help="prove: where the proof goes; <run>.tlog-proof by default."
     )
+    @argument(
+        "--checker", action="store_true",
+        help="prove: put check_proof.py beside it, which checks it without this package.",
+    )  # fmt: skip
     @argument(
         "--format", choices=("csv", "otel"), help="export: csv, or spans in OpenTelemetry's conventions."
     )
@@ -67,20 +74,23 @@ class AuditMagics(WorkspaceMagics):
     @argument(
         "-y", "--yes", action="store_true", help="forget, retain: do it; without it you see what would go."
     )
+    @kwds(usage="audit [verify | prove RUN | keys | export FILE | forget RUN | retain AGE] [options]")
     @line_magic
     def audit(self, line: str) -> Any:
         """Check that nobody touched the trail, prove a run to a third party, export, forget or retain runs.
 
         ``verify`` checks every log of yours: each leaf and content, the Merkle tree, its signed heads, what the
         catalog and witnesses say, and names the cells that no log covers. ``prove`` writes a file that anybody
-        checks without this package, with the keys that ``keys`` lists. ``forget`` deletes what a run said, everywhere; its salted leaf stays, and
-        the log still verifies. ``retain`` deletes all but the signed heads of sessions that ended before.
+        checks without this package, with the keys that ``keys`` lists. ``export`` writes runs as a table, or as
+        spans. ``forget`` deletes what a run said, everywhere; its salted leaf stays, and the log still verifies.
+        ``retain`` deletes all but the signed heads of sessions that ended longer ago than an age.
 
         ::
 
             %audit verify
             %audit verify --against kept.checkpoint
-            %audit prove In[7]
+            %audit prove In[7] --checker
+            %audit keys
             %audit export runs.csv --since 30d
             %audit export http://localhost:5000 --format otel --kind prompt
             %audit forget 3f9a --yes
@@ -116,7 +126,7 @@ class AuditMagics(WorkspaceMagics):
 
     def _prove(self, words: list[str], arguments: Namespace) -> Proof:
         run = reference(self.namespace, one_name(words, "%audit prove RUN")) if words else ""
-        return self.workspace.prove(run, arguments.output)
+        return self.workspace.prove(run, arguments.output, checker=arguments.checker)
 
     def _keys(self, words: list[str], _: Namespace) -> Listing[Signer]:
         if words:
@@ -136,4 +146,6 @@ class AuditMagics(WorkspaceMagics):
         return self.workspace.forget(run, yes=arguments.yes)
 
     def _retain(self, words: list[str], arguments: Namespace) -> Retained:
+        if not words:
+            raise UsageError("How long runs are retained is missing.", "Type an age: %audit retain 1y")
         return self.workspace.retain(one_name(words, "%audit retain 1y"), yes=arguments.yes)

@@ -151,6 +151,8 @@ class Proof:
         The verifier key that checks it.
     witnesses : tuple of str
         Names of the witnesses whose cosignatures it carries.
+    checker : str
+        The script beside it that checks it; empty where none was asked for.
     """
 
     run_id: str
@@ -159,3 +161,4 @@ class Proof:
     tree_size: int
     vkey: str
     witnesses: tuple[str, ...] = ()
+    checker: str = ""

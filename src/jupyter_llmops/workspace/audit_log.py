@@ -24,7 +24,9 @@ PROOF_SUFFIX = ".tlog-proof"
 class AuditLog(Trail):
     """What a workspace proves."""
 
-    def prove(self, reference: object = "", file: str | Path | None = None) -> Proof:
+    def prove(
+        self, reference: object = "", file: str | Path | None = None, *, checker: bool = False
+    ) -> Proof:
         """Write a proof that a run is in the trail, which anybody checks without this package.
 
         Parameters
@@ -34,25 +36,28 @@ class AuditLog(Trail):
         file : str or Path, optional
             Where it goes, a file or a folder; ``<run>.tlog-proof`` here by default. A proof that is there
             is replaced, any other file is left as it is.
+        checker : bool
+            Put ``check_proof.py`` beside it, the script that checks it with nothing of ours.
 
         Raises
         ------
         AuditError
             The run's log is not on this machine, or contradicts itself or the run.
         UsageError
-            The file can't be written.
+            The file can't be written, or is no file's name.
         """
         from jupyter_llmops.audit.files import journal_path
-        from jupyter_llmops.audit.proving import prove
+        from jupyter_llmops.audit.proving import CHECKER, checker_script, prove
         from jupyter_llmops.audit.sealing import seal
         from jupyter_llmops.audit.tlog.checkpoint import parse_checkpoint
         from jupyter_llmops.audit.tlog.note import parse_note, verify_note
-        from jupyter_llmops.audit.tlog.proof import format_proof, parse_proof
+        from jupyter_llmops.audit.tlog.proof import FORMAT, format_proof, parse_proof
         from jupyter_llmops.keys.signing import LogKeys, keys_folder
         from jupyter_llmops.records.trail import Proof
 
         run = self.run(reference)
         target = _target(file, run)
+        script = checker_script() if checker else b""
         keys = LogKeys.load(keys_folder())
         try:
             if "journal" in self.__dict__:
@@ -77,7 +82,10 @@ class AuditLog(Trail):
         proof = parse_proof(data)
         note = parse_note(proof.checkpoint)
         vkey = next(key for key in published.vkeys if verify_note(note, [key]))
-        _write(target, data)
+        _write(target, data, FORMAT.encode())
+        beside = target.with_name(CHECKER)
+        if checker:
+            _write(beside, script, script.partition(b"\n")[0])  # also an older or newer one
         return Proof(
             run_id=run.id,
             path=str(target),
@@ -85,6 +93,7 @@ class AuditLog(Trail):
             tree_size=parse_checkpoint(note.text).size,
             vkey=vkey,
             witnesses=tuple(one.name for one in note.signatures if one.name != vkey.partition("+")[0]),
+            checker=str(beside) if checker else "",
         )
 
     def signers(self) -> Listing[Signer]:
@@ -158,6 +167,8 @@ def _is_name(session: str) -> bool:
 
 
 def _target(file: str | Path | None, run: Run) -> Path:
+    if file is not None and not isinstance(file, str | Path):
+        raise UsageError(f"{file!r} is not the name of a file.", "Name a file or a folder.")
     name = f"{run.id if run.id.isalnum() else 'run'}{PROOF_SUFFIX}"
     if not file:
         return Path(name)
@@ -165,18 +176,19 @@ def _target(file: str | Path | None, run: Run) -> Path:
     return target / name if target.is_dir() else target
 
 
-def _write(target: Path, data: bytes) -> None:
-    """Put a proof in place, whole or not at all."""
+def _write(target: Path, data: bytes, begins: bytes) -> None:
+    """Put a file in place of nothing or of one that begins so, whole or not at all."""
     from jupyter_llmops.audit.tlog.proof import FORMAT
 
     unfinished = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         if target.exists():
             with target.open("rb") as there:
-                if there.read(len(FORMAT)) != FORMAT.encode():
+                if there.read(len(begins)) != begins:
+                    what = "proof" if begins == FORMAT.encode() else "checker of proofs"
                     raise UsageError(
-                        f"{target} is there, is no proof, and was left as it is.",
-                        "Name another file: %audit prove RUN -o FILE",
+                        f"{target} is there, is no {what}, and was left as it is.",
+                        "Name another file or folder: %audit prove RUN -o FILE",
                     )
         unfinished.write_bytes(data)
         unfinished.replace(target)
