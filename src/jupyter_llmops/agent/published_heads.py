@@ -1,4 +1,7 @@
-"""Which heads this home has published in a catalog, so that one that goes from there is missed."""
+"""Which heads this home has published in a catalog, so that one that goes from there is missed.
+
+Who changes this file and the catalog together is held only by what witnesses signed, and by who kept a head.
+"""
 
 from __future__ import annotations
 
