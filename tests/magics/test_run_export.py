@@ -9,10 +9,12 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,9 @@ import pytest
 
 from catalog_writer import a_run
 from jupyter_llmops.audit.run_csv import COLUMNS, safe, write_csv
-from jupyter_llmops.audit.run_spans import root_id, span_id, trace_id
+from jupyter_llmops.audit.run_spans import SpanMaker, root_id, span_id, trace_id
 from jupyter_llmops.errors import AuditError, MissingDependencyError, UsageError
+from jupyter_llmops.workspace.run_export import _collector
 
 if TYPE_CHECKING:
     from magic_shell import Notebook
@@ -137,6 +140,30 @@ def test_without_opentelemetry_it_says_what_to_install(
     with pytest.raises(MissingDependencyError, match=r"%pip install 'jupyter-llmops\[otel\]'"):
         worked.workspace.export_runs(tmp_path / "runs.jsonl", format="otel")
     assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_a_collector_that_is_not_there_or_refuses_is_said_in_one_sentence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(401)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        span = SpanMaker(()).run(a_run("s", 0))
+        with pytest.raises(AuditError, match="did not take the spans"), _collector(address, None) as send:
+            send([span])
+        server.shutdown()
+    with pytest.raises(AuditError, match="Nobody listens at"), _collector(address, None):
+        pass
+    with pytest.raises(UsageError, match="no port"), _collector("http://127.0.0.1:99999", None):
+        pass
+    assert not caplog.records
 
 
 def test_strange_ids_get_spans_too() -> None:

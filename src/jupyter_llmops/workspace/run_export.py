@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import urllib.parse
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "otel")
 _AT_ONCE = 500
-_SECONDS = 30
+# Of one request with its repetitions, and of looking whether anybody listens.
+_SECONDS, _SECONDS_AT_FIRST = 15, 3
 # What an export of ours begins with: nothing else is replaced.
 _TABLE_BEGINS = b"id,session,seq,kind,"
 _SPANS_BEGIN = b'{"resourceSpans": ['
@@ -201,10 +203,13 @@ def _collector(address: str, headers: Mapping[str, str] | None) -> Iterator[Call
     except ImportError:
         raise MissingDependencyError("The export to OpenTelemetry", "otel") from None
     whole = parts._replace(path=parts.path if parts.path.strip("/") else "/v1/traces").geturl()
+    _see_that_it_listens(parts)
     exporter = OTLPSpanExporter(endpoint=whole, headers=dict(headers) if headers else None, timeout=_SECONDS)
 
     def send(spans: Sequence[Any]) -> None:
-        if spans and exporter.export(spans) is not SpanExportResult.SUCCESS:
+        with _quiet("opentelemetry"):
+            taken = not spans or exporter.export(spans) is SpanExportResult.SUCCESS
+        if not taken:
             raise AuditError(
                 f"{whole} did not take the spans.",
                 "See that it listens for OTLP over HTTP, and set OTEL_EXPORTER_OTLP_HEADERS where it wants some.",
@@ -214,3 +219,35 @@ def _collector(address: str, headers: Mapping[str, str] | None) -> Iterator[Call
         yield send
     finally:
         exporter.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _see_that_it_listens(address: urllib.parse.SplitResult) -> None:
+    """Refuse an address where nobody listens: the exporter would try for long."""
+    import socket
+    from urllib.request import getproxies, proxy_bypass
+
+    try:
+        place = (address.hostname or "", address.port or (443 if address.scheme == "https" else 80))
+    except ValueError:
+        raise UsageError("That port is no port of a collector.", "Type http://host:4318/v1/traces.") from None
+    if getproxies().get(address.scheme) and not proxy_bypass(place[0]):
+        return  # only the proxy can say
+    try:
+        socket.create_connection(place, _SECONDS_AT_FIRST).close()
+    except OSError as error:
+        raise AuditError(
+            f"Nobody listens at {place[0]}:{place[1]}: {error.strerror or error}.",
+            "Start the collector, or name its address; OTLP over HTTP has port 4318 by default.",
+        ) from None
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep what a library logs of a failure from stderr: the error that is raised says it."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
