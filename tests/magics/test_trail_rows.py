@@ -161,8 +161,10 @@ def test_changed_columns_and_deleted_rows_of_runs_are_named_and_put_right(worksp
         found = workspace.verify()
         assert ["not the one that the catalog holds" in one.message for one in found.problems] == [True]
     table.checkout_latest()
-    table.update(where="seq = 2", values={"leaf": '{"withheld":"Not shared: it is late."}'})
-    assert "not the one that the catalog holds" in workspace.verify().problems[0].message
+    table.update(where="seq = 2", values={"status": "error"})
+    for _ in range(2):
+        said = "\n".join(problem.message for problem in workspace.verify().problems)
+        assert "its row in the catalog was changed (status); it was left as it is" in said
 
 
 def test_a_line_that_is_withheld_without_a_reason_is_shown_again(workspace: Workspace) -> None:
