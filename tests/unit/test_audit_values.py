@@ -13,6 +13,7 @@ from decimal import Decimal
 import pytest
 
 from jupyter_llmops.audit.values import digest_value, digest_values, random_states
+from jupyter_llmops.guard.redaction import Redactor
 
 SALT = "5a" * 16
 NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - a naive moment is meant
@@ -202,6 +203,24 @@ def test_a_secret_has_no_digest() -> None:
     space = {"password": "hunter2", "name": "Ada"}
     found = digest_values(space, space, SALT, redact=redact)
     assert found == {"password": "skipped: it looks like a secret", "name": one("Ada")}
+
+
+def test_numbers_and_containers_under_a_secret_name_have_no_digest() -> None:
+    redactor = Redactor({})
+    secrets = {
+        "password": 12345678, "db_passwords": ["swordfish"], "tokens": ["q7ZkPro8eVx2mLw9"],
+        "config": {"host": "lab", "api_key": 4711}, "credentials": {"user": "ada"}, "pin_secret": 47.11,
+    }  # fmt: skip
+    ordinary = {
+        "max_tokens": 512, "keys": ["name", "size"], "count": 12345678, "config": {"key": 3, "password": None},
+        "password": None, "patience": 3, "signal": [1.0, 2.0], "has_password": True,
+    }  # fmt: skip
+    assert set(digest_values(secrets, secrets, SALT, redact=redactor.redact).values()) == {
+        "skipped: secret name"
+    }
+    found = digest_values(ordinary, ordinary, SALT, redact=redactor.redact)
+    assert {name for name, said in found.items() if not said.startswith("sha256:")} == set()
+    assert redactor.redact("a swordfish under no name").found == (), "what it was asked taught it nothing"
 
 
 def test_names_that_are_not_there_are_left_out() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from jupyter_llmops.audit.values.limits import Limits, SkippedError
@@ -41,8 +43,8 @@ def digest_values(
     budget_seconds : float
         For all of them together.
     redact : callable, optional
-        The journal's: a text that is a secret gets no digest, as the salt lies in the same folder as the leaf
-        and a short secret could be guessed.
+        The journal's: a text that is a secret gets no digest, nor does a number or container under a secret's
+        name, as the salt lies in the same folder as the leaf and a short secret could be guessed.
 
     Returns
     -------
@@ -61,6 +63,8 @@ def digest_values(
     for name, value in sorted(given, key=_size_hint) if len(given) > 1 else given:
         if redact is not None and _is_secret(name, value, redact):
             digests[name] = "skipped: it looks like a secret"
+        elif redact is not None and _has_secret_name(name, value, redact):
+            digests[name] = "skipped: secret name"
         elif (short := short_form(value)) is not None and not limits.over():
             digests[name] = "sha256:" + hashlib.sha256(seed + short).hexdigest()
         else:
@@ -122,6 +126,47 @@ def _is_secret(name: str, value: Any, redact: Callable[[str], tuple[str, tuple[s
     except Exception:  # noqa: BLE001 - what can't be searched may be one
         return True
 
+
+def _has_secret_name(name: str, value: Any, redact: Callable[[str], tuple[str, tuple[str, ...]]]) -> bool:
+    """Return whether a number or a container stands under a secret's name, or something in it does.
+
+    A password of digits is soon guessed from its digest and salt, and so is the only text of a list.
+    """
+    kind = type(value)
+    if issubclass(kind, int | float | complex):
+        return kind is not bool and _is_secret_name(name, redact)
+    if not issubclass(kind, dict | list | tuple | set | frozenset | bytearray):
+        return False
+    try:
+        if _is_secret_name(name, redact):
+            return True
+        if issubclass(kind, dict):
+            inner = list(islice(dict.items(value), _MOST_WITHIN))
+            return any(type(key) is str and _is_named_secret(key, item, redact) for key, item in inner)
+        if issubclass(kind, bytearray) or _SECRET_HINT.search(name) is None:
+            return False
+        iterate = next(base.__iter__ for base in (list, tuple, set, frozenset) if issubclass(kind, base))
+        return any(_is_secret(name, item, redact) for item in islice(iterate(value), _MOST_WITHIN))
+    except Exception:  # noqa: BLE001 - what changes meanwhile can't be searched
+        return True
+
+
+def _is_named_secret(name: str, value: Any, redact: Callable[[str], tuple[str, tuple[str, ...]]]) -> bool:
+    if value is None or type(value) is bool or _SECRET_HINT.search(name) is None:
+        return False
+    return _is_secret_name(name, redact) or _is_secret(name, value, redact)
+
+
+def _is_secret_name(name: str, redact: Callable[[str], tuple[str, tuple[str, ...]]]) -> bool:
+    """Return whether the redactor would cut whatever stands under a name: also an ordinary word, which it never learns."""
+    return _SECRET_HINT.search(name) is not None and bool(redact(f'{name} = "swordfish"')[1])
+
+
+# Only a hint, so that few names are searched: the redactor decides.
+_SECRET_HINT: Final = re.compile(
+    "pass|pwd|secret|token|key|cred|auth|conn|salt|sign|cookie|dsn|pat", re.IGNORECASE
+)
+_MOST_WITHIN: Final = 64
 
 _SIZED: Final = {id(kind): kind for kind in (str, bytes, bytearray)}
 _FILLED: Final = {id(kind): kind for kind in (list, tuple, dict, set, frozenset)}
