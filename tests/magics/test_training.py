@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_llmops.errors import UsageError
+from jupyter_llmops.errors import UnknownNameError, UsageError
 from magic_shell import Notebook
 
 
@@ -120,6 +120,15 @@ def test_a_cell_awaits_as_any_cell_does(notebook: Notebook) -> None:
     error = notebook.fail("%%training t\nawait asyncio.sleep(0)\nraise asyncio.CancelledError")
     assert type(error).__name__ == "CancelledError"
     assert notebook.workspace.run("-1", kind="training").status == "interrupted"  # Ctrl-C, in a kernel
+
+
+def test_with_the_trail_off_it_says_that_nothing_is_kept(notebook: Notebook) -> None:
+    notebook.run("%config LLMOps.audit = False")
+    record = notebook.run("%%training t -w v\nv = 1")
+    assert "as the audit trail is off" in notebook.shown(record)
+    notebook.workspace.journal.path.unlink()
+    with pytest.raises(UnknownNameError, match="The audit trail is off, so nothing is recorded: %config"):
+        notebook.run("%audit prove")
 
 
 def test_what_is_no_number_is_on_record_in_words(notebook: Notebook) -> None:

@@ -93,7 +93,13 @@ class Trail(Parts):
                 "This answer is in no record: it came while the audit trail was off.",
                 "Type %config LLMOps.audit = True and run the prompt again.",
             )
-        found = resolve_reference(reference, self._own_runs(), kind=kind)
+        try:
+            found = resolve_reference(reference, self._own_runs(), kind=kind)
+        except UnknownNameError as error:
+            if self.settings.audit:
+                raise
+            hint = "The audit trail is off, so nothing is recorded: %config LLMOps.audit = True"
+            raise UnknownNameError(error.noun, error.name, hint=hint) from None
         if found is not None and not is_prefix(reference):
             return found
         self._flush_or_warn()

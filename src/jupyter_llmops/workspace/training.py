@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST_LOSSES: Final = 1000
 MOST_NAMES: Final = 100
 _SEED_LIMIT: Final = 2**32
+_OFF: Final = "this is in no record, as the audit trail is off: %config LLMOps.audit = True"
 
 
 class Trainings(Parts):
@@ -204,7 +205,8 @@ class TrainingRun:
         if self._last is not None and losses[-1] != self._last:
             losses.append(self._last)
         group = self._group
-        notes = tuple(filter(None, (*self._notes, group.note)))
+        off = "" if self._workspace.settings.audit else _OFF
+        notes = tuple(filter(None, (*self._notes, group.note, off)))
         if self._workspace.settings.audit:
             self._leave(status, error_type, started_at, seconds, losses, notes)
         self.record = Training(
