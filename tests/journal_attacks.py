@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable
+from typing import Any
 
 Files = dict[str, bytes]
 Target = tuple[str, int | None]
@@ -285,11 +286,15 @@ def reform_content(generator: random.Random, files: Files) -> Target:
     """The same content with other bytes, or with something more."""
     name, session, seq = _sidecar(generator, files)
     values = json.loads(files[name])
-    if generator.random() < 0.5:
+    way = generator.choice(("more", "spaces", "capitals"))
+    if way == "more":
         values["note"] = "x"
-        files[name] = json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
-    else:
-        files[name] = json.dumps(values, indent=1).encode()
+    elif way == "capitals":  # which are the same number
+        values["salt"] = values["salt"].upper()
+    spaces: dict[str, Any] = (
+        {"indent": 1} if way == "spaces" else {"sort_keys": True, "separators": (",", ":")}
+    )
+    files[name] = json.dumps(values, **spaces).encode()
     return session, seq
 
 

@@ -83,14 +83,13 @@ def test_rewriting_everything_unpublished_is_not_found(
         assert not verify(folder, published=published).ok
 
 
-def test_deleted_content_is_a_note(tmp_path: Path, trail: tuple[Files, Published]) -> None:
+def test_content_that_goes_without_a_word_is_named(tmp_path: Path, trail: tuple[Files, Published]) -> None:
     original, published = trail
     kept = {path: data for path, data in original.items() if not path.startswith("content/s1/")}
     write(tmp_path / "audit", kept)
     verification = verify(tmp_path / "audit", published=published)
-    assert verification.ok
-    assert any("s1" in note and "deleted" in note for note in verification.notes)
-    assert any("unwitnessed" in note for note in verification.notes)
+    assert {problem.session for problem in verification.problems} == {"s1"}
+    assert all("deleted without a word" in problem.message for problem in verification.problems)
 
 
 def test_the_attacks_know_nothing_of_the_package(tmp_path: Path) -> None:
