@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.agent.election import agent_file
-from jupyter_llmops.agent.published_heads import PublishedHeads
 from jupyter_llmops.agent.own_journal import AgentJournal
+from jupyter_llmops.agent.published_heads import PublishedHeads
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import AuditError, CatalogError
 from jupyter_llmops.records.deletion import Retained
