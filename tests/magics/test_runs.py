@@ -14,6 +14,7 @@ import pytest
 
 from catalog_writer import START, a_run
 from fake_encoder import FakeEncoder
+from jupyter_llmops.audit.run_difference import compare
 from jupyter_llmops.catalog.contents import RunText
 from jupyter_llmops.display.registry import listing_text
 from jupyter_llmops.display.run import run_view_html, run_view_text
@@ -289,6 +290,7 @@ def test_two_runs_are_compared_field_by_field_with_reasons(notebook: Notebook) -
     diff = notebook.run("%runs diff In[2] In[3]")  # the cells
     assert {one.name for one in diff.texts} == {"source"}
     assert "The source differs." in diff.reasons
+    assert "The parameters of the generation differ." in diff.reasons
     prompts = list(notebook.run("%runs --kind prompt"))[::-1]
     diff = notebook.workspace.diff_runs(*prompts)
     assert ("model", "parameters.max_new_tokens", "8", "9") in [
@@ -303,6 +305,34 @@ def test_two_runs_are_compared_field_by_field_with_reasons(notebook: Notebook) -
     same = notebook.workspace.diff_runs(prompts[0], prompts[0])
     assert same.same
     assert "Both are the same run." in run_diff_text(same)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "reasons"),
+    [
+        ({"tokenizer_digest": "a"}, {"tokenizer_digest": "b"}, ["The tokenizer differs."]),
+        (
+            {"adapter": "x", "adapter_digest": "a"},
+            {"adapter": "x", "adapter_digest": "b"},
+            ["The adapter differs."],
+        ),
+        (
+            {"model": "m", "model_digest": "a"},
+            {"model": "m", "model_digest": "b"},
+            ["The model's files differ."],
+        ),
+        ({"seed": 1}, {"seed": 2}, ["The seed differs."]),
+        ({"data": {"a": "sha256:1"}}, {"data": {"a": "sha256:2"}}, []),
+        ({"data": {"a": "sha256:1"}}, {"data": {"b": "sha256:1"}}, ["Data of other names were trained on."]),
+        ({"weights": {"w": "sha256:1"}}, {"weights": {"w": "sha256:2"}}, ["The resulting weights differ."]),
+        ({"hyperparameters": {"lr": "1"}}, {"hyperparameters": {"lr": "2"}}, ["The hyperparameters differ."]),
+    ],
+)
+def test_each_part_of_a_request_and_of_a_training_is_a_reason(
+    left: dict[str, Any], right: dict[str, Any], reasons: list[str]
+) -> None:
+    runs = (a_run("s", seq, kind="training", leaf=leaf) for seq, leaf in enumerate((left, right)))
+    assert list(compare(*runs, contents=({}, {})).reasons) == reasons
 
 
 def test_a_rating_is_kept_with_its_history_in_catalog_and_trail(notebook: Notebook) -> None:

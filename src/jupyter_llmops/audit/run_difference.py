@@ -15,7 +15,7 @@ _OWN = frozenset(
      "computed_microseconds", "group", "environment", "pid", "first_token_microseconds"}
 )  # fmt: skip
 # Digests there are salted, each leaf by its own salt: of two leaves they differ for equal values.
-_SALTED = ("values", "outputs", "read", "reads", "written", "writes", "names")
+_SALTED = ("values", "outputs", "read", "reads", "written", "writes", "names", "data")
 _PARTS = (
     ("values", ("read", "reads", "written", "writes", "names", "values", "outputs", "random")),
     ("model", (
@@ -25,10 +25,12 @@ _PARTS = (
     )),
     ("answer", ("source", "finish_reason", "tokens_in", "tokens_out", "cost", "saved", "reused", "currency")),
     ("packages", ("packages",)),
+    ("training", ("data", "seed", "hyperparameters", "weights", "loss", "rank", "world_size", "notes")),
 )  # fmt: skip
 # Texts that went in, and those that came out.
 _ANSWERS = frozenset({"response", "answer", "text"})
-_NOT_SHOWN = frozenset({"token_ids", "salt"})
+_TEXT_PARTS = {"source": "source", "training": "training", "losses": "training"}
+_NOT_SHOWN = frozenset({"token_ids", "salt", "kept_items"})
 _REASONS = (
     ("source", "", "The source differs."),
     ("prompt", "", "The prompt differs."),
@@ -42,6 +44,11 @@ _REASONS = (
     ("model", "device", "Another device computed, whose sums round differently."),
     ("model", "batch_size", "The batches had other sizes, which can change how sums round."),
     ("model", "context", "Other passages stood in the prompt."),
+    ("training", "data", "Data of other names were trained on."),
+    ("training", "seed", "The seed differs."),
+    ("training", "hyperparameters", "The hyperparameters differ."),
+    ("training", "world_size", "Another number of processes trained."),
+    ("training", "weights", "The resulting weights differ."),
     ("values", "names", "Other names are read or written."),
     ("values", "random", "The random generators were in other states before."),
     ("packages", "", "Other packages, or other versions of them, were installed."),
@@ -146,7 +153,7 @@ def _of_texts(left: Mapping[str, str] | None, right: Mapping[str, str] | None) -
     for name in dict.fromkeys((*one, *other)):
         if name in _NOT_SHOWN or one.get(name, "") == other.get(name, ""):
             continue
-        part = "answer" if name in _ANSWERS else "source" if name == "source" else "prompt"
+        part = "answer" if name in _ANSWERS else _TEXT_PARTS.get(name, "prompt")
         yield Difference(part, name, one.get(name, ""), other.get(name, ""))
 
 
@@ -158,13 +165,18 @@ def _reasons(
         return
     found = [*texts, *differences]
     for part, name, sentence in _REASONS:
-        if any(one.part == part and (not name or one.name.startswith(name)) for one in found):
+        if any(one.part == part and _is_named(one.name, name) for one in found):
             yield sentence
     answered = any(one.part == "answer" and one.name in _ANSWERS for one in texts)
     inputs = any(one.part not in {"answer", "run"} for one in found)
     if answered and not inputs:
         grade = (right.leaf or {}).get("determinism") or "unknown"
         yield f"Nothing that was recorded of the input differs; the repeatability of this engine is: {grade}."
+
+
+def _is_named(field: str, name: str) -> bool:
+    """Return whether a field is what a reason is about; a model's digest and source are not its name."""
+    return field == name if name == "model" else field.startswith(name)
 
 
 def _not_compared(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Of a table without an index of its words so many rows with one of them are compared.
 _SCANNED = 60_000
+_SNIPPET = 70
 _LOOK = re.compile(r"\s*%(runs|audit)\b")
 
 
@@ -48,6 +49,16 @@ def only_looks(source: str) -> bool:
     """Return whether a cell does nothing but look at runs: each of its lines is one of %runs or %audit."""
     lines = [line for line in source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     return bool(lines) and all(_LOOK.match(line) for line in lines)
+
+
+def snippet(text: str, words: str) -> str:
+    """Return the piece of a text around the first of some words, on one line; its beginning where it has none."""
+    line = " ".join(text.split())
+    folded = line.casefold()
+    places = [place for word in words.casefold().split() if (place := folded.find(word)) >= 0]
+    start = max(0, min(places, default=0) - _SNIPPET // 3)
+    piece = line[start : start + _SNIPPET]
+    return f"{'…' if start else ''}{piece}{'…' if start + _SNIPPET < len(line) else ''}"
 
 
 def find_words(

@@ -22,7 +22,7 @@ from jupyter_llmops.display.prompt_diff import side_by_side, unified
 from jupyter_llmops.records.run import Run
 from jupyter_llmops.records.run_search import Difference, RunDiff
 
-PARTS = ("run", "source", "prompt", "values", "model", "environment", "packages", "answer")
+PARTS = ("run", "source", "prompt", "values", "model", "training", "environment", "packages", "answer")
 _LONGEST = 160
 _MOST = 80
 _HEADS = ("part", "field")

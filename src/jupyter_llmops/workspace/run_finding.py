@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from jupyter_llmops.workspace.own_runs import OwnFound, OwnRuns
 
 MOST_CHILDREN = 200
-_SNIPPET = 70
-# What a model says in a cell.
-_ANSWERS = ("prompt", "map", "cascade")
+# What a cell asks of a model, or makes of one.
+_ANSWERS = ("prompt", "map", "cascade", "training")
 
 
 class RunFinding(Trail):
@@ -64,7 +63,7 @@ class RunFinding(Trail):
         UsageError
             A filter has a value that it can't have.
         """
-        from jupyter_llmops.catalog.run_words import words_of
+        from jupyter_llmops.catalog.run_words import snippet, words_of
         from jupyter_llmops.workspace.own_runs import merged
 
         if not isinstance(text, str):
@@ -200,13 +199,24 @@ class RunFinding(Trail):
         """
         from jupyter_llmops.audit.run_difference import compare
 
-        one, other = self.run(left), self.run(right)
-        return compare(
-            one,
-            other,
-            contents=(self.texts_of(one), self.texts_of(other)),
-            environments=(self._environment(one), self._environment(other)),
-        )
+        def compared(one: Run, other: Run) -> RunDiff:
+            return compare(
+                one,
+                other,
+                contents=(self.texts_of(one), self.texts_of(other)),
+                environments=(self._environment(one), self._environment(other)),
+            )
+
+        pair = self.run(left), self.run(right)
+        diff = compared(*pair)
+        # Why two cells differ is often what they asked or trained.
+        inner = [self._within(run) for run in pair if run.kind == "cell" and pair[0].id != pair[1].id]
+        if [len(one) for one in inner] != [1, 1] or inner[0][0].kind != inner[1][0].kind:
+            return diff
+        (first,), (second,) = inner
+        reasons = dict.fromkeys((*diff.reasons, *compared(first, second).reasons))
+        more = f"What ran within them is compared by %runs diff {first.id} {second.id}"
+        return replace(diff, reasons=tuple(reasons), not_compared=(*diff.not_compared, more))
 
     def rate(self, reference: object, rating: str, why: str | None = "") -> RunView:
         """Say that a run was good or bad; what was said before stays in the history.
@@ -258,7 +268,7 @@ class RunFinding(Trail):
         run = self.run(reference)
         if run.kind != "cell" or not isinstance(reference, str | int) or not is_counted(reference):
             return run
-        asked = [one for one in self._own_runs() if one.parent == run.id and one.kind in _ANSWERS]
+        asked = [one for one in self._within(run) if one.kind != "training"]
         if len(asked) > 1:
             named = ", ".join(f"{one.id} ({one.kind} {one.model}".rstrip() + ")" for one in asked[:9])
             raise UsageError(
@@ -266,6 +276,14 @@ class RunFinding(Trail):
                 f"Type the id of one: {named}; or {run.id} for the cell itself.",
             )
         return asked[0] if asked else run
+
+    def _within(self, run: Run) -> list[Run]:
+        """Return what a cell asked and trained."""
+        found = [one for one in self._own_runs() if one.session == run.session]
+        if not found:
+            self._flush_or_warn()
+            found = self.catalog.run_search.children(run.id, MOST_CHILDREN)
+        return [one for one in found if one.parent == run.id and one.kind in _ANSWERS]
 
     def texts_of(self, run: Run) -> Mapping[str, str] | None:
         """Return a run's redacted texts: one's own by name, another user's as "text"; None where none is here.
@@ -325,6 +343,8 @@ class RunFinding(Trail):
         limit: int,
     ) -> tuple[list[Run], dict[str, str]]:
         """Fuse two rankings by reciprocal ranks (Cormack, Clarke and Büttcher, SIGIR 2009)."""
+        from jupyter_llmops.catalog.run_words import snippet
+
         known = {run.id: run for run in runs}
         more = [run_id for run_id in cosines if run_id not in known]
         known |= {run.id: run for run in self.catalog.run_search.by_ids(more)}
@@ -375,13 +395,3 @@ class RunFinding(Trail):
         names = sorted({one.witness.removeprefix("jupyter-llmops/") for one in signed})
         by = f", cosigned by {', '.join(names)}" if names else ", which nobody has witnessed yet"
         return f"Line {run.seq} lies under a published head of {min(covering)} lines{by}."
-
-
-def snippet(text: str, words: str) -> str:
-    """Return the piece of a text around the first of some words, on one line; its beginning where it has none."""
-    line = " ".join(text.split())
-    folded = line.casefold()
-    places = [place for word in words.casefold().split() if (place := folded.find(word)) >= 0]
-    start = max(0, min(places, default=0) - _SNIPPET // 3)
-    piece = line[start : start + _SNIPPET]
-    return f"{'…' if start else ''}{piece}{'…' if start + _SNIPPET < len(line) else ''}"
