@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from jupyter_llmops.agent.sharing import ContentSharing
@@ -58,7 +59,7 @@ def test_a_prompt_its_cell_and_its_stored_answer_are_gone(notebook: Notebook, tm
     done = notebook.workspace.forget("In[2]", yes=True)
     assert done.done
     assert (done.contents, done.rows, done.cache_items) == (3, 3, 1)
-    assert notebook.workspace.show_run(cell).rating == "bad", "what it was rated stays, and not why"
+    assert notebook.workspace.show_run(completion).rating == "bad", "what it was rated stays, and not why"
     assert "3 rows" in notebook.shown(done, "text/html")
     assert holders(tmp_path) == []
     assert notebook.workspace.content(cell) is None
@@ -136,9 +137,11 @@ def test_what_can_not_be_forgotten_is_said(notebook: Notebook) -> None:
 def test_a_snapshot_that_holds_why_it_was_rated_is_named(notebook: Notebook) -> None:
     notebook.run("x = 1")
     notebook.workspace.rate("In[2]", "good", why=WORD)
+    run_id = notebook.workspace.run("In[2]").id
+    notebook.workspace.catalog.meanings.add("run", "space", [((run_id, "text"), np.ones(2, np.float32))])
     notebook.workspace.catalog.snapshots.create("release")
     done = notebook.workspace.forget("In[2]", yes=True)
-    assert any("Snapshot release" in note and "why it was rated" in note for note in done.notes)
+    assert any("Snapshot release" in note and "vectors and why it was rated" in note for note in done.notes)
     assert holders(Path(notebook.workspace.catalog.folder)), "the snapshot's"
     notebook.run("y = 1")
     assert notebook.workspace.forget("In[3]", yes=True).notes == (), "it says nothing of later runs"

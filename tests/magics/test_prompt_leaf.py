@@ -21,5 +21,8 @@ def test_a_call_says_what_computed_it_and_a_hit_who_did(notebook: Notebook) -> N
         assert leaf["parameters"] == {"max_new_tokens": 256, "temperature": 0.5, "seed": 3, "extra": {}}
         assert {"template", "message.000.system", "message.001.user", "response"} <= leaf["digests"].keys()
     assert leaves[0].keys() & {"reused"} == set()
-    assert leaves[1]["reused"].keys() == {"item", "stored_by", "stored_at"}
+    assert leaves[1]["reused"].keys() == {"stored_by", "stored_at"}
+    item = notebook.workspace.content(notebook.workspace.run(again.run_id))["kept_items"]
+    assert len(item) == 64
+    assert item not in str(leaves), "an unsalted digest of what was asked could be guessed from"
     assert (leaves[0]["source"], leaves[1]["source"]) == ("model", "cache")

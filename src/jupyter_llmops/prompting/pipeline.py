@@ -352,7 +352,7 @@ class PromptPipeline:
                 **({"error_type": type(problem).__name__} if problem else {}),
                 **(fields or {}),
             },
-            content=request_content(prepared) | response_content(result.generation, secrets),
+            content=request_content(prepared) | response_content(result, secrets),
         )
         if problem:
             raise problem

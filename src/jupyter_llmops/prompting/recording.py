@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from jupyter_llmops.errors import OutputSchemaError
 from jupyter_llmops.inference.manifest import tokenizer_digest
-from jupyter_llmops.records.completion import Completion, Generation
+from jupyter_llmops.records.completion import Completion
 from jupyter_llmops.records.cost import UNKNOWN_COST, Cost
 
 if TYPE_CHECKING:
@@ -137,8 +137,7 @@ def completion_fields(completion: Completion, result: CacheResult) -> dict[str, 
     }
     if result.hit:
         stored_at = result.stored_at.isoformat() if result.stored_at else ""
-        # Not under "key": the redactor would learn each one as a secret, and cut it out.
-        fields["reused"] = {"item": result.key, "stored_by": result.stored_by, "stored_at": stored_at}
+        fields["reused"] = {"stored_by": result.stored_by, "stored_at": stored_at}
         fields |= money_fields("saved", completion.saved)
     if generation.batch_size > 1:
         fields["batch_size"] = generation.batch_size
@@ -177,11 +176,14 @@ def message_key(index: int, role: str) -> str:
     return f"message.{index:03d}.{role}"
 
 
-def response_content(generation: Generation, secrets: tuple[str, ...]) -> dict[str, str]:
-    """Return the texts of an answer; `secrets` are the kinds that it seems to hold."""
+def response_content(result: CacheResult, secrets: tuple[str, ...]) -> dict[str, str]:
+    """Return the texts of an answer, and which stored one it is; `secrets` are the kinds that it seems to hold."""
+    generation = result.generation
     if secrets:
         return {"response": generation.text}  # redacted by the journal; its tokens would spell it out
-    return {"response": generation.text, "token_ids": json.dumps(list(generation.token_ids))}
+    # Not in the leaf: the item's name is a digest of what was asked, without a salt.
+    kept = {"kept_items": result.key} if result.hit else {}
+    return {"response": generation.text, "token_ids": json.dumps(list(generation.token_ids)), **kept}
 
 
 def failure_content(error: BaseException) -> dict[str, str]:

@@ -235,12 +235,15 @@ class Forgetting(Trail):
         found: dict[str, None] = {}
         keys = KnownKeys()
         for run in runs:
+            if run.kind not in ("cell", "prompt"):
+                continue
+            if kept := self._kept_by(run):
+                found |= dict.fromkeys(kept)
+                continue
             if run.kind == "cell":
-                found |= dict.fromkeys(self._kept_by(run))
-            if run.kind != "prompt":
                 continue
             reused = (run.leaf or {}).get("reused")
-            if isinstance(reused, dict) and isinstance(reused.get("item"), str):
+            if isinstance(reused, dict) and isinstance(reused.get("item"), str):  # as leaves once had it
                 found[reused["item"]] = None
                 continue
             try:
