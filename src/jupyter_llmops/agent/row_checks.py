@@ -7,7 +7,7 @@ journal is for `audit.verification` to say. ``site``, where the agent ran that c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +32,9 @@ _TEXTS = (
     "id", "session", "kind", "status", "user", "host", "notebook", "parent", "model", "source", "error_type",
 )  # fmt: skip
 _NUMBERS = ("seq", "execution_count", "tokens_in", "tokens_out", "cost_millionths")
+# In the order of `_made`.
+_MADE = (*_TEXTS, *_NUMBERS, "started_at", "seconds", "leaf_digest")
+_NONE = ("",) * len(_TEXTS) + (None,) * (len(_NUMBERS) + 3)
 _STATES = {"ok", "error", "interrupted"}
 _TWICE = "twice"
 _SHOWN = 5
@@ -239,28 +242,43 @@ def _suspects(batch: pa.RecordBatch) -> set[int]:
     import orjson
     import pyarrow as pa
 
-    everything = set(range(batch.num_rows))
+    lines = batch["leaf"].cast(pa.binary()).to_pylist()
+    made = [_made(line, orjson.loads) for line in lines]
+    suspects = {place for place, values in enumerate(made) if values is None}
+    columns = dict(
+        zip(_MADE, zip(*(_NONE if one is None else one for one in made), strict=True), strict=True)
+    )
     try:
-        lines = batch["leaf"].cast(pa.binary()).to_pylist()
-        leaves = [orjson.loads(line) for line in lines]
-        if not {leaf["schema"] for leaf in leaves} <= LEAF_SCHEMAS:
-            return everything
-        if not {leaf["status"] for leaf in leaves} <= _STATES:
-            return everything
-        instant = pa.timestamp("us", tz="UTC")
-        expected = {name: pa.array([leaf.get(name, "") for leaf in leaves], pa.string()) for name in _TEXTS}
-        expected |= {name: pa.array([leaf.get(name) for leaf in leaves], pa.int64()) for name in _NUMBERS}
-        expected["started_at"] = pa.array([leaf["started_at"] for leaf in leaves]).cast(instant)
-        expected["seconds"] = pa.array([leaf["microseconds"] / 1e6 for leaf in leaves], pa.float64())
-        expected["leaf_digest"] = pa.array(["sha256:" + sha256(line).hexdigest() for line in lines])
-    except (ValueError, TypeError, KeyError, AttributeError, pa.ArrowException):
-        return everything
-    suspects: set[int] = set()
+        expected = {name: pa.array(columns[name], pa.string()) for name in _TEXTS}
+        expected |= {name: pa.array(columns[name], pa.int64()) for name in _NUMBERS}
+        expected["started_at"] = pa.array(columns["started_at"]).cast(pa.timestamp("us", tz="UTC"))
+        expected["seconds"] = pa.array(columns["seconds"], pa.float64())
+        expected["leaf_digest"] = pa.array(columns["leaf_digest"], pa.string())
+    except (ValueError, TypeError, OverflowError, pa.ArrowException):  # a value of another type
+        return set(range(batch.num_rows))
     for name, values in expected.items():
         if name in batch.schema.names and not values.equals(batch[name]):
             pairs = zip(values.to_pylist(), batch[name].to_pylist(), strict=True)
             suspects |= {place for place, (one, other) in enumerate(pairs) if one != other}
     return suspects
+
+
+def _made(line: bytes | None, loads: Callable[[bytes], Any]) -> tuple[Any, ...] | None:
+    """Return what the columns of a line are, None where that is not plain."""
+    try:
+        leaf = loads(line or b"")
+        if leaf["schema"] not in LEAF_SCHEMAS or leaf["status"] not in _STATES:
+            return None
+        get = leaf.get
+        # Not the leaf itself: thousands of them at a time make the garbage collector look at all.
+        return (
+            get("id", ""), get("session", ""), get("kind", ""), leaf["status"], get("user", ""), get("host", ""),
+            get("notebook", ""), get("parent", ""), get("model", ""), get("source", ""), get("error_type", ""),
+            get("seq"), get("execution_count"), get("tokens_in"), get("tokens_out"), get("cost_millionths"),
+            leaf["started_at"], leaf["microseconds"] / 1e6, "sha256:" + sha256(line or b"").hexdigest(),
+        )  # fmt: skip
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _judge(row: dict[str, Any], faults: list[_Fault], withheld: list[_Fault], *, twice: bool) -> None:
