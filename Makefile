@@ -44,7 +44,7 @@ lab: $(READY) ## Open the quickstart in JupyterLab
 
 .PHONY: test
 test: $(READY) $(STAMPS)/dev lint ## Lint, types, layers, then unit, notebook, server and browser tests
-	$(RUN) -m pytest -n $(WORKERS) --dist loadfile
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: $(READY) $(STAMPS)/dev ## Style, types and layers, and the labextension's own tests
