@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 TOKEN = "a-token-of-this-test"
-PATIENCE = 30
+PATIENCE = 60
 
 
 @dataclass

@@ -129,10 +129,14 @@ def test_exit_and_a_kill_are_told_apart_from_an_orderly_end(desk: Desk) -> None:
     assert [run.kind for run in read_runs(first)].count("environment") == 1
     killed = desk.kernel()
     killed.client.execute("import time\ntime.sleep(600)")
-    time.sleep(1)
+    second = next(path for path in list_journals(folder) if path != first)
+    known = {run.id for run in read_runs(second)}
+    deadline = time.monotonic() + 60
+    while all(mark.id in known for mark in read_running(folder, second.stem)):
+        assert time.monotonic() < deadline, "the cell did not begin"
+        time.sleep(0.05)
     killed.manager.shutdown_kernel(now=True)
     until_dead(killed)
-    second = next(path for path in list_journals(folder) if path != first)
     ids = {run.id for run in read_runs(second)}
     assert [mark.id in ids for mark in read_running(folder, second.stem)] == [False]
     assert verify(folder).ok

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import websocket
@@ -19,21 +19,27 @@ from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.reading import list_journals, read_runs
 from jupyter_llmops.records.run import Run
 from jupyter_llmops.server.observer import FLUSH_SECONDS, KernelObserver, _Process, _Watch
-from jupyter_llmops.workspace.autoload import switch_on
+from jupyter_llmops.workspace.autoload import STARTUP_FILE, switch_on
 from server_process import PATIENCE, TOKEN, RunningServer, running_server
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
-    with running_server(tmp_path) as found:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Start one for all: each test has kernels of its own, and the last one sees how it ends."""
+    with running_server(tmp_path_factory.mktemp("server")) as found:
         yield found
+    for socket in Remote.sockets:
+        socket.close()
 
 
 class Remote:
     """A client that runs cells over the server's websocket, as a program of whoever does."""
 
-    def __init__(self, server: RunningServer, notebook: str = "n.ipynb", name: str = "python3") -> None:
-        session = {"path": notebook, "type": "notebook", "name": "", "kernel": {"name": name}}
+    sockets: ClassVar[list[websocket.WebSocket]] = []
+
+    def __init__(self, server: RunningServer, notebook: str = "") -> None:
+        path = notebook or f"{uuid.uuid4().hex}.ipynb"
+        session = {"path": path, "type": "notebook", "name": "", "kernel": {"name": "python3"}}
         self.server = server
         self.kernel: str = server.ask("api/sessions", session)["kernel"]["id"]
         self.client = uuid.uuid4().hex
@@ -46,6 +52,7 @@ class Remote:
             header={"Authorization": f"token {TOKEN}"},
             timeout=PATIENCE,
         )
+        self.sockets.append(self.socket)
 
     def send(self, source: str, **options: Any) -> str:
         sent = uuid.uuid4().hex
@@ -153,12 +160,14 @@ def test_cells_over_the_websocket_with_and_without_the_extension(server: Running
 
 @pytest.mark.slow
 def test_with_autoload_nothing_is_missing(server: RunningServer) -> None:
-    switch_on(server.folder / "ipython" / "profile_default" / "startup")
+    startup = server.folder / "ipython" / "profile_default" / "startup"
+    switch_on(startup)
     remote = Remote(server)
     for source in ("x = 1", "1 / 0", "%%capture\ny = 2", "", "get_ipython().reset()", "x = 1"):
         remote.run(source)
+    (startup / STARTUP_FILE).unlink()
     wait_for(lambda: seen_counts(server.audit, remote.kernel), [1, 2, 3, 4, 1])
-    assert coverage_of(server.audit) == ()
+    assert gaps_of(server.audit, remote.kernel) == []
     assert "the server notes which cells run" in remote.shown("%llmops")
 
 
@@ -188,13 +197,14 @@ def test_kernels_that_restart_die_and_end(server: RunningServer) -> None:
 
 
 @pytest.mark.slow
-def test_a_running_cell_is_no_gap_until_the_server_ends(tmp_path: Path) -> None:
-    with running_server(tmp_path) as server:
-        remote = Remote(server)
-        remote.run("x = 1")
-        remote.send("import time; time.sleep(600)")
-        wait_for(lambda: seen_counts(server.audit, remote.kernel), [1, 2])
-        assert gaps_of(server.audit, remote.kernel) == [("no log", 1, 1)]
+def test_a_running_cell_is_no_gap_until_the_server_ends(server: RunningServer) -> None:
+    remote = Remote(server)
+    remote.run("x = 1")
+    remote.send("import time; time.sleep(600)")
+    wait_for(lambda: seen_counts(server.audit, remote.kernel), [1, 2])
+    assert gaps_of(server.audit, remote.kernel) == [("no log", 1, 1)]
+    server.process.terminate()
+    server.process.wait(2 * PATIENCE)
     wait_for(lambda: gaps_of(server.audit, remote.kernel), [("no log", 1, 2)])
     assert "server stopped" in events(server.audit, remote.kernel)
     path = next(path for path in list_journals(server.audit) if b'"role":"server"' in path.read_bytes())
