@@ -238,7 +238,9 @@ def test_every_draw_gives_another_state() -> None:
         random.gauss(0, 1)  # keeps a second number for the next call
         third = random_states()["python"]
         random.setstate((*random.getstate()[:2], None))
-        assert len({first, second, third, random_states()["python"]}) == 4
+        fourth = random_states()["python"]
+        random.setstate((*random.getstate()[:2], 0.5))
+        assert len({first, second, third, fourth, random_states()["python"]}) == 5
     finally:
         random.setstate(kept)
 

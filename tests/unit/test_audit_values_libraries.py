@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from importlib import import_module
 from pathlib import Path
@@ -17,10 +18,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+import jupyter_llmops.audit.values.random_states  # noqa: F401 - the package has a function of this name
 from jupyter_llmops.audit.environment import make_ready
 from jupyter_llmops.audit.values import digest_value, digest_values, random_states, writer
 
 SALT = "5a" * 16
+random_module = sys.modules["jupyter_llmops.audit.values.random_states"]
 
 
 def one(value: object, seconds: float = 5.0) -> str:
@@ -262,3 +265,26 @@ def test_seeds_give_the_states_of_the_global_generators() -> None:
     assert second["numpy"] == first["numpy"]
     np.random.rand()  # noqa: NPY002
     assert random_states()["numpy"] != first["numpy"]
+
+
+def test_a_state_is_known_again_only_where_nothing_of_it_changed() -> None:
+    generator = np.random.mtrand._rand  # type: ignore[attr-defined]
+
+    def state() -> str:
+        known = random_states()["numpy"]
+        random_module._latest_written.clear()
+        assert known == random_states()["numpy"]
+        assert known == random_states()["numpy"]
+        return known
+
+    generator.seed(3)
+    seeded = state()
+    generator.normal()
+    kept, one_kept = generator.get_state(), state()
+    generator.normal()  # takes the number that was kept: the source does not move
+    none_kept = state()
+    assert len({seeded, one_kept, none_kept}) == 3
+    generator.set_state(kept)
+    assert state() == one_kept
+    generator.seed(3)
+    assert state() == seeded

@@ -45,11 +45,11 @@ def learn_types() -> None:
 def _frame(writer: ValueWriter, frame: Any) -> None:
     rows, columns = frame.shape
     writer.limits.allow_items(columns)
+    # Sums sizes without looking into objects: a frame that is too large is not begun.
+    writer.limits.allow(int(frame._mgr.nblocks and sum(_nbytes(block.values) for block in frame._mgr.blocks)))
     writer.head("frame", rows, columns)
     writer.value(frame.columns)
     writer.value(frame.index)
-    # Sums sizes without looking into objects: a frame that is too large is not begun.
-    writer.limits.allow(int(frame._mgr.nblocks and sum(_nbytes(block.values) for block in frame._mgr.blocks)))
     for column in frame._iter_column_arrays():
         writer.limits.check()
         _column(writer, column)
