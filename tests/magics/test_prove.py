@@ -48,13 +48,14 @@ def test_the_checker_goes_with_a_proof(notebook: Notebook, tmp_path: Path) -> No
     notebook.run("x = 1")
     plain = notebook.run("%audit prove In[2]")
     assert (plain.checker, Path("check_proof.py").exists()) == ("", False)
-    assert f"%audit prove {plain.run_id} --checker writes that script" in notebook.shown(plain)
+    assert f"%audit prove {plain.run_id} --checker writes check_proof.py" in notebook.shown(plain)
     folder = tmp_path / "for the auditor"
     folder.mkdir()
     proof = notebook.run(f"%audit prove In[2] --checker -o '{folder}'")
     assert Path(proof.checker) == folder / "check_proof.py"
     shown = notebook.shown(proof)
-    assert "nothing of ours" in shown
+    assert f"{proof.checker}; it needs Python and its package cryptography" in shown
+    assert all(part in notebook.shown(proof, "text/html") for part in (proof.vkey, proof.checker))
     command = shown.partition("to check it")[2].strip().splitlines()[0]
     words = [sys.executable, "-I", *shlex.split(command)[1:]]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

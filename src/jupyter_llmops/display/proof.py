@@ -5,10 +5,11 @@ from __future__ import annotations
 from shlex import quote
 from typing import Any
 
-from jupyter_llmops.display.elements import ABSENT, Html, card, code, html, moment
+from jupyter_llmops.display.elements import ABSENT, Html, card, code, moment
 from jupyter_llmops.records.trail import Proof, Signer
 
-_NEEDS = "it needs Python and its package cryptography, nothing of ours"
+_CHECKER = "check_proof.py"
+_TO_COPY = ("verifier key", "to check it")
 _WHAT = {"log": "heads of own logs", "witness": "heads of others' logs"}
 
 
@@ -19,7 +20,12 @@ def _since(signer: Signer) -> str:
 SIGNER_COLUMNS: tuple[tuple[str, Any, Any, bool], ...] = (
     ("who", lambda s: f"{s.user}@{s.host}", lambda s: f"{s.user}@{s.host}", False),
     ("signs", lambda s: _WHAT[s.kind], lambda s: _WHAT[s.kind], False),
-    ("verifier key", lambda s: s.vkey, lambda s: code(s.vkey), False),
+    (
+        "verifier key",
+        lambda s: s.vkey,
+        lambda s: Html(f'<div style="overflow-wrap:anywhere">{code(s.vkey)}</div>'),
+        False,
+    ),
     ("since", _since, lambda s: moment(s.created_at), False),
 )
 
@@ -34,14 +40,13 @@ def _facts(proof: Proof) -> list[tuple[str, str]]:
         ("witnesses", ", ".join(proof.witnesses) or f"{ABSENT} (no second key has signed this head)"),
         ("verifier key", proof.vkey),
         (
-            "to check it",
-            f"python {quote(proof.checker or 'check_proof.py')} {quote(proof.path)} {quote(proof.vkey)}",
+            "checker",
+            (proof.checker or f"%audit prove {proof.run_id} --checker writes {_CHECKER}")
+            + "; it needs Python and its package cryptography, nothing of ours",
         ),
         (
-            "",
-            _NEEDS
-            if proof.checker
-            else f"%audit prove {proof.run_id} --checker writes that script; {_NEEDS}",
+            "to check it",
+            f"python {quote(proof.checker or _CHECKER)} {quote(proof.path)} {quote(proof.vkey)}",
         ),
     ]
 
@@ -57,13 +62,11 @@ def proof_text(proof: Proof) -> str:
 
 def proof_html(proof: Proof) -> str:
     """Return a proof as a card, with the key and how to check it."""
-    rows = "".join(
-        f'<tr><td style="padding:1px 14px 1px 0;text-align:left;opacity:.75;white-space:nowrap">{html(name)}</td>'
-        f'<td style="text-align:left;overflow-wrap:anywhere">{html(value)}</td></tr>'
-        for name, value in _facts(proof)
-    )
+    from jupyter_llmops.display.registry import facts_table  # which takes the columns of keys from here
+
+    facts = [(name, code(value) if name in _TO_COPY else value) for name, value in _facts(proof)]
     return card(
-        Html(f'<table style="border-collapse:collapse">{rows}</table>'),
+        facts_table(facts),
         title=f"Proof of run {proof.run_id}",
         footer="Whoever checks it gets the verifier keys from you and your witnesses, not from the file.",
     )

@@ -16,7 +16,7 @@ from jupyter_llmops.display.elements import (
     html,
     status,
 )
-from jupyter_llmops.display.registry import facts_html, facts_text
+from jupyter_llmops.display.registry import facts_table, facts_text
 from jupyter_llmops.records.training import Training
 
 _SHOWN = 12
@@ -33,7 +33,7 @@ def training_text(training: Training) -> str:
 def training_html(training: Training) -> str:
     """Return a training as a card, with its loss as a line."""
     notes = "".join(f'<div style="color:{COLOR_WARN}">! {html(note)}</div>' for note in training.notes)
-    body = f"{facts_html('', _facts(training, as_html=True))}{_curve(training)}{notes}"
+    body = f"{facts_table(_facts(training, as_html=True))}{_curve(training)}{notes}"
     run = f" · {code(training.run_id)}" if training.run_id else ""
     return card(Html(body), title=Html(f"{html(_title(training))} · {status(training.status)}{run}"))
 
