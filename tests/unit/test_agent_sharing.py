@@ -66,6 +66,9 @@ def test_sources_prompts_and_answers_are_shared_once(team: Team) -> None:
     assert found is not None
     assert found.text == "Who?\n\nAda"
     assert team.sharing.share() == 0
+    strange = team.stamp({"source": "\ud800 = 'half a character'"})
+    assert team.sharing.share() == 1
+    assert (team.catalog.contents.rows(strange)[0].title) == "? = 'half a character'"
     later = team.stamp({"source": "y = 2"})
     assert ContentSharing(team.audit, team.catalog).share() == 1, "an agent that starts anew goes on"
     assert team.sharing.share() == 0
@@ -243,5 +246,5 @@ def test_the_agent_shares(team: Team) -> None:
     loop = AgentLoop(team.audit, team.catalog)
     loop.step()
     assert team.catalog.contents.get(run_id) is not None
-    assert all(SECRET not in str(run) for run in team.catalog.runs.list(10))
-    assert len(team.catalog.runs.list(10)) == 3
+    assert all(SECRET not in str(run) for run in team.catalog.runs.list(10, "all"))
+    assert len(team.catalog.runs.list(10, "all")) == 3

@@ -79,8 +79,9 @@ def searchable(content: Mapping[str, str]) -> tuple[str, str]:
     else:
         names = [name for name in sorted(content) if name not in _NO_WORDS]
     text = "\n\n".join(content[name] for name in names if content[name].strip())[:LONGEST_TEXT]
+    text = text.encode("utf-8", "replace").decode()  # half a character is in no row
     title = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return title[:_LONGEST_TITLE], text.encode("utf-8", "replace").decode()
+    return title[:_LONGEST_TITLE], text
 
 
 def _path(folder: Path, session: str) -> Path:
