@@ -64,12 +64,18 @@ class AuditMagics(WorkspaceMagics):
         help="export: only runs of this kind; so are the filters below, as in %%runs.",
     )
     @argument("--user", metavar="NAME", help="Only this user's.")
-    @argument("--notebook", metavar="PATH", help="Only of this notebook.")
+    @argument("--notebook", metavar="PATH", help="Only of this notebook: its path, or its name alone.")
     @argument("--model", metavar="NAME", help="Only of this model.")
-    @argument("--status", metavar="STATUS", help="ok, error, interrupted, or the name of an error.")
-    @argument("--since", metavar="WHEN", help="Only since then, e.g. 30d or 2026-11-01.")
+    @argument(
+        "--status", metavar="STATUS", help="ok, error, interrupted, or the name of an error, e.g. KeyError."
+    )
+    @argument("--since", metavar="WHEN", help="Only since then: 30min, 2h, 30d, 2026-11-01, today.")
     @argument("--until", metavar="WHEN", help="Only until then; of a day its end.")
-    @argument("--cost", metavar="RANGE", help="Only what cost that, e.g. 0.01..0.5.")
+    @argument(
+        "--cost",
+        metavar="RANGE",
+        help="Only what cost that, in the currency of its model's price, e.g. 0.01..0.5.",
+    )
     @argument("--rating", metavar="RATING", help="Only what was rated so, good or bad.")
     @argument(
         "-y", "--yes", action="store_true", help="forget, retain: do it; without it you see what would go."

@@ -28,7 +28,8 @@ class LLMOpsMagics(WorkspaceMagics):
         "words",
         nargs="*",
         metavar="COMMAND",
-        help="doctor, invite FILE, join FILE, snapshot NAME, snapshots, or autoload [on|off]; nothing shows the state.",
+        help="doctor, invite FILE, join FILE, snapshot NAME, snapshots, autoload [on|off]; without a word the state is "
+        "shown.",
     )
     @argument("-d", "--description", help="What a snapshot is for.")
     @line_magic
@@ -40,6 +41,9 @@ class LLMOpsMagics(WorkspaceMagics):
 
         What the team caches is sealed with the team's key, which lies in your own folder and never in the catalog.
         ``invite`` writes it into a file to hand over to a colleague, who types ``join``; it is never shown.
+
+        ``autoload on`` writes one startup file into this IPython profile, so that each of its kernels loads this
+        extension before its first cell and no cell is missing in the trail; ``off`` deletes that file.
 
         ::
 

@@ -31,7 +31,8 @@ class TrailMagics(WorkspaceMagics):
         "words",
         nargs="*",
         metavar="RUN",
-        help="In[7], -1, the beginning of an id, or a variable; none: the last.",
+        help="In[7], -1 (the last), the beginning of an id, or a variable that holds an answer; without one the last "
+        "prompt.",
     )
     @line_magic
     def reproduce(self, line: str) -> Reproduction:
