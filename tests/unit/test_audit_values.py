@@ -205,6 +205,18 @@ def test_a_secret_has_no_digest() -> None:
     assert found == {"password": "skipped: it looks like a secret", "name": one("Ada")}
 
 
+def test_a_secret_in_the_name_of_a_class_is_in_no_reason() -> None:
+    token = f"ghp_{'Tk3n' * 9}"
+    space = {
+        "value": type(token, (), {"__slots__": ("_",)})(),
+        "plain": type("Plain", (), {"__slots__": ("_",)})(),
+    }
+    found = digest_values(space, space, SALT, redact=Redactor({}).redact)
+    assert found["value"].startswith("skipped: type ")
+    assert token not in found["value"]
+    assert found["plain"].endswith(".Plain"), "an ordinary name stays"
+
+
 def test_numbers_and_containers_under_a_secret_name_have_no_digest() -> None:
     redactor = Redactor({})
     secrets = {
