@@ -147,7 +147,7 @@ def test_every_attack_is_found(
     write(folder, {}, world.files)
     names = sorted(ATTACKS)
     missed = []
-    for seed in soak_scale.cases(sample=6 * len(names), full=10_000):
+    for seed in soak_scale.cases(sample=4 * len(names), full=10_000):
         name = names[seed % len(names)]
         chance = random.Random(seed)
         attacked = world.copy()
@@ -191,7 +191,7 @@ def test_an_owner_with_all_keys_is_found_by_one_kept_checkpoint(
     write(folder, {}, world.files)
     names = sorted(CLEVER)
     missed = []
-    for seed in soak_scale.cases(sample=20 * len(names), full=2_000):
+    for seed in soak_scale.cases(sample=8 * len(names), full=2_000):
         chance = random.Random(seed)
         attacked = world.copy()
         session = CLEVER[names[seed % len(names)]](chance, attacked)
