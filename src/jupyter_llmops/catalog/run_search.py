@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from jupyter_llmops.catalog.changes import Changes
 from jupyter_llmops.catalog.connection import Connection, sql_text
 from jupyter_llmops.catalog.indexes import TEXT, WORD_FIELDS
 from jupyter_llmops.catalog.run_order import SCAN, newest_ids, sql_moment
 from jupyter_llmops.catalog.run_rows import COST_IN_LEAF, RUN_FIELDS, run_of
-from jupyter_llmops.catalog.run_words import Candidate, find_words, may_look, only_looks, rows_with_all
+from jupyter_llmops.catalog.run_words import Candidate, find_words, only_looks, rows_with_all
 from jupyter_llmops.catalog.schemas import CONTENTS, RUNS, rows_of
 from jupyter_llmops.records.run import Run
 from jupyter_llmops.records.run_search import ALL_KINDS, NOT_RUN, STATUSES, RunFilter
@@ -130,12 +131,15 @@ class RunSearch:
         if narrow is None:
             return FoundRuns((), {})
         most = max(limit, _RECENT if newest_first else narrow.first)
+        said: dict[str, str] = {}
         while True:
-            texts = find_words(self._connection, CONTENTS, (TEXT,), words, narrow.before, most)
+            texts = find_words(
+                self._connection, CONTENTS, (TEXT,), words, narrow.before, most, dated=newest_first
+            )
             if newest_first:
-                texts = [*texts, *self._names_with(words, chosen, most)]
+                texts = [*texts, *self._names_with(words, chosen, most, dated=True)]
                 texts.sort(key=lambda one: one.moment, reverse=True)
-            found = self._chosen(texts, narrow, chosen, limit)
+            found = self._chosen([one.id for one in texts], narrow, chosen, limit, said)
             complete = len(texts) < most or (len(found) >= limit and not newest_first)
             if complete or newest_first or most >= _LAST:
                 break
@@ -147,7 +151,8 @@ class RunSearch:
         runs = self._ordered(found)
         if newest_first:
             runs.sort(key=lambda run: (run.started_at, run.seq), reverse=True)
-        return FoundRuns(tuple(runs), self.texts(found), complete)
+        said |= self.texts([run_id for run_id in found if run_id not in said])
+        return FoundRuns(tuple(runs), {run_id: said[run_id] for run_id in found if run_id in said}, complete)
 
     def fitting(self, ids: Sequence[str], chosen: RunFilter, limit: int) -> list[str]:
         """Return the first of `ids` that fit and whose text is still there, in their order."""
@@ -276,9 +281,11 @@ class RunSearch:
         if not fit:
             return "false"
         paths = ", ".join(map(sql_text, dict.fromkeys(one for one, _ in fit)))
-        sessions = ", ".join(map(sql_text, list(dict.fromkeys(one for _, one in fit if one))[-_AT_ONCE:]))
+        if not self._count("notebook = '' AND kind IN ('prompt', 'map', 'training', 'cascade')"):
+            return f"notebook IN ({paths})"
         # Of older rows only a cell's own has the notebook; what ran within has its session.
-        within = f"(notebook = '' AND parent != '' AND session IN ({sessions}))" if sessions else "false"
+        sessions = ", ".join(map(sql_text, list(dict.fromkeys(one for _, one in fit if one))[-_AT_ONCE:]))
+        within = f"(notebook = '' AND session IN ({sessions}))" if sessions else "false"
         return f"(notebook IN ({paths}) OR {within})"
 
     def _narrowed(self, chosen: RunFilter, limit: int) -> _Narrow | None:
@@ -309,29 +316,34 @@ class RunSearch:
         rows = self._connection.read(RUNS, ["id"], where, limit=_MANY)
         return [] if rows is None else rows["id"].to_pylist()
 
-    def _names_with(self, words: str, chosen: RunFilter, most: int) -> list[Candidate]:
+    def _names_with(
+        self, words: str, chosen: RunFilter, most: int, *, dated: bool = False
+    ) -> list[Candidate]:
         """Return candidates by their names; all of them fit."""
-        where = self.where(chosen)
-        plain = where == RAN  # so few others that they need no filter
-        found = find_words(self._connection, RUNS, WORD_FIELDS, words, "" if plain else where, most)
-        return [one for one in found if not plain or one.kind not in NOT_RUN]
+        return find_words(self._connection, RUNS, WORD_FIELDS, words, self.where(chosen), most, dated=dated)
 
     def _chosen(
-        self, candidates: Sequence[Candidate], narrow: _Narrow, chosen: RunFilter, limit: int
+        self, candidates: Sequence[str], narrow: _Narrow, chosen: RunFilter, limit: int, said: dict[str, str]
     ) -> list[str]:
-        """Return the ids of the first candidates that fit, in their order."""
-        if not chosen.kind:
-            looks = [one.id for one in candidates if may_look(one.title)][:_AT_FIRST]
-            texts = self.texts(looks)
-            left_out = {run_id for run_id in looks if only_looks(texts.get(run_id, ""))}
-            candidates = [one for one in candidates if one.kind not in NOT_RUN and one.id not in left_out]
-        ids = list(dict.fromkeys(one.id for one in candidates))
-        if not narrow.where:
-            return ids[:limit]
-        if narrow.ids is not None and len(ids) > _AT_ONCE:
+        """Return the ids of the first candidates that fit, in their order; put what they said into `said`."""
+        ids = list(dict.fromkeys(candidates))
+        fit: Iterator[str] = iter(ids)
+        if narrow.where and narrow.ids is not None and len(ids) > _AT_ONCE:
             among = set(narrow.ids())
-            return [run_id for run_id in ids if run_id in among][:limit]
-        return list(self._fitting(ids, narrow.where, limit))[:limit]
+            fit = (run_id for run_id in ids if run_id in among)
+        elif narrow.where:
+            fit = self._fitting(ids, narrow.where, len(ids))
+        found: list[str] = []
+        size = min(2 * limit, _AT_ONCE)
+        while len(found) < limit and (part := list(islice(fit, size))):
+            rows = rows_of(self._connection.read(CONTENTS, ["id", "kind", TEXT], _among(part)))
+            said |= {row["id"]: row[TEXT] or "" for row in rows}
+            hidden = {
+                row["id"] for row in rows if row["kind"] in NOT_RUN or only_looks(said[row["id"]])
+            } if not chosen.kind else ()  # fmt: skip
+            found += [run_id for run_id in part if run_id not in hidden]
+            size = min(4 * size, _AT_ONCE)
+        return found[:limit]
 
     def _fitting(self, ids: Sequence[str], where: str, limit: int) -> Iterator[str]:
         """Yield those of `ids` that fit, in their order, until enough did."""

@@ -20,12 +20,10 @@ _LOOK = re.compile(r"\s*%(runs|audit)\b")
 
 
 class Candidate(NamedTuple):
-    """A run that has words: its kind, the first line of what it said, and when it ran in microseconds."""
+    """A run that has words, and when it ran in microseconds, or 0 where nobody asked."""
 
     id: str
-    kind: str
-    title: str
-    moment: int
+    moment: int = 0
 
 
 def words_of(text: str) -> list[str]:
@@ -38,11 +36,6 @@ def count_words(words: Sequence[str], text: str) -> int:
     folded = text.lower()
     # Not every script has spaces between its words.
     return sum(bool(re.search(rf"\b{word}" if word.isascii() else word, folded)) for word in words)
-
-
-def may_look(title: str) -> bool:
-    """Return whether a cell of which only the first line is known may do nothing but look at runs."""
-    return title.lstrip().startswith("#") or bool(_LOOK.match(title))
 
 
 def only_looks(source: str) -> bool:
@@ -68,6 +61,8 @@ def find_words(
     words: str,
     where: str,
     limit: int,
+    *,
+    dated: bool = False,
 ) -> list[Candidate]:
     """Return the rows that have the words, best first.
 
@@ -83,9 +78,11 @@ def find_words(
         SQL that is compared first; with an index on its columns that costs milliseconds.
     limit : int
         Most rows.
+    dated : bool
+        Whether their moments are asked for; of thousands of rows each column more takes long.
     """
     moment = "created_at" if table == CONTENTS else "started_at"
-    extra = ("kind", moment, *(("title",) if table == CONTENTS else ()))
+    extra = (moment,) if dated else ()
 
     def look(handle: Table) -> pa.Table:
         if not set(columns) <= _with_words(handle):
@@ -100,12 +97,13 @@ def find_words(
     rows = connection.reading(table, look)
     if rows is None:
         return []
+    ids = rows["id"].to_pylist()
+    if not dated:
+        return list(map(Candidate, ids))
     import pyarrow as pa
 
     moments = rows[moment].cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
-    titles = rows["title"].to_pylist() if "title" in extra else [""] * rows.num_rows
-    found = zip(rows["id"].to_pylist(), rows["kind"].to_pylist(), titles, moments, strict=True)
-    return [Candidate(run_id, kind or "", title or "", when or 0) for run_id, kind, title, when in found]
+    return [Candidate(run_id, when or 0) for run_id, when in zip(ids, moments, strict=True)]
 
 
 def rows_with_all(
