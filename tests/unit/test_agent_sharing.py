@@ -204,6 +204,17 @@ def test_rows_that_were_planted_give_way_to_what_the_runs_said(team: Team) -> No
     assert team.catalog.contents.rows(high.id) == []
 
 
+def test_a_row_that_was_replaced_is_put_right_when_an_agent_starts(team: Team) -> None:
+    run_id = team.stamp({"source": "mine"})
+    team.stamp({"source": "mine too"})
+    team.sharing.share()
+    row = team.catalog.contents.rows(run_id)[0]
+    team.catalog.contents.delete([run_id])
+    team.catalog.contents.append([replace(row, title="theirs", text="theirs")])
+    ContentSharing(team.audit, team.catalog).share()
+    assert team.catalog.contents.rows(run_id) == [row]
+
+
 def test_an_agent_that_starts_anew_looks_at_nothing_twice(
     team: Team, monkeypatch: pytest.MonkeyPatch
 ) -> None:

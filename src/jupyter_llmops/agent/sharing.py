@@ -28,6 +28,8 @@ from jupyter_llmops.location import Location
 from jupyter_llmops.records.run import Run
 
 ROWS_PER_COMMIT = 500
+# Of the newest sessions, at the start of an agent.
+MOST_COMPARED = 2_000
 _CHUNK = 1 << 20
 
 
@@ -57,6 +59,11 @@ class ContentSharing:
     of what was cut), and before that a leaf of kind "scrub" in the agent's own journal names run, kinds
     and the new digests, so that what is left can still be proven.
 
+    What the catalog acknowledged is remembered here. A session of which it has more rows or fewer than that,
+    or of which a row says something else (an agent that starts compares those of the newest sessions), is
+    looked at from its beginning: rows that say something else than its runs did, or claim to be of it, are
+    planted or were forgotten on their way, and are deleted.
+
     Parameters
     ----------
     folder : Path
@@ -83,6 +90,7 @@ class ContentSharing:
         self._counts: dict[str, int] | None = None
         self._shared = CarriedMemory(agent_file(folder, catalog.location, "shared"))
         self._rows = CarriedMemory(agent_file(folder, catalog.location, "shared-rows"))
+        self._compared: set[str] | None = None
         self._own = journal or AgentJournal(folder, catalog)
         self._gone: set[str] = set()
 
@@ -196,10 +204,32 @@ class ContentSharing:
         shared_to = self._shared.read().get(session, -1)
         rows = self._rows.read().get(session, 0)
         there = self._counts.get(session, 0)
-        if 0 <= shared_to < sum(1 for _ in _lines_from(path, 0)) and rows == there:
+        known = 0 <= shared_to < sum(1 for _ in _lines_from(path, 0)) and rows == there
+        if known and (session not in self._newest_shared() or self._says_the_same(session, path, shared_to)):
             reading.shared_to, reading.rows = shared_to, rows
         elif there:
             reading.whole = set()
+
+    def _newest_shared(self) -> set[str]:
+        """Return the newest sessions whose rows are compared whole with what the runs said when an agent starts."""
+        if self._compared is None:
+            self._compared = set()
+            count = 0
+            for session, rows in sorted(self._rows.read().items(), reverse=True):
+                count += rows
+                if count > MOST_COMPARED:
+                    break
+                self._compared.add(session)
+        return self._compared
+
+    def _says_the_same(self, session: str, path: Path, shared_to: int) -> bool:
+        texts = []
+        for line, data in enumerate(_lines_from(path, 0)):
+            run = parse_run(data, session, line) if line <= shared_to else None
+            content = None if run is None else _content_of(content_path(self._folder, session, line), run)
+            if run is not None and content and (text := self._shared_text(run, content)):
+                texts.append(text)
+        return not self._catalog.contents.unlike(texts)
 
     def _is_ours(self, run: Run) -> bool:
         named = (run.leaf or {}).get("catalog")
@@ -219,6 +249,9 @@ class ContentSharing:
         clean, kinds = self._clean(content)
         if kinds:
             self._scrub(path, run, clean, kinds)
+        return self._shared_text(run, clean)
+
+    def _shared_text(self, run: Run, clean: dict[str, str]) -> RunText | None:
         if not may_share(self._folder, run.session, run.seq):
             return None
         title, text = searchable(clean)
