@@ -64,7 +64,8 @@ def retained_text(record: Retained) -> str:
 
 def retained_html(record: Retained) -> str:
     """Return what was pruned, or would be, as a card."""
-    return _card(retained_text(record), "retain" if record.done else "retain: not done yet")
+    waits = record.sessions and not record.done
+    return _card(retained_text(record), "retain: not done yet" if waits else "retain")
 
 
 def _card(text: str, title: str) -> str:

@@ -254,7 +254,7 @@ def facts_html(title: str, facts: Sequence[tuple[str, object]]) -> str:
 def facts_table(facts: Sequence[tuple[str, object]]) -> Html:
     """Return facts as a table without a frame."""
     rows = "".join(
-        f'<tr><td style="padding:1px 14px 1px 0;text-align:left;opacity:.75">{code(name)}</td>'
+        f'<tr><td style="padding:1px 14px 1px 0;text-align:left;opacity:.75;white-space:nowrap">{code(name)}</td>'
         f'<td style="text-align:left;overflow-wrap:anywhere">{html(value)}</td></tr>'
         for name, value in facts
     )
