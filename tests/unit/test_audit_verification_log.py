@@ -204,3 +204,19 @@ def test_what_a_sealer_leaves_behind_is_no_fault(folder: Path, trusted: TrustedK
     found = verify(folder, trusted=trusted)
     assert found.ok, found.problems
     journal.close()
+
+
+def test_each_unfinished_tile_says_the_same_and_is_heard_once(
+    folder: Path, keys: LogKeys, trusted: TrustedKeys
+) -> None:
+    journal = Journal(folder, session="next", context={"user": "ada", "host": "here"})
+    for _ in range(3):
+        journal.stamp("cell")
+        journal.flush()
+        seal(folder, "next", keys)
+    journal.close()
+    path = journal_path(folder, "next")
+    path.write_bytes(path.read_bytes().replace(b'"status":"ok"', b'"status":"no"', 1))
+    problems = verify(folder, trusted=trusted).problems
+    assert any("is not the one that its log holds" in problem.message for problem in problems)
+    assert len(problems) == len(set(problems))

@@ -11,9 +11,13 @@ class Findings:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.notes: list[str] = []
+        self._known: set[Problem] = set()
 
     def problem(self, session: str, seq: int | None, run_id: str, message: str) -> None:
-        """Add a problem; the record's place is put before the message."""
+        """Add a problem, once; the record's place is put before the message."""
         where = f"session {session}" + (f", record {seq}" if seq is not None else "")
         where += f" (run {run_id})" if run_id else ""
-        self.problems.append(Problem(session, seq, run_id, f"{where}: {message}"))
+        found = Problem(session, seq, run_id, f"{where}: {message}")
+        if found not in self._known:  # each unfinished tile of a log says the same of a record
+            self._known.add(found)
+            self.problems.append(found)
