@@ -298,7 +298,7 @@ class RunSearch:
         count = 0 if scanned else self._count(where)
         if count > _SOME:
             share = count / max(1, self._count(""))
-            first = max(_AT_FIRST, min(_LAST, int(4 * limit / share)))
+            first = max(_AT_FIRST, min(_LAST, int(2 * limit / share)))
             return _Narrow(
                 "", where, first=first, ids=None if count > _MANY // 2 else lambda: self._ids(where)
             )
@@ -334,7 +334,7 @@ class RunSearch:
         elif narrow.where:
             fit = self._fitting(ids, narrow.where, len(ids))
         found: list[str] = []
-        size = min(2 * limit, _AT_ONCE)
+        size = min(limit + 5, _AT_ONCE)
         while len(found) < limit and (part := list(islice(fit, size))):
             rows = rows_of(self._connection.read(CONTENTS, ["id", "kind", TEXT], _among(part)))
             said |= {row["id"]: row[TEXT] or "" for row in rows}
