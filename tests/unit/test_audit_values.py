@@ -7,6 +7,7 @@ import random
 import socket
 import subprocess
 import sys
+import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -202,7 +203,7 @@ def test_a_secret_has_no_digest() -> None:
         return ("", ("password",)) if "hunter2" in text else (text, ())
 
     space = {"password": "hunter2", "name": "Ada"}
-    found = digest_values(space, space, SALT, redact=redact)
+    found = digest_values(space, space, SALT, 5.0, redact=redact)
     assert found == {"password": "skipped: it looks like a secret", "name": one("Ada")}
 
 
@@ -212,7 +213,7 @@ def test_a_secret_in_the_name_of_a_class_is_in_no_reason() -> None:
         "value": type(token, (), {"__slots__": ("_",)})(),
         "plain": type("Plain", (), {"__slots__": ("_",)})(),
     }
-    found = digest_values(space, space, SALT, redact=Redactor({}).redact)
+    found = digest_values(space, space, SALT, 5.0, redact=Redactor({}).redact)
     assert found["value"].startswith("skipped: type ")
     assert token not in found["value"]
     assert found["plain"].endswith(".Plain"), "an ordinary name stays"
@@ -228,12 +229,27 @@ def test_numbers_and_containers_under_a_secret_name_have_no_digest() -> None:
         "max_tokens": 512, "keys": ["name", "size"], "count": 12345678, "config": {"key": 3, "password": None},
         "password": None, "patience": 3, "signal": [1.0, 2.0], "has_password": True,
     }  # fmt: skip
-    assert set(digest_values(secrets, secrets, SALT, redact=redactor.redact).values()) == {
+    assert set(digest_values(secrets, secrets, SALT, 5.0, redact=redactor.redact).values()) == {
         "skipped: secret name"
     }
-    found = digest_values(ordinary, ordinary, SALT, redact=redactor.redact)
+    found = digest_values(ordinary, ordinary, SALT, 5.0, redact=redactor.redact)
     assert {name for name, said in found.items() if not said.startswith("sha256:")} == set()
     assert redactor.redact("a swordfish under no name").found == (), "what it was asked taught it nothing"
+
+
+def test_searching_for_secrets_takes_no_longer_than_reading_values() -> None:
+    searched = []
+
+    def slow(text: str) -> tuple[str, tuple[str, ...]]:
+        searched.append(text)
+        time.sleep(0.001)
+        return text, ()
+
+    values = {f"tokens_{n}": ["a", "b", "c", "d"] for n in range(60)}
+    said = digest_values(values, values, SALT, 0.005, redact=slow)
+    assert len(searched) < 20
+    assert set(said) == set(values)
+    assert said["tokens_59"] == "skipped: not read within 5 ms"
 
 
 def test_names_that_are_not_there_are_left_out() -> None:

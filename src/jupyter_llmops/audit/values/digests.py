@@ -17,6 +17,8 @@ LARGEST: Final = 64_000_000
 _START: Final = b"llmops.value/1\0"
 _SHORT: Final = 4096
 
+Redact = Callable[[str], tuple[str, tuple[str, ...]]]
+
 
 def digest_values(
     names: Iterable[str],
@@ -24,7 +26,7 @@ def digest_values(
     salt: str | bytes,
     budget_seconds: float = CELL_SECONDS,
     *,
-    redact: Callable[[str], tuple[str, tuple[str, ...]]] | None = None,
+    redact: Redact | None = None,
 ) -> dict[str, str]:
     """Return a digest of each named value, or why it has none.
 
@@ -61,16 +63,19 @@ def digest_values(
     given = [(name, value) for name, value in found if value is not missing]
     digests: dict[str, str] = {}
     for name, value in sorted(given, key=_size_hint) if len(given) > 1 else given:
-        if redact is not None and _is_secret(name, value, redact):
-            digests[name] = "skipped: it looks like a secret"
-        elif redact is not None and _has_secret_name(name, value, redact):
-            digests[name] = "skipped: secret name"
+        try:
+            reason = _why_secret(name, value, redact, limits) if redact is not None else ""
+        except SkippedError as over:
+            reason = str(over)
+        if reason:
+            digests[name] = f"skipped: {reason}"
         elif (short := short_form(value)) is not None and not limits.over():
             digests[name] = "sha256:" + hashlib.sha256(seed + short).hexdigest()
         else:
             told = _told(seed, limits, value)
             # Why a value was skipped may name its class, and a class's name is its maker's choice.
-            digests[name] = redact(told)[0] if redact is not None and told.startswith("skipped") else told
+            named = told.startswith("skipped") and _BY_LIMITS.match(told) is None
+            digests[name] = redact(told)[0] if redact is not None and named else told
     return {name: digests[name] for name, _ in given}
 
 
@@ -117,7 +122,7 @@ def _salt_bytes(salt: str | bytes) -> bytes:
     return bytes.fromhex(salt) if isinstance(salt, str) else salt
 
 
-def _is_secret(name: str, value: Any, redact: Callable[[str], tuple[str, tuple[str, ...]]]) -> bool:
+def _is_secret(name: str, value: Any, redact: Redact) -> bool:
     """Return whether a value could be a secret that is short enough to be guessed from its digest and salt."""
     kind = type(value)
     if (kind is not str and kind is not bytes) or len(value) > _SHORT:
@@ -129,7 +134,21 @@ def _is_secret(name: str, value: Any, redact: Callable[[str], tuple[str, tuple[s
         return True
 
 
-def _has_secret_name(name: str, value: Any, redact: Callable[[str], tuple[str, tuple[str, ...]]]) -> bool:
+def _why_secret(name: str, value: Any, redact: Redact, limits: Limits) -> str:
+    """Return why a value gets no digest as it may be a secret, empty where it is none.
+
+    Raises
+    ------
+    SkippedError
+        There was no time to see: then it gets none either.
+    """
+    limits.check()
+    if _is_secret(name, value, redact):
+        return "it looks like a secret"
+    return "secret name" if _has_secret_name(name, value, redact, limits) else ""
+
+
+def _has_secret_name(name: str, value: Any, redact: Redact, limits: Limits) -> bool:
     """Return whether a number or a container stands under a secret's name, or something in it does.
 
     A password of digits is soon guessed from its digest and salt, and so is the only text of a list.
@@ -144,22 +163,31 @@ def _has_secret_name(name: str, value: Any, redact: Callable[[str], tuple[str, t
             return True
         if issubclass(kind, dict):
             inner = list(islice(dict.items(value), _MOST_WITHIN))
-            return any(type(key) is str and _is_named_secret(key, item, redact) for key, item in inner)
+            return any(
+                type(key) is str and _is_named_secret(key, item, redact, limits) for key, item in inner
+            )
         if issubclass(kind, bytearray) or _SECRET_HINT.search(name) is None:
             return False
         iterate = next(base.__iter__ for base in (list, tuple, set, frozenset) if issubclass(kind, base))
-        return any(_is_secret(name, item, redact) for item in islice(iterate(value), _MOST_WITHIN))
+        for item in islice(iterate(value), _MOST_WITHIN):
+            limits.check()
+            if _is_secret(name, item, redact):
+                return True
+        return False
+    except SkippedError:
+        raise
     except Exception:  # noqa: BLE001 - what changes meanwhile can't be searched
         return True
 
 
-def _is_named_secret(name: str, value: Any, redact: Callable[[str], tuple[str, tuple[str, ...]]]) -> bool:
+def _is_named_secret(name: str, value: Any, redact: Redact, limits: Limits) -> bool:
     if value is None or type(value) is bool or _SECRET_HINT.search(name) is None:
         return False
+    limits.check()
     return _is_secret_name(name, redact) or _is_secret(name, value, redact)
 
 
-def _is_secret_name(name: str, redact: Callable[[str], tuple[str, tuple[str, ...]]]) -> bool:
+def _is_secret_name(name: str, redact: Redact) -> bool:
     """Return whether the redactor would cut whatever stands under a name: also an ordinary word, which it never learns."""
     return _SECRET_HINT.search(name) is not None and bool(redact(f'{name} = "swordfish"')[1])
 
@@ -169,6 +197,8 @@ _SECRET_HINT: Final = re.compile(
     "pass|pwd|secret|token|key|cred|auth|conn|salt|sign|cookie|dsn|pat", re.IGNORECASE
 )
 _MOST_WITHIN: Final = 64
+# What `Limits` says has no words of others in it.
+_BY_LIMITS: Final = re.compile(r"skipped: (?:\d|not read within )")
 
 _SIZED: Final = {id(kind): kind for kind in (str, bytes, bytearray)}
 _FILLED: Final = {id(kind): kind for kind in (list, tuple, dict, set, frozenset)}
