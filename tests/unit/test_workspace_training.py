@@ -124,6 +124,14 @@ def test_what_is_no_seed_file_or_loss_is_said(workspace: Workspace, tmp_path: Pa
         pass
     with pytest.raises(UsageError, match="A loss is a number"), workspace.training() as run:
         run.loss("low")
+    with pytest.raises(UsageError, match="A loss is a number"), workspace.training() as run:
+        run.loss(torch.zeros(2))
+    for step in ("first", float("nan")):
+        with pytest.raises(UsageError, match="is not a step"), workspace.training() as run:
+            run.loss(1.0, step=step)  # type: ignore[arg-type]
+    with workspace.training() as run:
+        run.loss(torch.tensor(1.5), step=torch.tensor(3))  # type: ignore[arg-type]
+    assert run.record.losses == ((3, 1.5),)
 
 
 def test_what_has_no_digest_is_said_and_missing_weights_are_noted(workspace: Workspace) -> None:

@@ -167,9 +167,12 @@ class TrainingRun:
             raise UsageError(
                 f"A loss is a number, not {type(value).__name__}.", "Give e.g. loss.item()."
             ) from None
-        if step is not None and type(step) is not int:
-            raise UsageError(f"{step!r} is not a step.", "Give a whole number, or nothing to count from 0.")
-        at = self._told if step is None else step
+        try:
+            at = self._told if step is None else int(step)
+        except (TypeError, ValueError, OverflowError):
+            raise UsageError(
+                f"{step!r} is not a step.", "Give a whole number, or nothing to count from 0."
+            ) from None
         self._last = (at, number)
         if self._told % self._every == 0:
             self._losses.append(self._last)
