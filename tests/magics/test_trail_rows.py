@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -12,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from jupyter_llmops.agent.heads import HeadKeeper
+from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.tlog.cosignature import cosign
 from jupyter_llmops.audit.tlog.note import parse_note
 from jupyter_llmops.keys.signing import LogKeys, witness_name
@@ -191,3 +193,29 @@ def test_a_head_that_is_published_while_verify_reads_is_not_missed(
     monkeypatch.setattr(workspace.catalog.heads, "list", read)
     found = workspace.verify()
     assert found.ok, found.problems
+
+
+def test_a_line_that_is_withheld_for_a_reason_verifies(workspace: Workspace) -> None:
+    secret = "".join(random.Random(7).choices("0123456789abcdef", k=64))
+    journal = Journal(
+        workspace.audit_folder,
+        context={
+            "user": workspace.user,
+            "host": workspace.settings.site,
+            "catalog": str(workspace.location),
+        },
+    )
+    journal.stamp("cell", fields={"notebook": f"cloudant_password = '{secret}'"})
+    journal.close()
+    for _ in range(2):
+        found = workspace.verify()
+        assert found.ok, found.problems
+    table = lancedb.connect(str(workspace.location)).open_table("runs")
+    where = f"session = '{journal.session}' AND seq = 1"
+    assert "withheld" in table.search().where(where).to_arrow()["leaf"].to_pylist()[0]
+    table.update(where=where, values={"status": "error"})
+    assert (
+        "its row in the catalog was changed (status); it was put right"
+        in workspace.verify().problems[0].message
+    )
+    assert workspace.verify().ok
