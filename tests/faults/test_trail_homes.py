@@ -183,8 +183,8 @@ def test_two_homes_of_one_user_on_one_host_do_not_miss_each_other_s_journals(
     for kernel in kernels:
         say(kernel, "stamp 3")
         assert say(kernel, "verify")[0] == []  # the other's may have no head yet
-    for user in users:
-        user.agent(idle=0.1).wait(120)
+    for agent in [user.agent(idle=0.1) for user in users]:
+        assert agent.wait(120) == 0
     for kernel in kernels:
         problems, _, witnesses, notes = say(kernel, "verify")
         assert problems == []
