@@ -100,6 +100,12 @@ def test_stamping_that_fails_warns_once_and_loses_nothing(notebook: Notebook) ->
     notebook.run("x = 2")
     assert notebook.shell.user_ns["x"] == 2
     assert journal.waiting == 2
+    # Their content is written, their lines wait: no tampering, and the last that is written is not the last.
+    verification = notebook.workspace.verify()
+    assert verification.ok
+    assert any("records wait in memory" in note for note in verification.notes)
+    with pytest.raises(AuditError, match="wait in memory"):
+        notebook.workspace.forget("-1")
     journal._files.append = written  # type: ignore[method-assign]
     notebook.run("x = 3")
     assert journal.waiting == 0

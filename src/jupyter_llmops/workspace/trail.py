@@ -8,7 +8,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.errors import AmbiguousNameError, CatalogError, UnknownNameError, UsageError
+from jupyter_llmops.errors import (
+    AmbiguousNameError,
+    AuditError,
+    CatalogError,
+    UnknownNameError,
+    UsageError,
+)
 from jupyter_llmops.records.listing import Listing
 from jupyter_llmops.records.run_search import ALL_KINDS
 from jupyter_llmops.workspace.parts import Parts, Progress, TrailWarning
@@ -85,7 +91,7 @@ class Trail(Parts):
         AmbiguousNameError
             More than one run fits the beginning of an id.
         """
-        from jupyter_llmops.audit.references import is_prefix, resolve_reference
+        from jupyter_llmops.audit.references import is_counted, is_prefix, resolve_reference
         from jupyter_llmops.records.completion import Completion
 
         if isinstance(reference, Completion) and not reference.run_id:
@@ -93,8 +99,15 @@ class Trail(Parts):
                 "This answer is in no record: it came while the audit trail was off.",
                 "Type %config LLMOps.audit = True and run the prompt again.",
             )
+        runs = self._own_runs()
+        if is_counted(reference) and self.settings.audit and (waiting := self.journal.waiting):
+            # What is counted among those that are written would be another run, and forgotten in its place.
+            raise AuditError(
+                f"{waiting:,} of this session's runs wait in memory for the disk, so {reference!r} can't be told.",
+                "Name a run by its id, or see %llmops doctor.",
+            )
         try:
-            found = resolve_reference(reference, self._own_runs(), kind=kind)
+            found = resolve_reference(reference, runs, kind=kind)
         except UnknownNameError as error:
             if self.settings.audit:
                 raise

@@ -56,8 +56,19 @@ class Verifying(Trail):
             refused = refusals(self.audit_folder)
         except AuditError as error:
             refused = (Problem("", None, "", error.message),)
-        problems = (*result.problems, *mended, *refused)
+        found_wrong = [one for one in result.problems if not self._waits(one)]
+        if self.settings.audit and (waiting := self.journal.waiting):
+            notes.append(
+                f"session {self.journal.session}: {waiting:,} records wait in memory for the disk, and were not checked"
+            )
+        problems = (*found_wrong, *mended, *refused)
         return replace(result, problems=problems, notes=(*result.notes, *notes))
+
+    def _waits(self, problem: Problem) -> bool:
+        """Return whether a problem is of a record of this session whose line waits, while its content is there."""
+        if not self.settings.audit or problem.session != self.journal.session or problem.seq is None:
+            return False
+        return self.journal.stamped - self.journal.waiting <= problem.seq < self.journal.stamped
 
     def _compare_rows(self, found: dict[str, Any], notes: list[str]) -> tuple[Problem, ...]:
         """Compare the catalog's rows with the journals, put right what can be, and carry what is new."""
