@@ -108,6 +108,21 @@ def test_silent_and_empty_cells_are_left_out(shell: InteractiveShell, trail: Tra
     assert trail.runs == []
 
 
+def test_a_cell_says_how_many_silent_runs_were_before_it(shell: InteractiveShell, trail: Trail) -> None:
+    shell.run_cell("x = 1", store_history=True)
+    shell.run_cell("hidden = 1", silent=True)
+    shell.run_cell("hidden = 2", silent=True)
+    shell.run_cell("%%capture out\n1", store_history=True)
+    shell.run_cell("y = 1", store_history=True)
+    told = [run.leaf.get("silent_before", 0) for run in trail.runs]
+    assert told == [0, 0, 2, 0], "the captured cell is stamped before the one that captures it"
+    verification = verify(trail.folder)
+    assert verification.ok
+    (gap,) = verification.not_covered
+    assert (gap.reason, gap.cells) == ("silent", 0)
+    assert gap.message.startswith("2 requests ran silently in a.ipynb ")
+
+
 def test_a_cell_outside_of_the_history_is_marked(shell: InteractiveShell, trail: Trail) -> None:
     shell.run_cell("1", store_history=False)
     (run,) = trail.runs

@@ -225,3 +225,12 @@ def test_a_cell_whose_mark_has_no_leaf_never_ended(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, str(script), str(tmp_path / "audit")], check=False)
     assert ended.returncode == 3
     assert counts(coverage_of(tmp_path / "audit")) == [("not finished", 2, 2)]
+
+
+def test_a_session_says_from_when_on_cells_can_have_run_before_it() -> None:
+    coverage = Coverage(born=lambda pid: None)
+    coverage.take(OPENED | {"process_started_at": at(-60)})
+    coverage.take(leaf(3, 1))
+    (gap,) = coverage.gaps()
+    assert gap.after is not None
+    assert (instant(gap.after), gap.reason) == (at(-60), "before loading")

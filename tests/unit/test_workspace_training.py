@@ -174,3 +174,22 @@ def test_two_processes_under_gloo_leave_one_leaf_each_joined(workspace: Workspac
     assert leaves[0]["data"] != leaves[1]["data"]
     assert leaves[0]["session"] != leaves[1]["session"]
     assert workspace.verify().ok
+
+
+def test_a_training_outside_of_a_notebook_says_on_what_it_ran(workspace: Workspace) -> None:
+    for _ in range(2):
+        with workspace.training() as run:
+            run.weights(torch.ones(2))
+    kinds = [found.kind for found in reversed(workspace.runs(kind="all"))]
+    assert kinds.count("environment") == 1
+    (environment,) = workspace.runs(kind="environment")
+    assert {"packages", "threads", "devices", "cpu"} <= environment.leaf.keys()
+    assert workspace.show_run(run.record.run_id).environment is not None
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_loss_may_still_have_its_gradient(workspace: Workspace) -> None:
+    with workspace.training() as run:
+        run.loss(torch.ones(1, requires_grad=True).sum())
+        run.weights(torch.ones(2))
+    assert run.record.losses == ((0, 1.0),)

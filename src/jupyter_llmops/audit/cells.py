@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from jupyter_llmops.audit.evidence import facts_of, random_facts
 from jupyter_llmops.audit.hooks import ShellHooks
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.leaf import instant, new_salt
+from jupyter_llmops.audit.names import NO_NAMES, Names
 from jupyter_llmops.audit.outputs import CellOutputs, OutputWatch
 from jupyter_llmops.audit.session import kernel_id
 
@@ -40,13 +41,15 @@ class _Frame:
     random: dict[str, str]
     slot: int
     start_missed: bool = False
+    silent_before: int = 0
+    told: Names = NO_NAMES
 
 
 class CellStamper:
     """Stamps each cell run of one IPython shell; an error in here never reaches the cell.
 
-    As IPython's own events do, silent runs are left out: frontends use them for their own
-    questions. A cell that a cell runs (``%%capture``, ``run_cell`` in user code) is a leaf of its
+    As in IPython's own events, silent runs are no cells: frontends use them for their own
+    questions. A cell's leaf says how many there were since the cell before. A cell that a cell runs (``%%capture``, ``run_cell`` in user code) is a leaf of its
     own whose parent is the outer one, as its source need not stand in the outer source.
 
     What threads show after their cell has ended belongs to no leaf. In a forked child nothing is done.
@@ -91,6 +94,7 @@ class CellStamper:
         self._open: list[_Frame] = []
         self._process = os.getpid()
         self._kernel = ""
+        self._silent = 0
         self._watch = OutputWatch(shell, self._takers)
         self._hooks: ShellHooks | None = None
 
@@ -103,7 +107,8 @@ class CellStamper:
         if current is not None and not self._frames():
             self._begin(current.info, start_missed=True)
         self._hooks = ShellHooks(
-            self.shell.events, {"pre_run_cell": self._before, "post_run_cell": self._after}
+            self.shell.events,
+            {"pre_execute": self._executes, "pre_run_cell": self._before, "post_run_cell": self._after},
         )
         self._hooks.register()
         self._watch.start()
@@ -125,6 +130,21 @@ class CellStamper:
         """Return the run id of the cell that is running in this thread, empty outside of one."""
         frames = self._frames()
         return frames[-1].run_id if frames else ""
+
+    def tell_names(self, *, read: Iterable[str] = (), written: Iterable[str] = ()) -> None:
+        """Take which of the notebook's names a magic in the running cell took or assigned.
+
+        The cell's source does not show them: to Python a template is a text.
+
+        Parameters
+        ----------
+        read, written : iterable of str
+            The names; also those of values that the trail says to be skipped.
+        """
+        frames = self._frames()
+        if frames:
+            told = frames[-1].told
+            frames[-1].told = Names((*told.read, *read), (*told.written, *written))
 
     def _frames(self) -> list[_Frame]:
         frames: list[_Frame] | None = getattr(self._running, "frames", None)
@@ -184,12 +204,17 @@ class CellStamper:
         except IndexError:
             return ()
 
+    def _executes(self) -> None:
+        # Fired for silent runs, too, of which IPython says no more than that.
+        self._silent += 1
+
     def _before(self, info: ExecutionInfo) -> None:
+        silent, self._silent = max(0, self._silent - 1), 0
         try:
             # A prompt in this cell is stamped before the cell is: the redactor must have seen by
             # then what the cell's source says is a secret.
             self.journal.redact(str(info.raw_cell))
-            self._begin(info)
+            self._begin(info).silent_before = silent
         except Exception as error:  # noqa: BLE001 - whatever it is, the cell goes on
             self._complain(error)
 
@@ -238,6 +263,7 @@ class CellStamper:
             salt=frame.salt,
             outputs=frame.shown[-1],
             seconds=seconds,
+            told=frame.told,
         )
         facts["execution_count"] = result.execution_count if result is not None else None
         if not getattr(info, "store_history", True):
@@ -245,6 +271,8 @@ class CellStamper:
         if frame.start_missed:
             facts["start_missed"] = True
         facts["actor"], facts["client"] = frame.request
+        if frame.silent_before:
+            facts["silent_before"] = frame.silent_before
         if frame.random:
             facts["random"] = frame.random
         if self._hooks is not None and self._hooks.restored:

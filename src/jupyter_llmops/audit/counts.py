@@ -26,6 +26,11 @@ class Log:
     counts: array[int] = field(default_factory=lambda: array("q"))
     begins: array[int] = field(default_factory=lambda: array("q"))
     ends: array[int] = field(default_factory=lambda: array("q"))
+    born: int | None = None
+    # Requests that ran silently before one of the cells, and between which moments.
+    silent: int = 0
+    silent_after: int = 0
+    silent_before: int = 0
     # Cells that began and are not stamped: (count, begin) by run id.
     unfinished: dict[str, tuple[int | None, int]] = field(default_factory=dict)
 

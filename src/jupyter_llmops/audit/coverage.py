@@ -1,8 +1,9 @@
 """What the trail does not cover: cells that ran and that no log has.
 
 Known from the execution counts, which IPython gives without a gap; from cells that ran cells and never ended;
-and from what the Jupyter server saw kernels run, and from when on. Not known: silent runs, which have no count
-and which no server is told of; where no server looks on, cells after the last that was stamped.
+and from what the Jupyter server saw kernels run, and from when on. Of silent runs, which have no count and of
+which no server is told, each cell says how many there were before it. Not known: silent runs after the last
+cell; where no server looks on, cells after the last that was stamped.
 """
 
 from __future__ import annotations
@@ -10,12 +11,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jupyter_llmops.audit.counts import Hole, Log, cut, holes_of
 from jupyter_llmops.audit.files import RUNNING_SUFFIX, running_path
+from jupyter_llmops.audit.gaps import (
+    cells_of,
+    gap_of,
+    moment_of,
+    said_seen,
+    silent_gap,
+    span_of,
+    unfinished,
+    when_of,
+)
 from jupyter_llmops.audit.observations import (
     KernelCells,
     Observed,
@@ -33,7 +43,6 @@ from jupyter_llmops.records.trail import Gap, GapReason
 _TOLERANCE = 5_000_000
 # How long before its leaf's beginning the server sees that of a cell, at most.
 _CLOSE = 100_000
-_FORM = "%Y-%m-%d %H:%M:%S"
 _DAY = 86_400_000_000
 _KINDS = (b'"kind":"cell"', b'"kind":"session"', b'"kind":"observation"', b'"kind":"retention"')
 
@@ -178,6 +187,7 @@ class Coverage:
         log.host = str(leaf.get("host") or "")
         log.notebook = str(leaf.get("notebook") or "")
         log.opened = micros(leaf.get("started_at")) or 0
+        log.born = micros(leaf.get("process_started_at"))
         if log.kernel and leaf.get("role", "kernel") == "kernel":
             self._cells.setdefault(log.kernel, KernelCells())
 
@@ -196,6 +206,10 @@ class Coverage:
         begin = micros(leaf.get("started_at"))
         if count is None or begin is None:
             return
+        if silent := whole(leaf.get("silent_before")):
+            log.silent += max(0, silent)
+            log.silent_after = log.silent_after or (log.ends[-1] if log.ends else log.opened or begin)
+            log.silent_before = begin
         end = begin + max(0, whole(leaf.get("microseconds")) or 0)
         parent = leaf.get("parent")
         if parent:
@@ -220,7 +234,7 @@ class Coverage:
         for logs in chains.values():
             found += self._gaps_of_process(logs)
         found += self._gaps_seen(found)
-        return tuple(sorted(found, key=_when))
+        return tuple(sorted(found, key=when_of))
 
     def _gaps_of_process(self, logs: list[Log]) -> list[Gap]:
         """Return the gaps in the counts of one process, whose sessions go on from each other."""
@@ -231,7 +245,8 @@ class Coverage:
                 hole.after = self._started(hole.log)
         found: list[Gap] = []
         holes = self._without_running(holes, logs, found)
-        return [*found, *map(_gap, holes)]
+        found += [silent_gap(log) for log in logs if log.silent]
+        return [*found, *map(gap_of, holes)]
 
     def _without_running(self, holes: list[Hole], logs: list[Log], found: list[Gap]) -> list[Hole]:
         """Return the holes without cells that run still, or never ended, which go to `found`."""
@@ -240,7 +255,7 @@ class Coverage:
                 if count is not None:
                     holes = [part for hole in holes for part in cut(hole, count, begin)]
                 if not self._runs(log.pid, begin):
-                    found.append(_unfinished(log.kernel, log.session, log.notebook, count, begin))
+                    found.append(unfinished(log.kernel, log.session, log.notebook, count, begin))
         return holes
 
     def _runs(self, pid: int, began: int) -> bool:
@@ -255,7 +270,7 @@ class Coverage:
         for seen in self._observed.kernels.values():
             if seen.kernel == log.kernel and seen.pid == log.pid and seen.started:
                 return seen.started
-        birth = self._born(log.pid) if log.pid else None
+        birth = log.born or (self._born(log.pid) if log.pid else None)
         return birth if birth is not None and birth <= log.opened + _TOLERANCE else None
 
     def _gaps_seen(self, known: list[Gap]) -> list[Gap]:
@@ -281,14 +296,14 @@ class Coverage:
         for log in self._logs.values():
             if log.counts and log.kernel == seen.kernel and seen.pid in (None, log.pid):
                 return []
-        after = None if seen.started is None else _moment(min(seen.started, until))
+        after = None if seen.started is None else moment_of(min(seen.started, until))
         gap = Gap(
-            "not seen", "", seen.kernel, "", seen.notebook, None if last is None else 1, last, after, _moment(until)
+            "not seen", "", seen.kernel, "", seen.notebook, None if last is None else 1, last, after, moment_of(until)
         )  # fmt: skip
         if last is None:
-            told = f"whether kernel {seen.kernel} ran cells {_span(gap)} is not known: the server did not hear it yet"
+            told = f"whether kernel {seen.kernel} ran cells {span_of(gap)} is not known: the server did not hear it yet"
         else:
-            told = f"{_cells(gap)} ran {_span(gap)}, before the server heard kernel {seen.kernel}, which has no log"
+            told = f"{cells_of(gap)} ran {span_of(gap)}, before the server heard kernel {seen.kernel}, which has no log"
         return [replace(gap, message=told)]
 
     def _gaps_of_seen(
@@ -308,20 +323,28 @@ class Coverage:
                 last = None
                 continue
             if reason == "not finished":
-                found.append(_unfinished(seen.kernel, "", seen.notebook, count, begin))
+                found.append(unfinished(seen.kernel, "", seen.notebook, count, begin))
                 last = None
                 continue
             end = seen.cells[count, begin] or seen.ended_at or begin
             if last is not None and last[0] == reason and 0 <= count - last[1] <= 1:
-                found[-1] = replace(found[-1], last_count=count, before=_moment(end))
+                found[-1] = replace(found[-1], last_count=count, before=moment_of(end))
             else:
                 found.append(
                     Gap(
-                        reason, "", seen.kernel, "", seen.notebook, count, count, _moment(begin), _moment(end)
+                        reason,
+                        "",
+                        seen.kernel,
+                        "",
+                        seen.notebook,
+                        count,
+                        count,
+                        moment_of(begin),
+                        moment_of(end),
                     )
                 )
             last = (reason, count)
-        return [replace(gap, message=gap.message or _said_seen(gap, seen)) for gap in found]
+        return [replace(gap, message=gap.message or said_seen(gap, seen)) for gap in found]
 
     def _why(self, seen: SeenKernel, cell: tuple[int, int], has_log: bool) -> GapReason | None:
         """Return why no log has a cell that the server saw, None when it may still be stamped."""
@@ -337,63 +360,9 @@ class Coverage:
         return "not finished" if has_log else "no log"
 
 
-def _gap(hole: Hole) -> Gap:
-    log = hole.log
-    after = None if hole.after is None else _moment(min(hole.after, hole.before))
-    gap = Gap(
-        hole.reason, "", log.kernel, log.session, log.notebook, hole.first, hole.last, after,
-        _moment(hole.before),
-    )  # fmt: skip
-    if hole.reason == "before loading":
-        return replace(gap, message=f"{_cells(gap)} ran before the extension was loaded, {_span(gap)}")
-    return replace(gap, message=f"{_cells(gap)} ran {_span(gap)}, and no log has them")
-
-
-def _unfinished(kernel: str, session: str, notebook: str, count: int | None, begin: int) -> Gap:
-    gap = Gap("not finished", "", kernel, session, notebook, count, count, _moment(begin))
-    return replace(
-        gap,
-        message=f"{_cells(gap)} began at {_moment(begin):{_FORM}} UTC, and its kernel ended before it did",
-    )
-
-
-def _said_seen(gap: Gap, seen: SeenKernel) -> str:
-    if gap.reason == "no log":
-        kernel = f"kernel {seen.kernel}" + (f" ({seen.name})" if seen.name else "")
-        return f"the server saw {kernel} run {_cells(gap)} {_span(gap)}, and no log has any of that kernel"
-    return f"the server saw {_cells(gap)} run {_span(gap)}, and the log of the kernel does not have them"
-
-
-def _cells(gap: Gap) -> str:
-    if gap.first_count is None:
-        return f"a cell without a number of {gap.notebook}" if gap.notebook else "a cell without a number"
-    counts = (
-        f"cell {gap.first_count}"
-        if gap.first_count == gap.last_count
-        else f"cells {gap.first_count} to {gap.last_count}"
-    )
-    return f"{counts} of {gap.notebook}" if gap.notebook else counts
-
-
-def _span(gap: Gap) -> str:
-    before = "an unknown moment" if gap.before is None else f"{gap.before:{_FORM}}"
-    return f"between {gap.after:{_FORM}} and {before} UTC" if gap.after else f"before {before} UTC"
-
-
 def _covers(gap: Gap, count: int, begin: int) -> bool:
     """Return whether a gap that is known from the log is the one of a cell that the server saw."""
     if gap.first_count is None or gap.last_count is None or not gap.first_count <= count <= gap.last_count:
         return False
-    early, late = _moment(begin - _CLOSE), _moment(begin + _CLOSE)
+    early, late = moment_of(begin - _CLOSE), moment_of(begin + _CLOSE)
     return (gap.after is None or late >= gap.after) and (gap.before is None or early <= gap.before)
-
-
-def _moment(value: int) -> datetime:
-    try:
-        return datetime.fromtimestamp(value / 1e6, UTC)
-    except (ValueError, OverflowError, OSError):
-        return datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _when(gap: Gap) -> tuple[datetime, str, int]:
-    return gap.after or gap.before or _moment(0), gap.session, gap.first_count or 0

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from jupyter_llmops.audit.journal import Journal
-from jupyter_llmops.audit.names import Names, names_of
+from jupyter_llmops.audit.names import NO_NAMES, Names, names_of, with_told
 from jupyter_llmops.audit.outputs import CellOutputs
 
 MOST_VALUES = 64
@@ -17,7 +17,14 @@ _PYTHON_BODIES = frozenset({"%%time", "%%timeit", "%%prun", "%%debug", "%%traini
 
 
 def facts_of(
-    shell: Any, info: Any, journal: Journal, *, salt: str, outputs: CellOutputs, seconds: float
+    shell: Any,
+    info: Any,
+    journal: Journal,
+    *,
+    salt: str,
+    outputs: CellOutputs,
+    seconds: float,
+    told: Names = NO_NAMES,
 ) -> dict[str, Any]:
     """Return what is known of a cell that has ended, by field of its leaf; never raises.
 
@@ -35,6 +42,8 @@ def facts_of(
         What it showed.
     seconds : float
         How long it took: the time that digests of values may take depends on it.
+    told : Names
+        Those that a magic took or assigned beside what the source shows.
 
     Returns
     -------
@@ -45,7 +54,7 @@ def facts_of(
     """
     facts: dict[str, Any] = {}
     try:
-        names = _names(shell, info, journal)
+        names = with_told(_names(shell, info, journal), told)
         facts["names"] = _told(names)
         values = _values(
             shell, names, journal, salt, min(max(seconds * _VALUES_SHARE, _VALUES_LEAST), _VALUES_MOST)

@@ -1,4 +1,4 @@
-"""The two events of a shell by which cells are stamped, put back where user code takes them out."""
+"""The events of a shell by which cells are stamped, put back where user code takes them out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ShellHooks:
         What to call.
     """
 
-    def __init__(self, events: Any, callbacks: Mapping[str, Callable[[Any], None]]) -> None:
+    def __init__(self, events: Any, callbacks: Mapping[str, Callable[..., None]]) -> None:
         self._events = events
         self._callbacks = dict(callbacks)
         self._trigger: Any = None

@@ -39,6 +39,7 @@ class Names(NamedTuple):
     left_out: int = 0
 
 
+NO_NAMES = Names()
 _remembered: dict[str, Names] = {}
 
 
@@ -64,6 +65,15 @@ def names_of(source: str) -> Names:
         _remembered.clear()
     _remembered[source] = names
     return names
+
+
+def with_told(names: Names, told: Names) -> Names:
+    """Return names with those that a magic has told; at most 100 of each kind are kept."""
+    if not told.read and not told.written:
+        return names
+    read, more = _bounded({*names.read, *told.read})
+    written, others = _bounded({*names.written, *told.written})
+    return Names(read, written, names.unknown, names.left_out + more + others)
 
 
 def _names_of(source: str) -> Names:

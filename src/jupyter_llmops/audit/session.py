@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jupyter_llmops
+from jupyter_llmops.audit.leaf import instant
 
 _MARK = re.compile(r"k[0-9a-f]{16}", re.ASCII)
 
@@ -49,7 +50,7 @@ def _key_mark(folder: Path) -> str:
 def session_fields(role: Role = "kernel") -> dict[str, Any]:
     """Return what a session's leaf says of its process: role, Python, platform, versions, kernel, notebook."""
     system = os.uname() if hasattr(os, "uname") else None
-    return {
+    return _process_start() | {
         "role": role,
         "pid": os.getpid(),
         "python": platform.python_version(),
@@ -59,6 +60,16 @@ def session_fields(role: Role = "kernel") -> dict[str, Any]:
         "kernel": kernel_id(),
         "notebook": os.environ.get("JPY_SESSION_NAME", ""),
     }
+
+
+def _process_start() -> dict[str, str]:
+    # Every kernel has loaded psutil; in a terminal it would cost 10 ms.
+    psutil = sys.modules.get("psutil")
+    try:
+        began = datetime.fromtimestamp(psutil.Process().create_time(), UTC) if psutil else None
+    except Exception:  # noqa: BLE001 - a process that may not look at itself
+        began = None
+    return {"process_started_at": instant(began)} if began else {}
 
 
 def kernel_id() -> str:

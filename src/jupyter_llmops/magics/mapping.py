@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
+from jupyter_llmops.audit.names import names_of
 from jupyter_llmops.errors import UnknownNameError, UsageError
 from jupyter_llmops.magics.live import LiveAnswer
 
 if TYPE_CHECKING:
+    from jupyter_llmops.magics.base import NotebookNames
     from jupyter_llmops.records.map import MapResult
     from jupyter_llmops.records.prompt import Prompt
     from jupyter_llmops.records.prompting import DryRun
@@ -64,6 +66,7 @@ def map_rows(
     *,
     typed: Iterable[str],
     on_saved: Callable[[Prompt, bool], None],
+    names: NotebookNames,
 ) -> MapResult | DryRun | None:
     """Run a ``%%prompt --map`` line.
 
@@ -79,8 +82,10 @@ def map_rows(
         The variables that the line itself gives.
     on_saved : callable
         Is told of a prompt that was saved with -s.
+    names : NotebookNames
+        The notebook's variables, told of what is read and written.
     """
-    rows = _rows(arguments.map, shell)
+    rows = _rows(arguments.map, shell, names)
     if arguments.column and not arguments.map.isidentifier():
         raise UsageError(
             f"--column adds to a data frame that has a name, and {arguments.map!r} is an expression.",
@@ -92,7 +97,7 @@ def map_rows(
 
     def keep(result: MapResult) -> None:
         if arguments.into:
-            shell.user_ns[arguments.into] = result
+            names[arguments.into] = result
 
     with LiveAnswer(shell) as live:
         result = workspace.map(
@@ -112,17 +117,19 @@ def map_rows(
             **options,
         )
     keep(result)
+    if arguments.column:
+        names.tell_written(arguments.map)
     return result
 
 
-def _rows(expression: str, shell: InteractiveShell) -> Any:
+def _rows(expression: str, shell: InteractiveShell, names: NotebookNames) -> Any:
     """Return what a name or an expression of the notebook is."""
-    namespace = shell.user_ns
     if expression.isidentifier():
-        if expression not in namespace:
-            names = [name for name in namespace if not name.startswith("_")]
-            raise UnknownNameError("variable", expression, names)
-        return namespace[expression]
+        if expression not in names:
+            known = [name for name in names if not name.startswith("_")]
+            raise UnknownNameError("variable", expression, known)
+        return names[expression]
+    names.told_of(names_of(expression).read)
     try:
         return shell.ev(expression)
     except Exception as error:  # noqa: BLE001 - the user's own expression can raise anything

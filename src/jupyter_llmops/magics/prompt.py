@@ -159,6 +159,7 @@ class PromptMagics(WorkspaceMagics):
                 options,
                 typed=self._typed(arguments),
                 on_saved=_say_what_was_saved,
+                names=self.namespace,
             )
         if arguments.dry_run:
             if arguments.save:
@@ -215,8 +216,8 @@ class PromptMagics(WorkspaceMagics):
             prompt = self.workspace.saved_prompt(reference)
             template, options = prompt.template, self.workspace.saved_options(prompt, reference)
             typed = self.workspace.read_variables(self._typed(arguments), prompt)
-        variables: Mapping[str, Any] = self.namespace | typed
-        options["variables"] = variables
+        needed = self.workspace.variables_needed(template, arguments.system or options.get("system", ""))
+        options["variables"] = self.namespace.told_of(set(needed) - typed.keys()) | typed
         if arguments.schema:
             options["schema"] = self._schema(arguments.schema)
         return template, _with_arguments(options, arguments)

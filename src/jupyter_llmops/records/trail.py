@@ -13,6 +13,7 @@ GapReason = Literal[
     "not finished",  # a cell began, and its kernel ended before it did
     "no log",  # the server saw a kernel run cells, and no log has any of it
     "not in the log",  # the server saw a cell that its kernel's log does not have
+    "silent",  # requests that frontends send beside the cells, without a count
     "not seen",  # a kernel without a log may have run cells before the server heard it
 ]
 
@@ -129,7 +130,7 @@ class Gap:
     def cells(self) -> int:
         """How many cells at least."""
         if self.first_count is None or self.last_count is None:
-            return 0 if self.reason == "not seen" else 1
+            return 0 if self.reason in {"not seen", "silent"} else 1
         return self.last_count - self.first_count + 1
 
 

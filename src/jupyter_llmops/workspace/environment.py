@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.workspace.parts import Parts
@@ -18,6 +19,15 @@ class Environment(Parts):
         from jupyter_llmops.audit.environment import EnvironmentWatch
 
         return EnvironmentWatch(self.journal, _gpus)
+
+    def stamp_environment(self) -> None:
+        """Stamp on what a session without cells runs, a script's or a rank's; where cells are stamped, they do."""
+        if self.stamper is None and self.settings.audit:
+            self._own_environment.look()
+
+    @cached_property
+    def _own_environment(self) -> EnvironmentWatch:
+        return self.watch_environment()
 
 
 def _gpus() -> dict[str, Any]:

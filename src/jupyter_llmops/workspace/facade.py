@@ -27,6 +27,7 @@ from jupyter_llmops.workspace.verifying import Verifying
 
 class Workspace(
     Maps,
+    Trainings,
     Environment,
     Cascades,
     ModelFiles,
@@ -40,7 +41,6 @@ class Workspace(
     Forgetting,
     AuditLog,
     Verifying,
-    Trainings,
 ):
     """Prompts, cascades, inventory and trail on one catalog; open it with `open_workspace`."""
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.errors import CatalogError, LLMOpsError, UsageError
+from jupyter_llmops.errors import AuditError, CatalogError, LLMOpsError, UsageError
 from jupyter_llmops.workspace.parts import TrailWarning
 from jupyter_llmops.workspace.trail import Trail
 
@@ -133,15 +133,21 @@ class Forgetting(Trail):
             raise UsageError("Nothing was pruned, as the audit trail is off.", _AUDIT_OFF)
         if yes:
             self._flush_or_warn()
-        return retain(
-            self.audit_folder,
-            self.catalog,
-            str(age),
-            keys=LogKeys.load(keys_folder()),
-            stamp=self._stamp_word,
-            own=self.journal.session,
-            yes=yes,
-        )
+        try:
+            return retain(
+                self.audit_folder,
+                self.catalog,
+                str(age),
+                keys=LogKeys.load(keys_folder()),
+                stamp=self._stamp_word,
+                own=self.journal.session,
+                yes=yes,
+            )
+        except OSError as error:
+            raise AuditError(
+                f"Pruning stopped, as {error.filename or self.audit_folder} can't be written: {error.strerror}.",
+                "Free space or make it writable, and type it again: it goes on.",
+            ) from error
 
     def _stamp_word(self, kind: str, fields: dict[str, Any]) -> bool:
         self.stamp(kind, started_at=datetime.now(UTC), seconds=0.0, fields=fields, content={})

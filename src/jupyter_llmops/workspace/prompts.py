@@ -84,6 +84,18 @@ class Prompts(Contexts, PromptExchange):
         prepared = self.pipeline.prepare(self._draft(template, options))
         return self.pipeline.dry_run(prepared, use_cache=use_cache)
 
+    def variables_needed(self, template: str, system: str = "") -> tuple[str, ...]:
+        """Return the names that a prompt's templates read, with what they include, sorted.
+
+        Raises
+        ------
+        TemplateError
+            A template is not valid; the message names the line.
+        """
+        from jupyter_llmops.prompting.messages import needs_of
+
+        return needs_of(template, system, load=self._load_included(private=True)).variables
+
     def save_prompt(
         self,
         name: str,

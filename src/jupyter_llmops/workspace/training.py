@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from jupyter_llmops.errors import UsageError
-from jupyter_llmops.workspace.parts import Parts
+from jupyter_llmops.workspace.environment import Environment
 
 if TYPE_CHECKING:
     from jupyter_llmops.audit.training_group import TrainingGroup
@@ -24,7 +24,7 @@ _SEED_LIMIT: Final = 2**32
 _OFF: Final = "this is in no record, as the audit trail is off: %config LLMOps.audit = True"
 
 
-class Trainings(Parts):
+class Trainings(Environment):
     """What a workspace records of trainings."""
 
     def training(
@@ -74,7 +74,12 @@ class TrainingRun:
     """A training that is being recorded; a context manager, made by `Workspace.training`."""
 
     def __init__(
-        self, workspace: Parts, name: str, data: dict[str, Any], seed: int | None, settings: dict[str, Any]
+        self,
+        workspace: Environment,
+        name: str,
+        data: dict[str, Any],
+        seed: int | None,
+        settings: dict[str, Any],
     ) -> None:
         from jupyter_llmops.audit.leaf import new_salt
 
@@ -108,6 +113,7 @@ class TrainingRun:
             _seed_generators(self._seed)
         self._states = random_states()
         self._group = join_group(self._id, self._name)
+        self._workspace.stamp_environment()
         self._began = (datetime.now(UTC), time.perf_counter())
         return self
 
@@ -162,7 +168,8 @@ class TrainingRun:
             Counted from 0 by default.
         """
         try:
-            number = float(value)
+            detach = getattr(value, "detach", None)  # PyTorch warns of a number from a tensor with a gradient
+            number = float(detach() if callable(detach) else value)
         except Exception:  # noqa: BLE001 - each library's arrays refuse in their own way
             raise UsageError(
                 f"A loss is a number, not {type(value).__name__}.", "Give e.g. loss.item()."
