@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -250,6 +251,8 @@ def test_a_run_shows_its_texts_and_what_ran_in_it(notebook: Notebook) -> None:
     cell = notebook.run("%runs show In[2]")
     assert [child.id for child in cell.children] == [completion.run_id]
     assert "<b>" in run_view_text(cell)
+    assert f"process {os.getpid()}" in run_view_text(cell)
+    assert "process" in run_view_text(notebook.run(f"%runs show {completion.run_id}"))
     deadline = time.monotonic() + 30  # a thread says on what the cells run
     while not any(run.kind == "environment" for run in notebook.workspace._own_runs()):
         assert time.monotonic() < deadline

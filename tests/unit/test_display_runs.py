@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from catalog_writer import a_run
 from jupyter_llmops.display.registry import listing_text, run_html, run_text
+from jupyter_llmops.display.run import run_view_html, run_view_text
 from jupyter_llmops.records.listing import Listing
+from jupyter_llmops.records.run_search import RunView
 
 MAP = {"rows": 1200, "computed": 4, "reused": 1195, "failed": 1, "cost_millionths": 1500, "currency": "EUR"}
 
@@ -37,3 +41,43 @@ def test_a_hit_says_what_it_saved_and_who_computed_it() -> None:
 def test_what_nobody_knows_is_absent() -> None:
     assert "USD" not in run_text(a_run("s", 0, kind="prompt", leaf=None))
     assert "saved" not in run_text(a_run("s", 0, kind="prompt"))
+
+
+def test_a_run_says_who_had_it_run_where_and_when() -> None:
+    began = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    leaf = {"actor": "agent", "client": "5d41402abc4b", "cell": "f3a9", "session": "s"}
+    run = a_run("s", 3, execution_count=7, notebook="/team/zoo.ipynb", started_at=began, leaf=leaf)
+    opening = a_run("s", 0, kind="session", leaf={"kernel": "0123456789abcdef", "pid": 4711})
+    view = RunView(run, opening=opening)
+    moment = began.astimezone().isoformat(sep=" ", timespec="seconds")
+    for shown in (run_view_text(view), run_view_html(view)):
+        for said in (
+            moment, "ada@lab", "01234567, process 4711", "/team/zoo.ipynb", "In[7], f3a9", "250 ms",
+            "an agent", "client 5d41402abc4b",
+        ):  # fmt: skip
+            assert said in shown.replace("&#x27;", "'")
+        assert "89abcdef" not in shown
+    assert "kernel" not in run_view_text(RunView(run))
+
+
+def test_what_a_run_ran_on_has_nothing_of_a_leaf_s_frame() -> None:
+    frame = {
+        "schema": "x",
+        "hash": "x",
+        "seq": 1,
+        "prev": "x",
+        "session": "x",
+        "id": "x",
+        "kind": "environment",
+    }
+    frame |= {
+        "started_at": "x",
+        "microseconds": 0,
+        "user": "ada",
+        "host": "lab",
+        "status": "ok",
+        "digests": {},
+    }
+    ran_on = a_run("s", 1, kind="environment", leaf={**frame, "python": "3.11.7"})
+    text = run_view_text(RunView(a_run("s", 2), environment=ran_on))
+    assert text.endswith("environment\n  python  3.11.7")

@@ -15,11 +15,11 @@ from jupyter_llmops.display.elements import (
     COLOR_WARN,
     FONT_CODE,
     Html,
+    ago,
     card,
     code,
     duration,
     html,
-    moment,
     shorten,
     status,
     table,
@@ -35,6 +35,18 @@ _LONGEST = 20_000
 _LONGEST_VALUE = 300
 _MOST_NAMES = 60
 _HIDDEN = frozenset({"token_ids", "salt", "kept_items"})
+# What every leaf has: it says nothing of what a run ran on.
+_FRAME = frozenset({
+    "schema", "hash", "seq", "prev", "session", "id", "parent", "kind", "status", "digests", "started_at",
+    "microseconds", "user", "host",
+})  # fmt: skip
+_SENDERS = {
+    "human": "a notebook's front end",
+    "agent": "a request that calls itself an agent's",
+    "server": "a runner of notebooks",
+    "console": "a console",
+    "program": "a program",
+}
 _ORDER = ("source", "template", "context_query", "output_schema", "message", "response", "why")
 _DIGESTED = ("values", "outputs", "random")
 _NAMES = ("read", "reads", "written", "writes", "names")
@@ -132,9 +144,9 @@ def _child(run: Run, *, as_html: bool = False) -> list[object]:
 
 
 def _facts(view: RunView, *, as_html: bool = False) -> list[tuple[str, object]]:
-    facts = [(name, value) for name, value in run_facts(view.run) if value not in (ABSENT, "")]
-    if as_html:
-        facts = [(name, moment(view.run.started_at) if name == "when" else value) for name, value in facts]
+    whole = _where_and_when(view)
+    listed = (fact for name, value in run_facts(view.run) for fact in whole.get(name, [(name, value)]))
+    facts = [fact for fact in listed if fact[1] not in (ABSENT, "")]
     if view.rating:
         mark, color = _MARKS.get(view.rating, ("·", COLOR_FAINT))
         by = f" by {view.rated_by}" if view.rated_by else ""
@@ -147,16 +159,45 @@ def _facts(view: RunView, *, as_html: bool = False) -> list[tuple[str, object]]:
     return facts
 
 
+def _where_and_when(view: RunView) -> dict[str, list[tuple[str, object]]]:
+    """Return the facts that stand for those of a list, which is too narrow for whole ones."""
+    run, leaf = view.run, view.run.leaf or {}
+    opening = (view.opening.leaf if view.opening else None) or {}
+    began, since = run.started_at.astimezone().isoformat(sep=" ", timespec="seconds"), ago(run.started_at)
+    notebook = run.notebook or str(opening.get("notebook") or "")
+    cell = ", ".join(
+        filter(
+            None, (f"In[{run.execution_count}]" if run.execution_count else "", str(leaf.get("cell") or ""))
+        )
+    )
+    kernel, process = str(opening.get("kernel") or "")[:8], opening.get("pid")
+    sender, client = leaf.get("actor"), leaf.get("client")
+    facts: dict[str, object] = {
+        "by": f"{run.user}@{run.host}" if run.host else run.user,
+        "kernel": ", ".join(filter(None, (kernel, f"process {process}" if process else ""))),
+        "notebook": notebook,
+        "cell": cell,
+        "sent by": f"{_SENDERS.get(sender, sender)}{f', client {client}' if client else ''}"
+        if sender
+        else "",
+    }
+    return {
+        "when": [("started", began if since in began else f"{began}, {since}")],
+        "cell": [],
+        "notebook": [],
+        "by": list(facts.items()),
+    }
+
+
 def _sections(view: RunView) -> list[tuple[str, list[tuple[str, object]]]]:
     """Return what is shown folded: names and digests, the rest of the leaf, the environment."""
     leaf = view.run.leaf or {}
     names = _flat({name: leaf[name] for name in _NAMES if name in leaf})
     digests = _flat({name: leaf[name] for name in leaf if "digest" in name or name in _DIGESTED})
-    seen = {"digests", "prev", "schema", "hash", *_DIGESTED, *_NAMES, *leaf_shown(leaf)}
+    seen = {*_DIGESTED, *_NAMES, *leaf_shown(leaf)}
     more = _flat({name: value for name, value in leaf.items() if name not in seen and "digest" not in name})
     environment = view.environment.leaf or {} if view.environment else {}
-    known = {"schema", "hash", "seq", "prev", "session", "id", "parent", "kind", "status", "digests"}
-    ran_on = _flat({name: value for name, value in environment.items() if name not in known})
+    ran_on = _flat({name: value for name, value in environment.items() if name not in _FRAME})
     sections = (
         ("names read and written", names),
         ("digests", digests),
@@ -168,19 +209,12 @@ def _sections(view: RunView) -> list[tuple[str, list[tuple[str, object]]]]:
 
 def leaf_shown(leaf: Mapping[str, Any]) -> set[str]:
     """Return the fields of a leaf that stand among the facts."""
-    shown = {"id", "session", "seq", "kind", "status", "started_at", "microseconds", "user", "host", "parent"}
-    shown |= {
-        "notebook",
-        "execution_count",
-        "model",
-        "source",
-        "tokens_out",
-        "error_type",
-        "reused",
-        "engine",
-    }
-    shown |= {"engine_version", "quantization", "device", "cost_millionths", "saved_millionths", "currency"}
-    return shown & set(leaf)
+    shown = {
+        "notebook", "execution_count", "cell", "actor", "client", "model", "source", "tokens_out", "error_type",
+        "reused", "engine", "engine_version", "quantization", "device", "cost_millionths", "saved_millionths",
+        "currency",
+    }  # fmt: skip
+    return (shown | _FRAME) & set(leaf)
 
 
 def _flat(value: Mapping[str, Any], before: str = "", depth: int = 0) -> list[tuple[str, object]]:

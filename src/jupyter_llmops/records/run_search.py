@@ -93,6 +93,8 @@ class RunView:
         What ran within it, oldest first.
     environment : Run, optional
         The leaf that says what it ran on.
+    opening : Run, optional
+        The first leaf of its session, which says in which kernel and notebook.
     rating, why, rated_by : str
         What somebody said of it last; empty when nobody did.
     proof : str
@@ -105,6 +107,7 @@ class RunView:
     content: Mapping[str, str] | None = None
     children: tuple[Run, ...] = ()
     environment: Run | None = None
+    opening: Run | None = None
     rating: str = ""
     why: str = ""
     rated_by: str = ""
