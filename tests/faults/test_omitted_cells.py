@@ -84,7 +84,7 @@ def attack(tmp_path: Path, seed: int) -> tuple[int, int]:
     stamper.unregister()
     stamper.journal.close()
     leaves = leaves_of(tmp_path)
-    assert gaps_in([*leaves, *onlooker.leaves]) == ()
+    assert [gap for gap in gaps_in([*leaves, *onlooker.leaves]) if gap.reason != "silent"] == []
     # What a silent run runs without history has no number of its own, and no server hears of it.
     top = [one for one in leaves if one["kind"] == "cell" and not one["parent"] and onlooker.saw(one)]
     counted = [one for one in leaves if one["kind"] == "cell" and one.get("store_history", True)]

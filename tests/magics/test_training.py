@@ -24,7 +24,7 @@ def test_a_cell_that_trains_is_on_record_and_shows_itself(notebook: Notebook) ->
     assert leaf["weights"] == record.weights
     cell = notebook.workspace.run(leaf["parent"])
     assert cell.kind == "cell"
-    assert cell.leaf["names"]["written"] == ["losses", "model"]
+    assert cell.leaf["names"]["written"] == ["C", "losses", "model"]
     assert "model" in cell.leaf["values"]
     text, page = notebook.shown(record), notebook.shown(record, "text/html")
     assert "training news" in text
