@@ -338,6 +338,22 @@ def test_each_part_of_a_request_and_of_a_training_is_a_reason(
     assert list(compare(*runs, contents=({}, {})).reasons) == reasons
 
 
+def test_two_trainings_say_what_came_out_the_same_and_nothing_of_prompts() -> None:
+    leaf = {"seed": 7, "random": {"python": "sha256:1"}, "weights": {"w": "sha256:1"}}
+    one, two = (a_run("s", seq, kind="training", leaf=leaf) for seq in (1, 2))
+    diff = compare(one, two, contents=({"losses": "0 0.5", "x": "1"}, {"losses": "0 0.4", "x": "2"}))
+    assert diff.reasons == ("The recorded losses differ.",)
+    shown = run_diff_text(diff), run_diff_html(diff)
+    for said in ("The seed is the same.", "in the same states", "The resulting weights are the same."):
+        assert all(said in text for text in shown)
+    assert all("prompt" not in text for text in shown)
+    skipped = replace(two, leaf=leaf | {"weights": {"w": "skipped: too large"}})
+    assert not any(
+        "weights" in said for said in compare(skipped, replace(skipped, id="f"), contents=({}, {})).equal
+    )
+    assert compare(one, one, contents=({}, {})).equal == ()
+
+
 def test_a_rating_is_kept_with_its_history_in_catalog_and_trail(notebook: Notebook) -> None:
     completion = notebook.run("%%prompt --into answer\nHi there")
     view = notebook.run("%runs rate answer bad --why 'said -5 twice'")

@@ -30,6 +30,8 @@ _PARTS = (
 # Texts that went in, and those that came out.
 _ANSWERS = frozenset({"response", "answer", "text"})
 _TEXT_PARTS = {"source": "source", "training": "training", "losses": "training"}
+# Kinds whose other texts are parts of a prompt.
+_ASKING = frozenset({"prompt", "map", "cascade", "reproduction"})
 _NOT_SHOWN = frozenset({"token_ids", "salt", "kept_items"})
 _REASONS = (
     ("source", "", "The source differs."),
@@ -48,12 +50,18 @@ _REASONS = (
     ("training", "seed", "The seed differs."),
     ("training", "hyperparameters", "The hyperparameters differ."),
     ("training", "world_size", "Another number of processes trained."),
+    ("training", "losses", "The recorded losses differ."),
     ("training", "weights", "The resulting weights differ."),
     ("values", "names", "Other names are read or written."),
     ("values", "random", "The random generators were in other states before."),
     ("packages", "", "Other packages, or other versions of them, were installed."),
     ("environment", "", "The environment differs."),
     ("answer", "source", "One answer is from the cache, the other from the model."),
+)
+
+_SAME_TRAINING = (
+    ("seed", "The seed is the same."),
+    ("random", "The random generators were in the same states before."),
 )
 
 
@@ -80,13 +88,15 @@ def compare(
     one, other = environments
     if one is not None and other is not None and one.id != other.id:
         differences += _of_mappings(one.leaf or {}, other.leaf or {}, part="environment")
-    texts = list(_of_texts(*contents)) if all(content is not None for content in contents) else []
+    asked = {left.kind, right.kind} & _ASKING
+    texts = list(_of_texts(*contents, "prompt" if asked else "run")) if None not in contents else []
     return RunDiff(
         left,
         right,
         tuple(differences),
         tuple(texts),
         tuple(_reasons(left, right, differences, texts)),
+        tuple(_equal(left, right, contents)),
         tuple(_not_compared(left, right, contents, environments)),
     )
 
@@ -148,12 +158,14 @@ def _flat(name: str, value: Any, depth: int = 0) -> dict[str, str]:
     return {name: json.dumps(value, ensure_ascii=False, sort_keys=True)}
 
 
-def _of_texts(left: Mapping[str, str] | None, right: Mapping[str, str] | None) -> Iterator[Difference]:
+def _of_texts(
+    left: Mapping[str, str] | None, right: Mapping[str, str] | None, others: str
+) -> Iterator[Difference]:
     one, other = left or {}, right or {}
     for name in dict.fromkeys((*one, *other)):
         if name in _NOT_SHOWN or one.get(name, "") == other.get(name, ""):
             continue
-        part = "answer" if name in _ANSWERS else _TEXT_PARTS.get(name, "prompt")
+        part = "answer" if name in _ANSWERS else _TEXT_PARTS.get(name, others)
         yield Difference(part, name, one.get(name, ""), other.get(name, ""))
 
 
@@ -172,6 +184,27 @@ def _reasons(
     if answered and not inputs:
         grade = (right.leaf or {}).get("determinism") or "unknown"
         yield f"Nothing that was recorded of the input differs; the repeatability of this engine is: {grade}."
+
+
+def _equal(
+    left: Run, right: Run, contents: tuple[Mapping[str, str] | None, Mapping[str, str] | None]
+) -> Iterator[str]:
+    """Yield what came out the same of two trainings or two prompts, where both say it."""
+    if left.id == right.id:
+        return
+    one, other = left.leaf or {}, right.leaf or {}
+    texts, others = (content or {} for content in contents)
+    if (left.kind, right.kind) == ("training", "training"):
+        for name, sentence in _SAME_TRAINING:
+            if one.get(name) not in (None, {}) and one.get(name) == other.get(name):
+                yield sentence
+        if texts.get("losses") and texts["losses"] == others.get("losses"):
+            yield "The recorded losses are the same."
+        weights = _flat("weights", one.get("weights")) if one.get("weights") == other.get("weights") else {}
+        if weights and all(digest.startswith("sha256:") for digest in weights.values()):
+            yield "The resulting weights are the same."
+    elif texts.get("response") and texts["response"] == others.get("response"):
+        yield "The answers are the same."
 
 
 def _is_named(field: str, name: str) -> bool:

@@ -60,9 +60,8 @@ def run_diff_html(diff: RunDiff) -> str:
 
 
 def _said(diff: RunDiff) -> Sequence[str]:
-    if diff.reasons:
-        return diff.reasons
-    return ("Nothing that was compared differs.",) if diff.same else ()
+    said = diff.reasons or (("Nothing that was compared differs.",) if diff.same else ())
+    return (*said, *diff.equal)
 
 
 def _rows(differences: Sequence[Difference]) -> list[list[str]]:

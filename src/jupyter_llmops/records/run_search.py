@@ -139,6 +139,8 @@ class RunDiff:
         Texts that differ, whole, for showing them side by side.
     reasons : tuple of str
         Why the second can differ from the first, a sentence each, the weightiest first.
+    equal : tuple of str
+        What came out the same of runs that are not the same, a sentence each.
     not_compared : tuple of str
         What could not be, and why.
     """
@@ -148,6 +150,7 @@ class RunDiff:
     differences: tuple[Difference, ...] = ()
     texts: tuple[Difference, ...] = ()
     reasons: tuple[str, ...] = field(default=())
+    equal: tuple[str, ...] = ()
     not_compared: tuple[str, ...] = ()
 
     @property

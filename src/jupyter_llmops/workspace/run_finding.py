@@ -159,9 +159,12 @@ class RunFinding(RunShowing):
         if [len(one) for one in inner] != [1, 1] or inner[0][0].kind != inner[1][0].kind:
             return diff
         (first,), (second,) = inner
-        reasons = dict.fromkeys((*diff.reasons, *compared(first, second).reasons))
+        within = compared(first, second)
+        reasons = dict.fromkeys((*diff.reasons, *within.reasons))
         more = f"What ran within them is compared by %runs diff {first.id} {second.id}"
-        return replace(diff, reasons=tuple(reasons), not_compared=(*diff.not_compared, more))
+        return replace(
+            diff, reasons=tuple(reasons), equal=within.equal, not_compared=(*diff.not_compared, more)
+        )
 
     def rate(self, reference: object, rating: str, why: str | None = "") -> RunView:
         """Say that a run was good or bad; what was said before stays in the history.
