@@ -15,10 +15,10 @@ import base64
 import json
 import sys
 from hashlib import sha256
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 
 LOGS, OWNERS_KEYS = "jupyter-llmops/", "jupyter-llmops/log/"
 
@@ -27,7 +27,7 @@ class RefusedError(Exception):
     """The proof proves nothing, for the reason that it says."""
 
 
-def check(data: bytes, log_vkey: str, witness_vkeys: tuple[str, ...] = ()) -> dict:
+def check(data: bytes, log_vkey: str, witness_vkeys: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return what a proof proves: the leaf, its place, the log's size and root, and witnesses with their times.
 
     Raises RefusedError where it proves nothing.
@@ -70,12 +70,13 @@ def check(data: bytes, log_vkey: str, witness_vkeys: tuple[str, ...] = ()) -> di
     }  # fmt: skip
 
 
-def _leaf(data: bytes) -> dict:
+def _leaf(data: bytes) -> dict[str, Any]:
     try:
         leaf = json.loads(data)
     except (ValueError, RecursionError):
         leaf = None
-    _require(isinstance(leaf, dict), "its leaf is no record")
+    if not isinstance(leaf, dict):
+        raise RefusedError("its leaf is no record")
     return leaf
 
 
@@ -185,7 +186,7 @@ def main() -> int:
     parser.add_argument("--witness", action="append", default=[])
     arguments = parser.parse_args()
     try:
-        with open(arguments.file, "rb") as file:  # noqa: PTH123
+        with open(arguments.file, "rb") as file:
             found = check(file.read(), arguments.vkey, tuple(arguments.witness))
     except (RefusedError, OSError) as error:
         print(f"It proves nothing: {error}.")

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from jupyter_llmops.audit import check_proof
 from jupyter_llmops.errors import AuditError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from magic_shell import Notebook
 
-CHECKER = Path(__file__).resolve().parents[2] / "example_notebooks" / "check_proof.py"
+CHECKER = Path(check_proof.__file__)
 
 
 def test_a_proof_is_checked_without_this_package_and_the_log_against_it(

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import check_proof
 import pytest
 
+from jupyter_llmops.audit import check_proof
 from jupyter_llmops.audit.tlog.cosignature import cosign
 from jupyter_llmops.audit.tlog.proof import parse_proof
 from jupyter_llmops.errors import AuditError, CatalogError, UsageError

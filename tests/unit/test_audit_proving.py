@@ -9,12 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import check_proof
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jupyter_llmops.audit import check_proof
 from jupyter_llmops.audit.files import journal_path
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.proving import prove
