@@ -171,6 +171,13 @@ def test_a_count_that_this_session_lacks_is_that_of_the_one_before(notebook: Not
     assert isinstance(notebook.fail("%runs rate In[77] good"), UnknownNameError)
 
 
+def test_what_this_session_lacks_says_which_cells_it_has(notebook: Notebook) -> None:
+    notebook.run("x = 1")
+    assert "This session has In[1] to In[2]" in str(notebook.fail("%runs show In[99]"))
+    assert "This session has In[1] to In[3]" in str(notebook.fail("%runs show zzzz"))
+    assert "This session has 4" in str(notebook.fail("%runs show -99"))
+
+
 def test_a_cell_is_rated_by_what_its_model_said(notebook: Notebook) -> None:
     answer = notebook.run("%%prompt --into answer\nHi there")
     assert notebook.run("%runs rate -1 good").run.id == answer.run_id
@@ -223,7 +230,17 @@ def test_what_can_not_be_meant_is_refused_in_one_sentence(offline: Workspace, ca
 @pytest.mark.parametrize("text", ["", "  ", "\0", "\ud800", "'; --", "x" * 5000, "\u202e"])
 def test_any_text_is_looked_for(offline: Workspace, text: str) -> None:
     offline.find_runs(text)
-    offline.find_runs(text, user=text, notebook=text, model=text, status=text, session=text)
+    offline.find_runs(text, user=text, notebook=text, model=text, session=text)
+
+
+def test_a_status_that_no_run_can_have_is_refused_with_those_that_there_are(offline: Workspace) -> None:
+    for wrong in ("weird", "interupted", "'; --", "9", "Key Error"):
+        with pytest.raises(UsageError, match="no status") as caught:
+            offline.find_runs(status=wrong)
+        assert "ok, error, interrupted, and the name of an error" in caught.value.hint
+    assert [run.kind for run in offline.find_runs(status="OK")] == ["cell"]
+    for name in ("KeyError", "Error", "socket.gaierror", "Again", "错误"):
+        assert len(offline.find_runs(status=name)) == 0
 
 
 def test_a_moment_without_a_zone_is_of_this_machine(offline: Workspace) -> None:

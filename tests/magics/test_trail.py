@@ -87,7 +87,9 @@ def test_the_trail_verifies_until_one_byte_is_changed(notebook: Notebook) -> Non
     assert "3" in shown
 
 
-def test_stamping_that_fails_warns_once_and_loses_nothing(notebook: Notebook) -> None:
+def test_stamping_that_fails_warns_once_and_loses_nothing(
+    notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A line of /dev/full's kind: the file is there, every write to it is refused.
     journal = notebook.workspace.journal
     written = journal._files.append
@@ -106,6 +108,15 @@ def test_stamping_that_fails_warns_once_and_loses_nothing(notebook: Notebook) ->
     assert any("records wait in memory" in note for note in verification.notes)
     with pytest.raises(AuditError, match="wait in memory"):
         notebook.workspace.forget("-1")
+    for found in (
+        notebook.workspace.runs(),
+        notebook.workspace.find_runs(),
+        notebook.workspace.find_runs("giraffe"),
+    ):
+        assert "2 records of this session wait in memory for the disk" in notebook.shown(found)
+    with monkeypatch.context() as patch:
+        patch.setattr(notebook.workspace.catalog.runs, "list", lambda **_: [])
+        assert "No runs yet" not in notebook.shown(notebook.workspace.runs())
     journal._files.append = written  # type: ignore[method-assign]
     notebook.run("x = 3")
     assert journal.waiting == 0

@@ -51,7 +51,7 @@ def resolve_reference(reference: object, runs: Sequence[Run], *, kind: str | Non
     if cell := _CELL.match(text):
         return _in_cell(int(cell[1] or cell[2]), runs, counted, kind)
     if not _ID.match(text):
-        raise UsageError(f"{text[:60]!r} is not the name of a run.", VALID)
+        raise UsageError(f"{text[:60]!r} is not the name of a run.", f"{VALID} {_range(runs)}".strip())
     if len(text) < _SHORTEST:
         raise UsageError(
             f"{text!r} begins the ids of too many runs.", f"Type at least {_SHORTEST} digits of it."
@@ -92,10 +92,19 @@ def _count_back(text: str, counted: Sequence[Run], noun: str) -> Run:
     return counted[int(text)]
 
 
+def _range(runs: Sequence[Run]) -> str:
+    counts = [run.execution_count for run in runs if run.kind == "cell" and run.execution_count]
+    if not counts:
+        return ""
+    first, last = f"In[{min(counts)}]", f"In[{max(counts)}]"
+    return f"This session has {first}." if first == last else f"This session has {first} to {last}."
+
+
 def _in_cell(number: int, runs: Sequence[Run], counted: Sequence[Run], kind: str | None) -> Run:
     cells = [run for run in runs if run.kind == "cell" and run.execution_count == number]
     if not cells:
-        raise UnknownNameError("cell", f"In[{number}]", hint="%runs lists what was stamped.")
+        listed = "%runs lists those of every session."
+        raise UnknownNameError("cell", f"In[{number}]", hint=f"{_range(runs)} {listed}".strip())
     if kind is None:
         return cells[-1]
     ids = {run.id for run in cells}

@@ -67,7 +67,9 @@ class AuditMagics(WorkspaceMagics):
     @argument("--notebook", metavar="PATH", help="Only of this notebook: its path, or its name alone.")
     @argument("--model", metavar="NAME", help="Only of this model.")
     @argument(
-        "--status", metavar="STATUS", help="ok, error, interrupted, or the name of an error, e.g. KeyError."
+        "--status",
+        metavar="STATUS",
+        help="ok, error (without what was interrupted), interrupted, or an error's name, e.g. KeyError.",
     )
     @argument("--since", metavar="WHEN", help="Only since then: 30min, 2h, 30d, 2026-11-01, today.")
     @argument("--until", metavar="WHEN", help="Only until then; of a day its end.")

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from jupyter_llmops.errors import UnknownNameError, UsageError
 from jupyter_llmops.records.run import RunKind
-from jupyter_llmops.records.run_search import ALL_KINDS, RATINGS, RunFilter
+from jupyter_llmops.records.run_search import ALL_KINDS, RATINGS, STATUSES, RunFilter
 from jupyter_llmops.workspace.moments import parse_cost, parse_moment
 
 KINDS: tuple[str, ...] = (*get_args(RunKind), ALL_KINDS)
@@ -42,6 +42,8 @@ def run_filter(filters: Mapping[str, Any]) -> RunFilter:
             raise UsageError(unknown.message, f"{unknown.hint} Valid are {', '.join(valid)}.".strip())
     values: dict[str, Any] = {name: valid_text(str(filters[name])) for name in names if filters.get(name)}
     check_kind(values.get("kind"))
+    if "status" in values:
+        values["status"] = _status(values["status"])
     if values.get("rating") not in (None, *RATINGS):
         raise UsageError(f"A run is rated good or bad, not {values['rating']!r}.", "Use --rating good.")
     least, most = parse_cost(filters.get("cost"))
@@ -58,6 +60,18 @@ def run_filter(filters: Mapping[str, Any]) -> RunFilter:
         least_cost=least,
         most_cost=most,
     )
+
+
+def _status(typed: str) -> str:
+    """Return a status as runs have it; what is neither one nor looks like the name of an error is refused."""
+    if typed.lower() in STATUSES and typed != "Error":  # binascii.Error has that name
+        return typed.lower()
+    name = typed.rsplit(".", 1)[-1]
+    if name.isidentifier() and (not name[0].islower() or name.endswith(("error", "exception"))):
+        return typed
+    unknown = UnknownNameError("status", typed, STATUSES)
+    valid = f"Valid are {', '.join(STATUSES)}, and the name of an error, e.g. KeyError."
+    raise UsageError(unknown.message, f"{unknown.hint} {valid}".strip())
 
 
 def valid_text(text: str) -> str:

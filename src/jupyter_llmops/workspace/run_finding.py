@@ -86,7 +86,9 @@ class RunFinding(RunShowing):
         texts = {**own.texts, **found.texts}
         runs = merged(found.runs, texts, own.runs, words_of(text), limit)
         why = {run.id: snippet(texts.get(run.id, ""), text) for run in runs}
-        notes = [] if found.complete else ["More may fit: only the best matches were looked at."]
+        notes = [self._said_of_waiting()]
+        if not found.complete:
+            notes.append("More may fit: only the best matches were looked at.")
         if own.more:
             notes.append(
                 "Of this machine's runs whose texts are not in the catalog only the newest were looked at."
@@ -109,7 +111,8 @@ class RunFinding(RunShowing):
             known = {run.id for run in runs}
             runs += [run for run in own.runs if run.id not in known]
             runs.sort(key=lambda run: (run.started_at, run.seq), reverse=True)
-        return Listing("run", runs[:limit], "Take a filter away.", why={})
+        waits = self._said_of_waiting()
+        return Listing("run", runs[:limit], "Take a filter away.", why={}, note=waits)
 
     def _unshared(self, chosen: RunFilter) -> OwnFound:
         """Return the runs of this machine whose texts the catalog does not have, with them."""

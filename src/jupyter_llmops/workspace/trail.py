@@ -53,9 +53,23 @@ class Trail(Parts):
         limit = min(limit, MOST_RUNS)
         self._flush_or_warn()
         found = self.catalog.runs.list(limit=limit, kind=kind)
+        waits = self._said_of_waiting()
         if kind and kind != ALL_KINDS:
-            return Listing("run", found, f"None is a {kind}; %runs --kind all lists every kind.", why={})
+            hint = f"None is a {kind}; %runs --kind all lists every kind."
+            return Listing("run", found, hint, why={}, note=waits)
+        if waits:
+            return Listing("run", found, why={}, note=waits)
         return Listing("run", found, "Run a cell and look again.")
+
+    def _said_of_waiting(self) -> str:
+        """Return how many records of this session no list has yet, as the disk did not take them; or nothing."""
+        waiting = self.journal.waiting if self.settings.audit and "journal" in self.__dict__ else 0
+        if not waiting:
+            return ""
+        count = (
+            "1 record of this session waits" if waiting == 1 else f"{waiting:,} records of this session wait"
+        )
+        return f"{count} in memory for the disk: %llmops doctor says why."
 
     def flush(self) -> None:
         """Carry what the journals hold into the catalog."""
