@@ -133,6 +133,18 @@ def test_content_goes_along_when_asked_for(worked: Notebook, tmp_path: Path) -> 
     assert all(json.loads(one["gen_ai.output.messages"])[0]["role"] == "assistant" for one in said)
 
 
+def test_where_nothing_ran_no_filter_is_blamed(worked: Notebook, tmp_path: Path) -> None:
+    workspace, file = worked.workspace, tmp_path / "runs.csv"
+    with pytest.raises(UsageError, match="No run fits") as caught:
+        workspace.export_runs(file, user="nobody")
+    assert "filter" in caught.value.hint
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(workspace.catalog.run_search), "newest_ids", lambda *_: [])
+        with pytest.raises(UsageError, match="no runs yet") as caught:
+            workspace.export_runs(file)
+    assert "filter" not in str(caught.value)
+
+
 def test_without_opentelemetry_it_says_what_to_install(
     worked: Notebook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,11 @@ class RunExports(RunFinding):
         self._flush_or_warn()
         ids = self.catalog.run_search.newest_ids(chosen, MOST_RUNS)[::-1]
         if not ids:
-            raise UsageError("No run fits, so nothing was exported.", "Take a filter away.")
+            if any(filters.values()):
+                raise UsageError("No run fits, so nothing was exported.", "Take a filter away.")
+            raise UsageError(
+                "This catalog has no runs yet, so nothing was exported.", "Run a cell and export again."
+            )
         ratings = {run_id: said for said in RATINGS for run_id in self.catalog.run_search.rated(said)}
 
         def batches() -> Iterator[Sequence[Run]]:
