@@ -215,6 +215,20 @@ def test_views_say_the_verdict_and_escape(folder: Path) -> None:
     assert "nothing is recorded yet" in verification_text(Verification(0, 0))
 
 
+def test_in_a_narrow_output_the_sentence_has_room_and_the_names_give_way() -> None:
+    session = "20261123T002614Z-f80e8d59-k0123456789abcdef"
+    gap = Gap(
+        "missing count", "it ran", session=session, notebook="/team/zoo.ipynb", first_count=1, last_count=2
+    )
+    found = Verification(1, 1, (Problem(session, 9, "abcd", "it was changed"),), (), (gap,))
+    html = verification_html(found)
+    assert html.count("<th ") == 4  # two columns each, not four side by side
+    for names in (f"{session} · record 9 · run abcd", f"2 cells · {session} · /team/zoo.ipynb"):
+        assert f'overflow-wrap:anywhere">{names}</div>' in html
+    for sentence in ("it was changed", "it ran"):
+        assert f'min-width:14em;overflow-wrap:break-word">{sentence}</div>' in html
+
+
 def test_planted_texts_do_nothing_to_a_terminal() -> None:
     wild = "\x1b[2J\u202e\n"
     gap = Gap("no log", f"it {wild}", session=wild)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jupyter_llmops.display.elements import (
     COLOR_ERROR,
     COLOR_OK,
     COLOR_WARN,
     Html,
     card,
+    html,
     status,
     table,
     text_table,
@@ -19,6 +22,8 @@ MOST_PROBLEMS = 50
 MOST_GAPS = 20
 _PROBLEMS = ("session", "record", "run", "problem")
 _GAPS = ("cells", "session", "notebook", "why")
+# In a notebook what names a record shares a column that gives way: an output of 400 px has room for the sentence.
+_NARROW, _WIDE = "min-width:8em;overflow-wrap:anywhere", "min-width:14em;overflow-wrap:break-word"
 
 
 def verification_text(verification: Verification) -> str:
@@ -44,17 +49,15 @@ def verification_html(verification: Verification) -> str:
     shown = verification.problems[:MOST_PROBLEMS]
     if shown:
         body += table(
-            _PROBLEMS,
-            [_row(problem) for problem in shown],
-            numeric=(1,),
+            ("record", "problem"),
+            [_wrapping(_row(problem), ("", "record ", "run ")) for problem in shown],
             caption=_more(len(verification.problems) - len(shown)),
         )
     gaps = verification.not_covered[:MOST_GAPS]
     if gaps:
         body += Html(f"<div>{status('warn', _uncovered(verification))}</div>") + table(
-            _GAPS,
-            [_gap(gap) for gap in gaps],
-            numeric=(0,),
+            ("where", "why"),
+            [_wrapping(_gap(gap, "cell"), ("", "", "")) for gap in gaps],
             caption=_more(len(verification.not_covered) - len(gaps)),
         )
     verdict = status("ok" if verification.ok else "error", _verdict(verification))
@@ -94,8 +97,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _gap(gap: Gap) -> tuple[str, str, str, str]:
-    return f"{gap.cells:,}", _plain(gap.session or gap.kernel), _plain(gap.notebook), _plain(gap.message)
+def _gap(gap: Gap, noun: str = "") -> tuple[str, str, str, str]:
+    cells = (_count(gap.cells, noun) if gap.cells else "") if noun else f"{gap.cells:,}"
+    return cells, _plain(gap.session or gap.kernel), _plain(gap.notebook), _plain(gap.message)
 
 
 def _row(problem: Problem) -> tuple[str, str, str, str]:
@@ -105,6 +109,15 @@ def _row(problem: Problem) -> tuple[str, str, str, str]:
         message = message.split(": ", 1)[1]
     seq = "" if problem.seq is None else str(problem.seq)
     return _plain(problem.session), seq, _plain(problem.run_id), _plain(message)
+
+
+def _wrapping(row: Sequence[str], nouns: Sequence[str]) -> tuple[Html, Html]:
+    """Return a row as two cells: all that names a record or cells, and the sentence."""
+    *names, sentence = row
+    where = " · ".join(f"{noun}{name}" for noun, name in zip(nouns, names, strict=True) if name)
+    return Html(f'<div style="{_NARROW}">{html(where)}</div>'), Html(
+        f'<div style="{_WIDE}">{html(sentence)}</div>'
+    )
 
 
 def _plain(text: str) -> str:
