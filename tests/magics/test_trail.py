@@ -99,13 +99,15 @@ def test_stamping_that_fails_warns_once_and_loses_nothing(
 
     journal._files.append = refuse  # type: ignore[method-assign]
     notebook.run("x = 1")
+    assert any("1 record waits in memory" in note for note in notebook.workspace.verify().notes)
+    assert "1 record of this session waits" in notebook.workspace.runs().note
     notebook.run("x = 2")
     assert notebook.shell.user_ns["x"] == 2
     assert journal.waiting == 2
     # Their content is written, their lines wait: no tampering, and the last that is written is not the last.
     verification = notebook.workspace.verify()
     assert verification.ok
-    assert any("records wait in memory" in note for note in verification.notes)
+    assert any("2 records wait in memory" in note for note in verification.notes)
     with pytest.raises(AuditError, match="wait in memory"):
         notebook.workspace.forget("-1")
     for found in (

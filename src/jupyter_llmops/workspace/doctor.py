@@ -153,7 +153,7 @@ def _journal(workspace: Workspace) -> Check:
         return Check(
             "audit",
             "fail",
-            f"{waiting} runs wait in memory because {workspace.journal.path} can't be written.",
+            f"{waiting:,} {'record waits' if waiting == 1 else 'records wait'} in memory because {workspace.journal.path} can't be written.",
             "Free space there or make it writable; nothing is lost while this kernel lives.",
         )
     return Check("audit", "ok", f"{workspace.journal.stamped} runs in {workspace.journal.path}.")

@@ -117,7 +117,7 @@ class Trail(Parts):
         if is_counted(reference) and self.settings.audit and (waiting := self.journal.waiting):
             # What is counted among those that are written would be another run, and forgotten in its place.
             raise AuditError(
-                f"{waiting:,} of this session's runs wait in memory for the disk, so {reference!r} can't be told.",
+                f"{waiting:,} of this session's runs {'waits' if waiting == 1 else 'wait'} in memory for the disk, so {reference!r} can't be told.",
                 "Name a run by its id, or see %llmops doctor.",
             )
         try:

@@ -59,7 +59,8 @@ class Verifying(Trail):
         found_wrong = [one for one in result.problems if not self._waits(one)]
         if self.settings.audit and (waiting := self.journal.waiting):
             notes.append(
-                f"session {self.journal.session}: {waiting:,} records wait in memory for the disk, and were not checked"
+                f"session {self.journal.session}: {waiting:,} {'record waits' if waiting == 1 else 'records wait'} "
+                "in memory for the disk, and not checked"
             )
         problems = (*found_wrong, *mended, *refused)
         return replace(result, problems=problems, notes=(*result.notes, *notes))
