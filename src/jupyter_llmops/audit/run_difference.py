@@ -61,7 +61,7 @@ _REASONS = (
 
 _SAME_TRAINING = (
     ("seed", "The seed is the same."),
-    ("random", "The random generators were in the same states before."),
+    ("random", "Both trainings began with the same states of the random generators."),
 )
 
 
