@@ -1,4 +1,4 @@
-"""The fast way to read a line never takes what the slow one, by rfc8785, refuses."""
+"""The fast way to read a line never takes what the slow one, by rfc8785, refuses; a second process finds the same."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import rfc8785
 
+from jupyter_llmops.audit.verification import line_hashes
+from jupyter_llmops.audit.verification.line_hashes import LineHasher, hash_lines
 from jupyter_llmops.audit.verification.lines import line_blocks, read_line, strict_reader
 from jupyter_llmops.audit.verification.tree import LeafTree
 
@@ -142,3 +144,55 @@ def test_roots_are_those_of_rfc_6962() -> None:
         assert tree.root(size) == root(hashes[:size])
     with pytest.raises(ValueError, match="200 leaves"):
         tree.root(201)
+
+
+@pytest.fixture
+def blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, list[list[bytes]]]:
+    """A journal of odd and plain lines in several blocks, all of which the second process is asked for."""
+    monkeypatch.setattr(line_hashes, "_WORTH_BYTES", 0)
+    chance = random.Random(7)
+    path = tmp_path / "x.jsonl"
+    plain = b'{"id":"%d","text":"' + b"a" * 900 + b'"}'
+    some = [plain % n if n % 3 else some_line(chance).replace(b"\n", b"") for n in range(20_000)]
+    path.write_bytes(b"".join(line + b"\n" for line in some))
+    return path, [found for found, _ in line_blocks(path, path.stat().st_size)]
+
+
+def _everything(path: Path, blocks: list[list[bytes]], stop_at: int = -1) -> list[tuple]:
+    hasher = LineHasher(path, path.stat().st_size)
+    found = []
+    for number, block in enumerate(blocks):
+        if number == stop_at and hasher._process is not None:
+            hasher._process.kill()
+        hashed = hasher.hash(block)
+        found.append((list(hashed.leaves), hashed.digests, b"".join(hashed.leaf_hashes)))
+    assert stop_at >= 0 or hasher._process is not None, "it was the second process that hashed"
+    hasher.close()
+    return found
+
+
+def test_both_find_the_same(blocks: tuple[Path, list[list[bytes]]]) -> None:
+    path, wanted = blocks
+    here = [hash_lines(block) for block in wanted]
+    expected = [(list(one.leaves), one.digests, b"".join(one.leaf_hashes)) for one in here]
+    assert len(expected) > 2
+    assert any(leaf is None for leaves, _, _ in expected for leaf in leaves)
+    assert _everything(path, wanted) == expected
+    assert _everything(path, wanted, stop_at=1) == expected, "what it had not answered is done here"
+
+
+def test_what_it_says_of_another_file_counts_for_nothing(blocks: tuple[Path, list[list[bytes]]]) -> None:
+    path, wanted = blocks
+    hasher = LineHasher(path, path.stat().st_size)
+    other = wanted[0][:-1]
+    hashed = hasher.hash(other)
+    assert (hasher._process, hashed.digests) == (None, hash_lines(other).digests)
+
+
+def test_no_module_beside_the_notebook_is_taken_for_one_of_ours(
+    blocks: tuple[Path, list[list[bytes]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "orjson.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    _everything(*blocks)
+    assert not (tmp_path / "ran").exists()

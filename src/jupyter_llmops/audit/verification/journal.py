@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from jupyter_llmops.audit.files import NOTHING, Head, Mark, head_path, journal_p
 from jupyter_llmops.audit.leaf import HASH, NO_PREVIOUS
 from jupyter_llmops.audit.verification.content import ContentCheck
 from jupyter_llmops.audit.verification.findings import Findings
-from jupyter_llmops.audit.verification.lines import Leaf, line_blocks, read_line, strict_reader
+from jupyter_llmops.audit.verification.line_hashes import HashedLines, LineHasher
+from jupyter_llmops.audit.verification.lines import Leaf, line_blocks, read_line
 from jupyter_llmops.audit.verification.tree import LeafTree
 from jupyter_llmops.records.run import LEAF_SCHEMA, LEAF_SCHEMAS
 
@@ -76,12 +77,14 @@ class JournalCheck:
         rows : mapping of seq to ``sha256:…``
             What the catalog holds of it.
         """
+        path = journal_path(self.folder, self.session)
         try:
             size, head_data = self._look()
             rest = b""
-            for lines, after in line_blocks(journal_path(self.folder, self.session), size):
-                self._check(lines, rows)
-                rest = after
+            with contextlib.closing(LineHasher(path, size)) as hasher:
+                for lines, after in line_blocks(path, size):
+                    self._check(lines, hasher.hash(lines), rows)
+                    rest = after
         except OSError as error:
             self._problem(None, "", f"the journal can't be read: {error.strerror}")
             return
@@ -106,14 +109,13 @@ class JournalCheck:
                 break
         return size, head
 
-    def _check(self, lines: list[bytes], rows: Mapping[int, str]) -> None:
+    def _check(self, lines: list[bytes], hashed: HashedLines, rows: Mapping[int, str]) -> None:
         # A million records pass here in seconds: what is in order is looked at as little as possible.
-        read, ids, take_leaf = strict_reader(), self._ids, self._take_leaf
+        ids, take_leaf = self._ids, self._take_leaf
         last, last_id, session = self._last, self._last_id, self.session
         number = self.count
-        for line in lines:
-            digest = sha256(line).hexdigest()
-            leaf = read(line) or self._read_slowly(number, line)
+        for line, digest, known in zip(lines, hashed.digests, hashed.leaves, strict=True):
+            leaf = known or self._read_slowly(number, line)
             run_id = leaf.get("id", "")
             if type(run_id) is not str:
                 run_id = str(run_id)
@@ -133,7 +135,7 @@ class JournalCheck:
             last, last_id = digest, run_id
             number += 1
         self._last, self._last_id, self.count = last, last_id, number
-        self.tree.extend([sha256(b"\x00" + line).digest() for line in lines])
+        self.tree.extend(hashed.leaf_hashes)
         if self._take_lines is not None:
             self._take_lines(lines)
 
