@@ -204,6 +204,24 @@ def test_rows_that_were_planted_give_way_to_what_the_runs_said(team: Team) -> No
     assert team.catalog.contents.rows(high.id) == []
 
 
+def test_a_row_under_a_colleagues_id_costs_the_colleague_nothing(team: Team) -> None:
+    """Planted as of ada's session under the id of bob's run, and the other way round."""
+    mine = team.stamp({"source": "mine"})
+    team.sharing.share()
+    true = RunText("b" * 16, "of-bob", 1, "bob", "cell", "bob's", "bob's")
+    team.catalog.contents.append([true])
+    planted = [
+        replace(true, session=team.journal.session, text="planted"),
+        replace(true, id=mine, text="planted"),
+    ]
+    rows = [{name: getattr(row, name) for name in RunText.__slots__} | {"site": "lab"} for row in planted]
+    team.catalog._connection.writing("contents", lambda handle: handle.add(rows))
+    assert len(team.catalog.contents.rows(true.id)) == 2
+    ContentSharing(team.audit, team.catalog).share()
+    assert team.catalog.contents.rows(true.id) == [true]
+    assert [row.text for row in team.catalog.contents.rows(mine)] == ["mine"]
+
+
 def test_a_row_that_was_replaced_is_put_right_when_an_agent_starts(team: Team) -> None:
     run_id = team.stamp({"source": "mine"})
     team.stamp({"source": "mine too"})

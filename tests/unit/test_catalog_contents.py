@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lancedb
+import numpy as np
 import pytest
 
 from jupyter_llmops.catalog import Catalog
@@ -84,6 +85,20 @@ def test_the_last_rows_can_be_deleted_too(catalog: Catalog) -> None:
     assert catalog.contents.delete([text_of(1).id, text_of(2).id, "f" * 16]) == 2
     assert not in_any_version(catalog, PHRASE)
     assert catalog.contents.append([text_of(3)]) == 1
+
+
+def test_what_is_deleted_of_a_session_leaves_anothers_row_of_that_id(catalog: Catalog) -> None:
+    catalog.contents.append([text_of(1), text_of(2)])
+    planted = {name: getattr(text_of(1), name) for name in RunText.__slots__} | {"site": "lab"}
+    handle_of(catalog).add([planted | {"session": "other"}])
+    vectors = [((text_of(n).id, "d"), np.ones(3, np.float32)) for n in (1, 2)]
+    catalog.meanings.add("run", "space", vectors)
+    assert catalog.pruning.prune(["other"], "ada") == 1
+    assert catalog.contents.rows(text_of(1).id) == [text_of(1)]
+    assert len(catalog.meanings.vectors("run", "space").rows) == 2
+    assert catalog.pruning.prune(["session"], "ada") == 2
+    assert catalog.contents.counts() == {}
+    assert not catalog.meanings.vectors("run", "space").rows
 
 
 def test_no_snapshot_keeps_it(catalog: Catalog) -> None:

@@ -172,6 +172,8 @@ class ContentSharing:
         added = self._catalog.contents.append(texts)
         if added < len(texts):
             # Shared before, by another agent perhaps; or another's words stand under the ids of these runs.
+            # Whatever session those claim: these ids stand in this user's own journal, and with one such row
+            # left the true one could not be added.
             wrong = self._catalog.contents.unlike(texts)
             self._catalog.contents.delete([text.id for text in wrong])
             added += self._catalog.contents.append(wrong)
@@ -194,7 +196,8 @@ class ContentSharing:
         """Delete what claims to be said by a session that never said it, or was forgotten."""
         if reading.whole is not None:
             there = self._catalog.contents.ids_of_sessions([session])
-            self._catalog.contents.delete(set(there) - reading.whole)
+            # Only as of this session: a planted row may bear the id of a colleague's run.
+            self._catalog.contents.delete(set(there) - reading.whole, session)
             reading.whole = None
 
     def _recall(self, session: str, path: Path, reading: _Reading) -> None:

@@ -126,22 +126,24 @@ class Contents(CatalogTable):
 
     def ids_of_sessions(self, sessions: Iterable[str]) -> list[str]:
         """Return the ids of the runs of some sessions that are here."""
-        chosen = [sql_text(session) for session in sessions]
+        chosen = list(sessions)
         found: list[str] = []
         for start in range(0, len(chosen), _IDS_AT_ONCE):
-            names = ", ".join(chosen[start : start + _IDS_AT_ONCE])
-            rows = self._connection.read(CONTENTS, ["id"], f"session IN ({names})")
+            where = _among(chosen[start : start + _IDS_AT_ONCE], "session")
+            rows = self._connection.read(CONTENTS, ["id"], where)
             found += rows["id"].to_pylist() if rows is not None else []
         return found
 
     def count(self, ids: Iterable[str]) -> int:
         """Return how many of these runs are here."""
-        chosen = list(dict.fromkeys(ids))
-        count = 0
-        for start in range(0, len(chosen), _IDS_AT_ONCE):
-            rows = self._connection.read(CONTENTS, ["id"], _among(chosen[start : start + _IDS_AT_ONCE]))
-            count += rows.num_rows if rows is not None else 0
-        return count
+        return len(self._ids(list(dict.fromkeys(ids))))
+
+    def _ids(self, ids: Sequence[str]) -> list[str]:
+        found: list[str] = []
+        for start in range(0, len(ids), _IDS_AT_ONCE):
+            rows = self._connection.read(CONTENTS, ["id"], _among(ids[start : start + _IDS_AT_ONCE]))
+            found += rows["id"].to_pylist() if rows is not None else []
+        return found
 
     def forget(self, ids: Iterable[str]) -> int:
         """Delete the rows and vectors of runs, and why they were rated; return how many rows that were.
@@ -178,7 +180,7 @@ class Contents(CatalogTable):
                 found["why it was rated"] = None
         return list(found)
 
-    def delete(self, ids: Iterable[str]) -> int:
+    def delete(self, ids: Iterable[str], session: str = "") -> int:
         """Delete the rows and vectors of runs and every byte that Lance keeps of them; return how many rows there were.
 
         A deleted row would stay in its piece of the table, in older versions, and its words in the
@@ -192,6 +194,8 @@ class Contents(CatalogTable):
         ----------
         ids : iterable of str
             Whole ids; unknown ones are no error.
+        session : str
+            Only rows that say to be of it: one that was planted may bear the id of another session's run.
 
         Raises
         ------
@@ -199,23 +203,42 @@ class Contents(CatalogTable):
             The catalog can't be written; type it again.
         """
         wanted = list(dict.fromkeys(ids))
-        if not wanted or not self._connection.has(CONTENTS):
+        only = f" AND session = {sql_text(session)}" if session else ""
+        parts = (wanted[start : start + _IDS_AT_ONCE] for start in range(0, len(wanted), _IDS_AT_ONCE))
+        return self._delete([_among(part) + only for part in parts], wanted)
+
+    def delete_sessions(self, sessions: Iterable[str]) -> int:
+        """Delete the rows that say to be of some sessions, as `delete` does; return how many there were.
+
+        Raises
+        ------
+        CatalogError
+            The catalog can't be written; type it again.
+        """
+        names = list(dict.fromkeys(sessions))
+        wanted = list(dict.fromkeys(self.ids_of_sessions(names)))
+        if not wanted:
+            return 0
+        parts = (names[start : start + _IDS_AT_ONCE] for start in range(0, len(names), _IDS_AT_ONCE))
+        return self._delete([_among(part, "session") for part in parts], wanted)
+
+    def _delete(self, filters: Sequence[str], ids: Sequence[str]) -> int:
+        """Delete the rows that fit a filter, and the vectors of those of `ids` that have no other row."""
+        if not filters or not self._connection.has(CONTENTS):
             return 0
         self._migrations.prepare_write()
         deleted = 0
-        for start in range(0, len(wanted), _IDS_AT_ONCE):
-            where = (
-                f"id IN ({', '.join(sql_text(run_id) for run_id in wanted[start : start + _IDS_AT_ONCE])})"
-            )
+        for where in filters:
             deleted += self._connection.writing(CONTENTS, functools.partial(delete_whole, where=where))
         self._connection.beside(CONTENTS, _index_again)
         self._connection.optimize(CONTENTS, timedelta(0))
-        remove_vectors(self._connection, "run", wanted)
+        left = set(self._ids(ids))
+        remove_vectors(self._connection, "run", [run_id for run_id in ids if run_id not in left])
         return deleted
 
 
-def _among(ids: Sequence[str]) -> str:
-    return f"id IN ({', '.join(sql_text(run_id) for run_id in ids)})"
+def _among(names: Sequence[str], column: str = "id") -> str:
+    return f"{column} IN ({', '.join(map(sql_text, names))})"
 
 
 def _index_again(handle: Table) -> None:

@@ -53,8 +53,7 @@ class Pruning:
             if self._connection.read(RUNS, ["id"], where, limit=1):
                 self._migrations.prepare_write()
                 deleted += self._connection.writing(RUNS, functools.partial(_delete, where=where))
-        gone = self._contents.ids_of_sessions(sessions)
-        return deleted + (self._contents.delete(gone) if gone else 0)
+        return deleted + self._contents.delete_sessions(sessions)
 
 
 def _delete(handle: Table, where: str) -> int:
