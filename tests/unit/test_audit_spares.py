@@ -63,6 +63,50 @@ def test_descriptors_that_user_code_took_are_not_written_to(spares: SpareFiles, 
         os.close(descriptor)  # still open: nobody closed what is not ours
 
 
+def test_a_users_new_file_that_got_the_inode_of_a_spare_is_not_taken_for_it(
+    spares: SpareFiles, tmp_path: Path
+) -> None:
+    """Once user code has closed a nameless file, ext4 gives its inode to the next file that is made."""
+    used = [file.descriptor for file in spares._spares]
+    named = [os.open(tmp_path / f"user{place}", os.O_RDWR | os.O_CREAT) for place in range(2)]
+    nameless = [os.open(tmp_path, os.O_RDWR | os.O_TMPFILE) for _ in range(len(used) - 2)]
+    for taken, file in zip((*named, *nameless), spares._spares, strict=True):
+        os.dup2(taken, file.descriptor)
+        status = os.fstat(taken)
+        file.identity = (status.st_dev, status.st_ino)
+    assert not any(spares.write(str(tmp_path / f"{n}.json"), b"content") for n in range(3))
+    spares.close()
+    for descriptor in (*used, *named, *nameless):
+        assert os.fstat(descriptor).st_size == 0, "written to"
+        os.close(descriptor)  # still open: nobody closed what is not ours
+
+
+@pytest.mark.parametrize("which", ["_journal_file", "_head_file", "running"])
+def test_a_users_new_file_that_got_the_inode_of_a_deleted_journal_is_not_written_to(
+    tmp_path: Path, which: str
+) -> None:
+    journal = Journal(tmp_path / "audit")
+    journal.running.begin({"id": "0" * 16, "started_at": ""})
+    journal.stamp("cell", content={"source": "first"})
+    ours = journal.running._file if which == "running" else getattr(journal._files, which)
+    path = {"_journal_file": journal.path, "_head_file": journal._files.head}.get(
+        which, journal.running._path
+    )
+    assert ours is not None
+    path.unlink()
+    theirs = os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT)
+    os.dup2(theirs, ours.descriptor)
+    status = os.fstat(theirs)
+    ours.identity = (status.st_dev, status.st_ino)
+    journal.running.begin({"id": "1" * 16, "started_at": ""})
+    journal.stamp("cell", content={"source": "second"})
+    assert path.stat().st_size
+    journal.close()
+    assert os.fstat(ours.descriptor).st_size == 0
+    for descriptor in (ours.descriptor, theirs):
+        os.close(descriptor)
+
+
 def test_the_journal_writes_its_content_into_them(spares: SpareFiles, tmp_path: Path) -> None:
     journal = Journal(tmp_path / "audit")
     journal.stamp("cell", content={"source": "first"})

@@ -29,6 +29,7 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from jupyter_llmops.audit.own_file import OwnFile
@@ -250,8 +251,8 @@ class SessionFiles:
     def forget(self) -> None:
         """Let go of the files without a word; a descriptor that others took is not closed."""
         self.spares.close()
-        for file in (self._journal_file, self._head_file):
-            if file is not None:
+        for file, path in ((self._journal_file, self.journal), (self._head_file, self.head)):
+            if file is not None and file.is_at(path):
                 file.close()
         self._journal_file = self._head_file = None
 
@@ -260,19 +261,22 @@ class SessionFiles:
         file = self._journal_file
         if file is not None:
             size = file.size()
-            if size is not None and not file.deleted:
+            expected = size == self._written[0] or file.is_at(self.journal)
+            if size is not None and not file.deleted and expected:
                 return size, ""
-        old, self._journal_file = file, None
+        old = file
+        saved = self._read_back(file) if file is not None else None
+        self._journal_file = None
         try:
             new = self._open_journal()
             lost = ""
             if self.stored.seq >= 0 and (file is None or new.identity != file.identity):
-                lost = self._begin_again(new, old)
+                lost = self._begin_again(new, saved or b"")
                 new = self._open_journal()
         except OSError:
             self._journal_file = old  # its lines may still be read back once the disk is well
             raise
-        if old is not None and old.descriptor != new.descriptor:
+        if old is not None and saved is not None and old.descriptor != new.descriptor:
             old.close()
         self._journal_file = new
         return new.size() or 0, lost
@@ -285,14 +289,21 @@ class SessionFiles:
             make_folders(self.folder, self.journal.parent)
             return OwnFile(os.open(self.journal, flags, 0o600))
 
-    def _begin_again(self, new: OwnFile, old: OwnFile | None) -> str:
-        """Bring back what was written before the file was deleted, as far as it can be read."""
+    def _read_back(self, file: OwnFile) -> bytes | None:
+        """Return what was written to a file that was deleted; None where it is not ours any more."""
+        if file.size() is None:
+            return None
+        # A deleted file lives as long as it is open: read it back.
+        saved = _read_all(file.descriptor)[: self._written[0]]
+        last = self.stored.digest
+        if saved and all(sha256(line).hexdigest() != last for line in reversed(saved.splitlines())):
+            return None  # a user's file that got the inode
+        return saved if saved or not self._written[0] else None
+
+    def _begin_again(self, new: OwnFile, saved: bytes) -> str:
+        """Bring back what was written before the file was deleted, as far as it could be read."""
         size = new.size() or 0
         new.close()
-        saved = b""
-        if old is not None and old.size() is not None:
-            # A deleted file lives as long as it is open: read it back.
-            saved = _read_all(old.descriptor)[: self._written[0]]
         if size:
             # Others put a file there. It is evidence, so it is moved aside and not overwritten.
             self.journal.rename(f"{self.journal}.replaced-{os.urandom(4).hex()}")
@@ -328,13 +339,18 @@ class SessionFiles:
 
     def _write_head(self, head: Head, *, looked_at: bool = False) -> None:
         file = self._head_file
-        if file is None or not (looked_at or (file.size() is not None and not file.deleted)):
-            if file is not None:
-                file.close()
+        if file is None or not (looked_at or self._is_own_head(file)):
             file = self._head_file = OwnFile(os.open(self.head, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600))
         data = head.to_bytes()
         if os.pwrite(file.descriptor, data, 0) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.head))
+
+    def _is_own_head(self, file: OwnFile) -> bool:
+        size = file.size()
+        if size == 2 * _HEAD_LINE and file.deleted:
+            file.close()
+            return False
+        return size == 2 * _HEAD_LINE or (size is not None and file.is_at(self.head))
 
 
 def make_folders(folder: Path, wanted: Path) -> None:

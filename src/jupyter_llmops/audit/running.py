@@ -106,7 +106,8 @@ class RunningCells:
             file, self._file = self._file, None
             try:
                 if file is not None:
-                    file.close()
+                    if file.is_at(self._path):
+                        file.close()
                     if len(self._free) == MOST_SLOTS:
                         self._path.unlink()
             except OSError:
@@ -114,8 +115,11 @@ class RunningCells:
 
     def _own(self) -> OwnFile:
         file = self._file
-        if file is not None and file.size() is not None and not file.deleted:
-            return file
+        size = file.size() if file is not None else None
+        if file is not None and size is not None and not file.deleted:
+            marked = size > 0 and size % SLOT_BYTES == 0
+            if marked or file.is_at(self._path):  # else it may be a user's file that got the inode of ours
+                return file
         with self._lock:
             try:
                 self._file = OwnFile(os.open(self._path, _FLAGS, 0o600))
