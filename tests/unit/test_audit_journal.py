@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -20,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from jupyter_llmops.audit.files import Head, head_path, journal_path
+from jupyter_llmops.audit.files import Head, Mark, SessionFiles, head_path, journal_path
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.reading import list_journals, read_content, read_runs
 from jupyter_llmops.audit.verification import verify
@@ -292,6 +293,33 @@ def test_closed_descriptors_are_opened_again(folder: Path, journal: Journal, war
     assert verify(folder).ok
     assert verify(folder).records == 3
     assert warnings == []
+
+
+def test_of_what_waited_each_line_follows_its_content_at_once(
+    folder: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill while it is written leaves content of one record that is not there, not of all that waited."""
+    write, append = SessionFiles.write_content, SessionFiles.append
+    order: list[tuple[str, int]] = []
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    def note_content(files: SessionFiles, seq: int, data: bytes) -> None:
+        write(files, seq, data)
+        order.append(("content", seq))
+
+    def note_line(files: SessionFiles, line: bytes, mark: Mark) -> None:
+        append(files, line, mark)
+        order.append(("line", mark.seq))
+
+    monkeypatch.setattr(SessionFiles, "write_content", refuse)
+    for number in range(3):
+        journal.stamp("cell", content={"source": f"x = {number}"})
+    monkeypatch.setattr(SessionFiles, "write_content", note_content)
+    monkeypatch.setattr(SessionFiles, "append", note_line)
+    assert journal.flush()
+    assert order == [(what, seq) for seq in (1, 2, 3) for what in ("content", "line")]
 
 
 def test_the_disk_is_asked_to_keep_lines(

@@ -204,7 +204,7 @@ class Journal:
             with self._lock:
                 self._heal()
                 self._drain()
-                complete = not (self._lines or self._contents)
+                complete = not self._lines
                 sync = self._files.syncer() if self._unsynced else None
                 self._unsynced = False
             if sync is not None:
@@ -233,7 +233,7 @@ class Journal:
                 pass  # the journal is whole; only the word "closed" is missing
             finally:
                 self._files.forget()
-        if self._lines or self._contents:
+        if self._lines:
             self._complain(
                 "end",
                 f"{len(self._lines)} runs of this session could not be written to {self._files.journal} "
@@ -254,6 +254,8 @@ class Journal:
         if facts:
             cleaned |= facts
         seq = self._last.mark.seq + 1
+        while self._contents and self._contents[-1][0] >= seq:
+            self._contents.pop()  # of a stamp that Ctrl-C cut off before its line
         digests: dict[str, str] = {}
         sidecar = b""
         if content:
@@ -312,16 +314,13 @@ class Journal:
         """Write what waits, in order; on a refusal of the disk keep it and warn once."""
         trouble: OSError | None = None
         try:
-            while self._contents:
-                self._files.write_content(*self._contents[0])
-                self._contents.popleft()
-        except OSError as error:
-            trouble = error
-        try:
             while self._lines:
                 entry = self._lines[0]
-                if self._contents and self._contents[0][0] <= entry.mark.seq:
-                    break  # no line before its content: a kill would leave a record of which it is gone
+                # Each line after its own content: a kill between them leaves content of one record that is
+                # not there, never more of it, and never a record whose content is gone.
+                while self._contents and self._contents[0][0] <= entry.mark.seq:
+                    self._files.write_content(*self._contents[0])
+                    self._contents.popleft()
                 if entry.mark.seq > self._files.stored.seq:
                     self._files.append(entry.line, entry.mark)
                 self._unsynced = True
@@ -333,7 +332,7 @@ class Journal:
             self._drain()
             return
         except OSError as error:
-            trouble = trouble or error
+            trouble = error
         if trouble is not None:
             where = trouble.filename or self._files.journal
             self._complain(
@@ -367,7 +366,7 @@ class Journal:
             self._wake.wait()
             if not self._stop.is_set():
                 self._files.spares.fill()
-            if self._stop.wait(RETRY_SECONDS if self._lines or self._contents else SYNC_SECONDS):
+            if self._stop.wait(RETRY_SECONDS if self._lines else SYNC_SECONDS):
                 return
             self._wake.clear()
             self.flush()
