@@ -13,9 +13,9 @@ from jupyter_llmops.audit.files import content_path, head_path, journal_path
 from jupyter_llmops.audit.head_links import keep_links
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.proving import prove
-from jupyter_llmops.audit.reading import read_runs
+from jupyter_llmops.audit.reading import list_journals, read_runs
 from jupyter_llmops.audit.sealing import log_folder, seal
-from jupyter_llmops.audit.verification import KeptCheckpoint, TrustedKeys, read_kept, verify
+from jupyter_llmops.audit.verification import KeptCheckpoint, TrustedKeys, read_kept, trail, verify
 from jupyter_llmops.audit.verification.heads import said_root
 from jupyter_llmops.errors import AuditError
 from jupyter_llmops.keys.signing import LogKeys
@@ -192,7 +192,58 @@ def test_a_session_without_a_word_is_missing_and_one_of_another_home_is_elsewher
     # Nobody of the team has named that key: then the row is nobody's, and accuses nobody.
     found = verify(folder, trusted=trusted, heads=[away])
     assert found.ok, found.problems
-    assert any("away: 1 row of heads in the catalog that no key of this log" in note for note in found.notes)
+    assert any("no key that is known here signed it" in note and "away" in note for note in found.notes)
+
+
+def test_the_rows_of_a_home_with_another_team_key_are_noted_and_those_of_this_one_are_missed(
+    folder: Path, keys: LogKeys, trusted: TrustedKeys
+) -> None:
+    """It has no invite, or the heads can't be read: nothing here can tell its rows from planted ones."""
+    old = head_of(folder, keys, "old")
+    rows = {"old": {run.seq: run.leaf_digest for run in read_runs(journal_path(folder, "old"))}}
+    shutil.rmtree(folder)
+    stamp(folder, keys, "new", 1)
+    for known in (trusted, TrustedKeys("ada", "here")):
+        found = verify(folder, trusted=known, published=rows)
+        assert "old" not in said(found)
+        assert any("of another home (LLMOPS_HOME) without the team's key" in note for note in found.notes)
+        assert "the journal of session old is missing" in said(
+            verify(folder, trusted=known, published=rows, carried=("old",))
+        )
+    assert "the journal of session old is missing" in said(
+        verify(folder, trusted=trusted, published=rows, heads=[old])
+    )
+
+
+def test_a_session_that_has_begun_is_no_missing_one(
+    folder: Path, trusted: TrustedKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A kill in the first cell, after its content and before its line.
+    for number in (0, 1):
+        content_path(folder, "begun", number).parent.mkdir(exist_ok=True)
+        content_path(folder, "begun", number).write_bytes(b"{}")
+        for known in (trusted, None):
+            found = verify(folder, trusted=known)
+            assert found.ok, found.problems
+            assert any("stopped in its first cell" in note and "begun" in note for note in found.notes)
+    assert "missing: its other files" not in said(verify(folder, trusted=trusted))
+    content_path(folder, "begun", 2).write_bytes(b"{}")
+    assert "missing: its other files are still here" in said(verify(folder, trusted=trusted))
+    shutil.rmtree(content_path(folder, "begun", 0).parent)
+
+    # One that begins between the look at the journals and the look at their other files.
+    def lists_and_begins(place: Path) -> list[Path]:
+        found = list_journals(place)
+        if place == folder and not journal_path(folder, "next").exists():
+            journal = Journal(folder, session="next", context={"user": "ada", "host": "here"})
+            for _ in range(3):
+                journal.stamp("cell", content={"source": "x"})
+            journal.close()
+        return found
+
+    monkeypatch.setattr(trail, "list_journals", lists_and_begins)
+    found = verify(folder, trusted=trusted)
+    assert found.ok, found.problems
 
 
 def test_what_a_sealer_leaves_behind_is_no_fault(folder: Path, trusted: TrustedKeys) -> None:

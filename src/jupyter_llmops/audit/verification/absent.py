@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from jupyter_llmops.audit.deletions import Pruned
-from jupyter_llmops.audit.files import CONTENT_FOLDER, head_path
+from jupyter_llmops.audit.files import CONTENT_FOLDER, content_path, head_path
 from jupyter_llmops.audit.head_links import HEADS_FILE, linked_heads
 from jupyter_llmops.audit.tlog.note import VerifierKey, parse_note, verify_note
 from jupyter_llmops.audit.verification.findings import Findings
@@ -17,7 +17,7 @@ from jupyter_llmops.audit.verification.log_folder import LOG_FOLDER, log_folder
 from jupyter_llmops.audit.verification.signatures import TrustedKeys, read_signed
 from jupyter_llmops.records.trail import Head
 
-_YOUNG = timedelta(minutes=10)
+_FIRST_CONTENTS = {"0.json", "1.json"}
 
 
 def sessions_with_traces(folder: Path) -> set[str]:
@@ -101,17 +101,12 @@ def _check_left(data: bytes, session: str, pruned: Pruned, trusted: TrustedKeys)
         raise ValueError("it is not the one that the retention's record names")
 
 
-def is_elsewhere(
-    session: str,
-    heads: Sequence[Head],
-    notes: Iterable[bytes | str],
-    trusted: TrustedKeys | None,
-    *,
-    remembered: bool,
-) -> bool:
-    """Return whether a session of which nothing is here is another home's: another key has signed its heads.
+def whose(
+    session: str, heads: Sequence[Head], notes: Iterable[bytes | str], trusted: TrustedKeys | None
+) -> Literal["own", "team", "unknown"]:
+    """Return who has signed an absent session: this home, another key that the team names for it, or nobody known.
 
-    One that has no head yet is, too, while it is some minutes old.
+    Two homes of one user need not share a team's key, and then neither can tell the other's rows from planted ones.
 
     Parameters
     ----------
@@ -123,17 +118,29 @@ def is_elsewhere(
         What else there is of it that may be signed by this home's key, which no other home has.
     trusted : TrustedKeys
         This home's keys, and those that the team has named for the same user and host.
-    remembered : bool
-        Whether this home remembers to have published it.
     """
-    if trusted is None or not trusted.own or remembered:
-        return False
+    if trusted is None:
+        return "own"  # then only what must be here was asked for
     own = [key for key in trusted.of(session) if key.public in trusted.own]
     others = [key for key in trusted.of(session) if key.public not in trusted.own]
     signed = [*(head.checkpoint for head in heads), *notes]
     if any(_is_signed(note, own) for note in signed):
-        return False
-    return any(_is_signed(note, others) for note in signed) or _is_young(session)
+        return "own"
+    return "team" if any(_is_signed(note, others) for note in signed) else "unknown"
+
+
+def began_only(folder: Path, session: str) -> bool:
+    """Return whether all that there is of a session is what a kill in its first cell leaves.
+
+    Content is written before its line, so its journal may not have been made.
+    """
+    names = {path.name for path in content_path(folder, session, 0).parent.glob("*")}
+    log = log_folder(folder, session)
+    return (
+        names <= _FIRST_CONTENTS
+        and not head_path(folder, session).exists()
+        and not (log.is_dir() and any(log.iterdir()))
+    )
 
 
 def _is_signed(note: bytes | str, keys: Sequence[VerifierKey]) -> bool:
@@ -141,10 +148,3 @@ def _is_signed(note: bytes | str, keys: Sequence[VerifierKey]) -> bool:
         return bool(verify_note(parse_note(note), keys))
     except ValueError:
         return False
-
-
-def _is_young(session: str) -> bool:
-    # A session's name begins with its moment, and its first head follows its first lines within seconds.
-    moment = datetime.now(UTC)
-    since, until = (f"{one:%Y%m%dT%H%M%SZ}" for one in (moment - _YOUNG, moment + _YOUNG))
-    return since <= session <= until

@@ -10,10 +10,10 @@ from types import MappingProxyType
 
 from jupyter_llmops.audit.coverage import Coverage
 from jupyter_llmops.audit.deletions import Deletions
-from jupyter_llmops.audit.files import journal_path
+from jupyter_llmops.audit.files import is_session_name, journal_path
 from jupyter_llmops.audit.reading import list_journals
 from jupyter_llmops.audit.running import read_running
-from jupyter_llmops.audit.verification.absent import check_pruned, is_elsewhere, sessions_with_traces
+from jupyter_llmops.audit.verification.absent import began_only, check_pruned, sessions_with_traces, whose
 from jupyter_llmops.audit.verification.content import ContentCheck
 from jupyter_llmops.audit.verification.findings import Findings
 from jupyter_llmops.audit.verification.heads import Claims, hold_to_claims, published_claims
@@ -30,6 +30,15 @@ UNWITNESSED = (
 )
 _DELETING = ("forget", "scrub", "retention")
 _SHOWN = 5
+_ABSENT = {
+    "pruned": "pruned, only their heads are left: {names}",
+    "team": "not checked, as it lies elsewhere: {names} ({count} in all), of another home (LLMOPS_HOME) of this "
+    "user, or the key of this one was replaced",
+    "unknown": "not checked, as nothing here knows it: {names} ({count} in all); rows in the catalog say that it is "
+    "of this user, and no key that is known here signed it: it is of another home (LLMOPS_HOME) without the team's "
+    "key, or planted",
+    "began": "its process was stopped in its first cell, before there was a record: {names}",
+}
 
 
 def verify(
@@ -95,6 +104,8 @@ class _Trail:
         self.findings = Findings()
         self.coverage = Coverage()
         self.deletions = Deletions()
+        # First, as a session may begin meanwhile.
+        self.traces = sessions_with_traces(folder)
         self.sessions = [path.name.removesuffix(path.suffix) for path in list_journals(folder)]
         self.heads: dict[str, list[Head]] = {}
         self.cosignatures: dict[str, list[Cosignature]] = {}
@@ -226,9 +237,8 @@ class _Trail:
         return [disputed[name] for name in self.witnesses if name in disputed]
 
     def _check_absent(self) -> None:
-        traces = sessions_with_traces(self.folder)
         known = (
-            traces
+            self.traces
             | {name for name, rows in self.published.items() if rows}
             | self.heads.keys()
             | self.cosignatures.keys()
@@ -237,55 +247,68 @@ class _Trail:
             | self.memory.carried
             | self.memory.heads.keys()
         )
-        elsewhere = []
-        pruned = []
+        said: dict[str, list[str]] = {"pruned": [], "team": [], "unknown": [], "began": []}
         for session in sorted(known - set(self.sessions)):
-            rows = self.published.get(session, {})
-            claims = self._claims(session)
+            if is_session_name(session) and journal_path(self.folder, session).exists():
+                continue  # it began meanwhile
             if session in self.deletions.pruned:
                 word = self.deletions.pruned[session]
+                rows, claims = self.published.get(session, {}), self._claims(session)
                 check_pruned(self.folder, session, word, rows, claims, self.trusted, self.findings)
-                pruned.append(f"{session} ({word.size:,} records, {word.by.said})")
-            elif session not in traces and self._is_elsewhere(session):
-                elsewhere.append(session)
-                for kept in self.kept.get(session, ()):
-                    self.findings.problem(
-                        session, None, "",
-                        f"the kept checkpoint {kept.name} can't be checked here: the log of that session is not "
-                        "here, and another key of this user has signed it",
-                    )  # fmt: skip
-            elif what := self._left_of(session, rows, claims, traces):
-                self.findings.problem(
-                    session, None, "", f"the journal of session {session} is missing: {what}"
-                )
-        if pruned:
-            self.findings.notes.append(f"pruned, only their heads are left: {_some(pruned)}")
-        if elsewhere:
-            self.findings.notes.append(
-                f"not checked, as it lies elsewhere: {_some(elsewhere)} ({len(elsewhere)} in all), of another home "
-                "(LLMOPS_HOME) of this user, or the key of this one was replaced"
-            )
+                said["pruned"].append(f"{session} ({word.size:,} records, {word.by.said})")
+            else:
+                self._check_missing(session, said)
+        for what, sentence in _ABSENT.items():
+            if names := said[what]:
+                self.findings.notes.append(sentence.format(names=_some(names), count=len(names)))
 
-    def _is_elsewhere(self, session: str) -> bool:
+    def _check_missing(self, session: str, said: dict[str, list[str]]) -> None:
+        """Judge a session whose journal is not there, and no record says that it was pruned."""
+        remembered, who = self._is_remembered(session), self._whose(session)
+        if session in self.traces:
+            known = remembered or self.published.get(session) or session in self.kept
+            if not known and (self.trusted is None or who == "unknown") and began_only(self.folder, session):
+                said["began"].append(session)
+                return
+        elif who == "unknown" and not remembered:
+            for kept in self.kept.get(session, ()):
+                take_kept(kept, self.trusted or TrustedKeys(), Claims(), self.findings)
+            said["unknown"].append(session)
+            return
+        claims = self._claims(session)
+        if who == "team" and session not in self.traces and not remembered:
+            said["team"].append(session)
+            for kept in self.kept.get(session, ()):
+                self.findings.problem(
+                    session, None, "",
+                    f"the kept checkpoint {kept.name} can't be checked here: the log of that session is not "
+                    "here, and another key of this user has signed it",
+                )  # fmt: skip
+        elif what := self._left_of(session, claims):
+            self.findings.problem(session, None, "", f"the journal of session {session} is missing: {what}")
+
+    def _is_remembered(self, session: str) -> bool:
+        return session in self.memory.carried or session in self.memory.heads
+
+    def _whose(self, session: str) -> str:
         notes = [kept.data for kept in self.kept.get(session, ())]
         notes += [
             f"{ORIGIN_PREFIX}{session}\n{one.size}\n{one.root}\n\n{one.line}\n".encode("utf-8", "replace")
             for one in self.cosignatures.get(session, ())
         ]
-        remembered = session in self.memory.carried or session in self.memory.heads
-        return is_elsewhere(session, self.heads.get(session, ()), notes, self.trusted, remembered=remembered)
+        return whose(session, self.heads.get(session, ()), notes, self.trusted)
 
-    def _left_of(self, session: str, rows: Mapping[int, str], claims: Claims, traces: set[str]) -> str:
+    def _left_of(self, session: str, claims: Claims) -> str:
         """Return what tells that there was a journal, empty where nothing but planted rows does."""
-        if rows:
+        if rows := self.published.get(session):
             return f"{len(rows)} of its records are in the catalog"
         if self.kept.get(session):
             return "the checkpoint that was kept is of it"
         if claims.roots:
             return "its published heads are in the catalog"
-        if session in traces:
+        if session in self.traces:
             return "its other files are still here"
-        if session in self.memory.carried or session in self.memory.heads:
+        if self._is_remembered(session):
             return "this home had published it, and the catalog has nothing of it any more, either"
         return ""
 
