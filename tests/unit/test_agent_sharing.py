@@ -16,8 +16,10 @@ from jupyter_llmops.agent.screening import RowScreen
 from jupyter_llmops.agent.sharing import ContentSharing
 from jupyter_llmops.audit.deletions import Deletions
 from jupyter_llmops.audit.files import content_path
+from jupyter_llmops.audit.forgetting import delete_contents
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.reading import list_journals, read_content, read_runs
+from jupyter_llmops.audit.retention import prune
 from jupyter_llmops.audit.sharing import note_sharing
 from jupyter_llmops.audit.verification import verify
 from jupyter_llmops.catalog import Catalog
@@ -133,6 +135,32 @@ def test_a_scrub_whose_word_can_not_be_written_waits(team: Team, monkeypatch: py
     assert team.sharing.share() == 1
     assert SECRET not in content_path(team.audit, team.journal.session, 1).read_text()
     assert team.catalog.contents.get(run_id) is not None
+
+
+@pytest.mark.parametrize("after", ["an agent starts", "it is forgotten", "its session is pruned"])
+def test_a_kill_in_a_scrub_leaves_no_copy(team: Team, monkeypatch: pytest.MonkeyPatch, after: str) -> None:
+    team.stamp({"source": f"a private word\n{LEAK}"})
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(Killed):
+            team.sharing.share()
+    (left,) = team.audit.glob(".scrub-*")
+    assert "a private word" in left.read_text()
+    if after == "an agent starts":
+        ContentSharing(team.audit, team.catalog).share()
+    elif after == "it is forgotten":
+        delete_contents(team.audit, list(read_runs(team.journal.path))[1:])
+    else:
+        prune(team.audit, [team.journal.session])
+    assert not left.exists()
 
 
 def test_what_is_forgotten_on_its_way_does_not_come_back(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from jupyter_llmops.audit.deletions import deleted_runs
 from jupyter_llmops.audit.files import JOURNAL_SUFFIX, content_path
 from jupyter_llmops.audit.leaf import CONTENT_SCHEMA, content_digest, new_salt, sidecar_bytes
 from jupyter_llmops.audit.reading import list_journals, parse_run
+from jupyter_llmops.audit.scrubbing import delete_unfinished, replace_content
 from jupyter_llmops.audit.sealing import sealing
 from jupyter_llmops.audit.sharing import may_share, searchable
 from jupyter_llmops.catalog import Catalog
@@ -93,6 +92,7 @@ class ContentSharing:
         self._compared: set[str] | None = None
         self._own = journal or AgentJournal(folder, catalog)
         self._gone: set[str] = set()
+        self._swept = False
 
     def share(self) -> int:
         """Share what is new; return how many runs.
@@ -103,6 +103,8 @@ class ContentSharing:
             The catalog can't be written; what was not shared is tried again at the next call.
         """
         count = 0
+        if not self._swept:
+            self._sweep()
         self._delete_gone()
         for path in list_journals(self._folder):
             reading = self._journals.setdefault(path, _Reading())
@@ -123,6 +125,12 @@ class ContentSharing:
         self._own.close()
 
     # -- within -------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """Delete what a killed agent left of a scrub; while that can't be, the next call tries it again."""
+        with contextlib.suppress(OSError, AuditError), sealing(self._folder):
+            delete_unfinished(self._folder)
+            self._swept = True
 
     def _share_journal(self, path: Path, reading: _Reading) -> int:
         session = path.name.removesuffix(JOURNAL_SUFFIX)
@@ -251,7 +259,7 @@ class ContentSharing:
             return None
         clean, kinds = self._clean(content)
         if kinds:
-            self._scrub(path, run, clean, kinds)
+            self._scrub(run, clean, kinds)
         return self._shared_text(run, clean)
 
     def _shared_text(self, run: Run, clean: dict[str, str]) -> RunText | None:
@@ -276,7 +284,7 @@ class ContentSharing:
             clean.setdefault("token_ids", content["token_ids"])
         return clean, tuple(kinds)
 
-    def _scrub(self, path: Path, run: Run, clean: dict[str, str], kinds: tuple[str, ...]) -> None:
+    def _scrub(self, run: Run, clean: dict[str, str], kinds: tuple[str, ...]) -> None:
         salt = new_salt()
         digests = {name: content_digest(salt, name, text) for name, text in clean.items()}
         place = {
@@ -285,21 +293,11 @@ class ContentSharing:
         }  # fmt: skip
         if not self._own.stamp("scrub", {"runs": [place]}):
             raise _CannotScrubError
-        # Beside the folder of contents, where an unfinished file would be a stranger.
-        partial = self._folder / f".scrub-{secrets.token_hex(6)}"
+        data = sidecar_bytes(run.session, run.seq, run.id, salt, clean)
         try:
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(sidecar_bytes(run.session, run.seq, run.id, salt, clean))
-                file.flush()
-                os.fsync(file.fileno())
-            with sealing(self._folder):
-                if path.exists():  # it may have been forgotten meanwhile
-                    partial.rename(path)
+            replace_content(self._folder, run.session, run.seq, data)
         except (OSError, AuditError) as error:
             raise _CannotScrubError from error
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def _lines_from(path: Path, offset: int) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from typing import Any
 from jupyter_llmops.audit.deletions import RUNS_PER_LEAF, Deletions
 from jupyter_llmops.audit.files import content_path, is_session_name, journal_path
 from jupyter_llmops.audit.reading import complete_lines, list_journals, parse_run, read_runs
+from jupyter_llmops.audit.scrubbing import delete_unfinished
 from jupyter_llmops.audit.sealing import sealing
 from jupyter_llmops.errors import AuditError
 from jupyter_llmops.records.run import Run
@@ -46,7 +47,7 @@ def descendants(run: Run, runs: Iterable[Run]) -> list[Run]:
 
 
 def delete_contents(folder: Path, runs: Sequence[Run]) -> list[Run]:
-    """Delete the content sidecars of runs and return those runs that had one; safe to repeat.
+    """Delete the content sidecars of runs, and any unfinished copy; return the runs that had one; safe to repeat.
 
     Raises
     ------
@@ -70,6 +71,13 @@ def delete_contents(folder: Path, runs: Sequence[Run]) -> list[Run]:
                 ) from error
             deleted.append(run)
             folders.add(path.parent)
+        try:
+            delete_unfinished(Path(folder))
+        except OSError as error:
+            raise AuditError(
+                f"An unfinished copy of a content can't be deleted: {error.filename}: {error.strerror}.",
+                "Make its folder writable for your user and type it again.",
+            ) from error
     for place in folders:
         _sync(place)
     return deleted

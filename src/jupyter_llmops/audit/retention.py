@@ -22,6 +22,7 @@ from jupyter_llmops.audit.files import (
 )
 from jupyter_llmops.audit.head_links import HEADS_FILE, keep_links
 from jupyter_llmops.audit.reading import list_journals, parse_run, read_runs
+from jupyter_llmops.audit.scrubbing import delete_unfinished
 from jupyter_llmops.audit.sealing import log_folder, read_head, seal, sealing
 from jupyter_llmops.audit.sharing import SHARING_FOLDER
 from jupyter_llmops.errors import AuditError, UsageError
@@ -113,10 +114,17 @@ def sessions_before(
 
 
 def retention_fields(age: str, sessions: Sequence[PrunedSession]) -> list[dict[str, Any]]:
-    """Return the fields of the leaves that say which sessions are pruned."""
+    """Return the fields of the leaves that say which sessions, with their links, are pruned."""
     rows = [
-        {"session": one.session, "size": one.size, "root": one.root, "head": one.head, "kernel": one.kernel}
-        for one in sessions
+        {
+            "session": one.session,
+            "size": one.size,
+            "root": one.root,
+            "head": one.head,
+            "kernel": one.kernel,
+            "links": True,
+        }
+        for one in sessions  # fmt: skip
     ]
     parts = [rows[start : start + SESSIONS_PER_LEAF] for start in range(0, len(rows), SESSIONS_PER_LEAF)]
     return [{"age": age, "sessions": part} for part in parts]
@@ -195,6 +203,7 @@ def prune(folder: Path, sessions: Iterable[str]) -> None:
                         shutil.rmtree(path)
                     else:
                         path.unlink(missing_ok=True)
+                delete_unfinished(folder)
             except OSError as error:
                 raise AuditError(
                     f"Session {session} can't be pruned: {error.filename}: {error.strerror}.",
