@@ -12,10 +12,13 @@ import rfc8785
 
 from jupyter_llmops.agent.carried import CarriedMemory
 from jupyter_llmops.agent.flush import Flusher, flush_journals
+from jupyter_llmops.agent.loop import AgentLoop
+from jupyter_llmops.agent.row_checks import RowCheck
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.reading import read_runs
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import CatalogError
+from jupyter_llmops.keys.signing import LogKeys
 from jupyter_llmops.records.run import Run
 
 
@@ -159,8 +162,38 @@ def test_a_catalog_that_was_begun_anew_gets_everything_again(folder: Path, catal
     flusher = Flusher(folder, catalog)
     assert flusher.flush() == 8
     shutil.rmtree(catalog.folder)
+    catalog.prompts.publish("greeting", "begun on purpose")
     stamp(new)
     assert flusher.flush() == 9
+
+
+def test_a_catalog_that_is_away_is_not_begun_anew_and_nothing_is_missed_in_it(
+    folder: Path, catalog: Catalog, tmp_path: Path
+) -> None:
+    """Its folder is not mounted: no row is lost, and none may be put where it would be hidden later."""
+    journal = journal_of(folder, catalog)
+    stamp(journal, 3)
+    loop = AgentLoop(folder, catalog, keys=lambda: LogKeys.load(tmp_path / "keys"))
+    flusher = Flusher(folder, catalog)
+    assert flusher.flush() == 4
+    carried = {journal.session: 3}
+    catalog.folder.rename(tmp_path / "away")
+    stamp(journal)
+    loop.step(closing=True)  # nor by what else an agent writes there
+    for look in (
+        flusher.flush,
+        Flusher(folder, catalog).flush,
+        lambda: RowCheck(folder, catalog).read(carried),
+    ):
+        with pytest.raises(CatalogError, match="is not there any more"):
+            look()
+    assert not catalog.folder.exists()
+    (tmp_path / "away").rename(catalog.folder)
+    rows = RowCheck(folder, catalog)
+    rows.read(carried)
+    assert flusher.flush() == 1
+    assert not flusher.lost
+    assert rows.mend() == ()
 
 
 def test_a_strange_line_does_not_stop_the_others(folder: Path, catalog: Catalog) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from jupyter_llmops.agent.screening import RowScreen
 from jupyter_llmops.audit.files import JOURNAL_SUFFIX
 from jupyter_llmops.audit.reading import list_journals, read_runs
 from jupyter_llmops.catalog import Catalog
-from jupyter_llmops.errors import AuditError, SettingsError
+from jupyter_llmops.catalog.schemas import RUNS
+from jupyter_llmops.errors import AuditError, CatalogError, SettingsError
 from jupyter_llmops.location import Location
 from jupyter_llmops.records.run import Run
 
@@ -39,6 +40,28 @@ def flush_journals(folder: Path, catalog: Catalog) -> int:
         The catalog can't be read or written; what was not carried waits in the journals.
     """
     return Flusher(folder, catalog).flush()
+
+
+def require_catalog(catalog: Catalog, remembered: Collection[str]) -> None:
+    """Refuse a catalog that is away, so that none is begun in its place and nothing is missed in it.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Where records are looked for or carried.
+    remembered : collection of str
+        The sessions of which it has acknowledged something.
+
+    Raises
+    ------
+    CatalogError
+        It has acknowledged some, and is not there.
+    """
+    if remembered and not catalog.mark(RUNS) and not catalog.is_there():
+        raise CatalogError(
+            f"The catalog in {catalog.location} is not there any more, although records were carried into it.",
+            "Mount its folder or bring it back; the first prompt that is saved there begins a new one.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +105,14 @@ class Flusher:
         """Return whether a journal came or changed since the last flush; costs some file look-ups."""
         return any(self._look(path) for path in list_journals(self._folder))
 
+    def require_catalog(self) -> None:
+        """Refuse a catalog that is away; see `require_catalog`. Where it is there, that costs a file look-up."""
+        if not self._catalog.mark(RUNS):
+            require_catalog(self._catalog, self._memory.read())
+
     def flush(self) -> int:
         """Carry what is new; see `flush_journals`."""
+        self.require_catalog()
         if self._revision and self._catalog.revisions()["runs"] < self._revision:
             # The catalog was replaced by an older or an empty one: carry everything again.
             self._seen, self._revision = {}, 0

@@ -141,6 +141,7 @@ class AgentLoop:
                 self._flush()
             finally:  # it needs no catalog
                 self._heads.seal(closing=closing)
+            self._flusher.require_catalog()
             self._prove(closing=closing)
             self._sharing.share()
             self._retain()

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_llmops.agent.flush import readable_runs, session_of
+from jupyter_llmops.agent.flush import readable_runs, require_catalog, session_of
 from jupyter_llmops.agent.screening import RowScreen
 from jupyter_llmops.audit.files import journal_path
 from jupyter_llmops.audit.reading import list_journals, parse_run
@@ -89,8 +89,9 @@ class RowCheck:
         Raises
         ------
         CatalogError
-            The catalog can't be read.
+            The catalog can't be read, or is not there although it has acknowledged something.
         """
+        require_catalog(self._catalog, carried)
         user, host = sql_text(self._catalog.user), sql_text(self._catalog.site)
         self._scan(f"user = {user} AND host = {host}")
         # Rows of these sessions that say to be of somebody else.

@@ -23,7 +23,7 @@ from jupyter_llmops.catalog.prompts import Prompts
 from jupyter_llmops.catalog.pruning import Pruning
 from jupyter_llmops.catalog.run_search import RunSearch
 from jupyter_llmops.catalog.runs import Runs
-from jupyter_llmops.catalog.schemas import KEYS, LEASES, MIGRATIONS, SCHEMA_VERSION
+from jupyter_llmops.catalog.schemas import KEYS, LEASES, MIGRATIONS, RUNS, SCHEMA_VERSION
 from jupyter_llmops.catalog.signers import Signers
 from jupyter_llmops.catalog.snapshots import SnapshotConnection, Snapshots
 from jupyter_llmops.catalog.upkeep import COMMITS_BETWEEN_UPKEEP, RETENTION, Upkeep
@@ -145,6 +145,16 @@ class Catalog:
     def mark(self, table: str) -> int:
         """Return a number for one table that differs after each commit to it; see `marks`."""
         return self._connection.mark(table)
+
+    def is_there(self) -> bool:
+        """Return whether there is a catalog in its place.
+
+        Raises
+        ------
+        CatalogError
+            It can't be read.
+        """
+        return self._migrations.version() is not None or self._connection.version(RUNS) > 0
 
     def describe(self) -> CatalogState:
         """Return its state without changing it; a problem is said in the answer, never raised."""
