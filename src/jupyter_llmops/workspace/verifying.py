@@ -97,11 +97,13 @@ class Verifying(Trail):
     def _read_signed(self, found: dict[str, Any], trusted: TrustedKeys, notes: list[str]) -> TrustedKeys:
         """Read heads and cosignatures, and return the keys with those that the team has named."""
         from jupyter_llmops.agent.election import agent_file
+        from jupyter_llmops.agent.flush import require_catalog
         from jupyter_llmops.agent.published_heads import PublishedHeads
 
         # First, as the agent may publish one meanwhile.
         remembered = PublishedHeads(agent_file(self.audit_folder, self.catalog.location, "heads")).read()
         try:
+            require_catalog(self.catalog, remembered)
             trusted = replace(trusted, signers=tuple(self.catalog.signers.list()))
             found["heads"] = self.catalog.heads.list()
             found["cosignatures"] = self.catalog.cosignatures.list()
