@@ -247,6 +247,14 @@ def test_the_agent_does_it_in_its_loop_and_outlives_a_wrong_setting(notebook: No
 def test_a_fork_that_was_pruned_is_found_by_a_smaller_kept_head(notebook: Notebook, tmp_path: Path) -> None:
     workspace = notebook.workspace
     notebook.run("x = 1")
+    own = workspace.runs(1)[0]
+    handed = workspace.audit_folder / "log" / own.session / "handed"
+    workspace.verify()  # each signs what is new, and somebody may keep that
+    first = handed.read_text().split()
+    assert len(first) == 1
+    notebook.run("x = 2")
+    proof = workspace.prove(workspace.runs(1)[0].id, tmp_path / "proof")
+    assert handed.read_text().split() == [*first, str(proof.tree_size)]
     old = old_session(workspace, 400, cells=7)
     log = workspace.audit_folder / "log" / old
     keeper = HeadKeeper(workspace.audit_folder, workspace.catalog)
@@ -271,9 +279,11 @@ def test_a_fork_that_was_pruned_is_found_by_a_smaller_kept_head(notebook: Notebo
     workspace.retain("1y", yes=True)
     assert workspace.verify().ok, workspace.verify().problems
     assert workspace.verify(kept).ok
-    for file, words in ((unpublished, "can't be checked any more"), (forged, "were rewritten before")):
-        (problem,) = workspace.verify(file).problems
-        assert words in problem.message
+    found = workspace.verify(unpublished)
+    assert found.ok, found.problems
+    assert any("can't be checked any more" in note for note in found.notes)
+    (problem,) = workspace.verify(forged).problems
+    assert "were rewritten before" in problem.message
     (left,) = (one for one in workspace.catalog.heads.of([old]) if one.size == 3)
     text = (log / "heads").read_text()
     for planted in (text.replace(left.root, "A" * 43 + "="), text.partition("\n")[2], "", "x\n" + text):

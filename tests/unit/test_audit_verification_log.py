@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from jupyter_llmops.audit import retention
 from jupyter_llmops.audit.files import content_path, head_path, journal_path
-from jupyter_llmops.audit.head_links import keep_links
+from jupyter_llmops.audit.head_links import HANDED_FILE, keep_links, note_handed_out
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.proving import prove
 from jupyter_llmops.audit.reading import list_journals, read_runs
 from jupyter_llmops.audit.sealing import log_folder, seal
+from jupyter_llmops.audit.tlog.merkle import consistency_proof
+from jupyter_llmops.audit.tlog.tiles import TileStore
 from jupyter_llmops.audit.verification import KeptCheckpoint, TrustedKeys, read_kept, trail, verify
 from jupyter_llmops.audit.verification.heads import said_root
 from jupyter_llmops.errors import AuditError
@@ -145,6 +150,68 @@ def test_a_pruned_session_is_held_to_its_head(folder: Path, keys: LogKeys, trust
     assert "its retention left was changed" in said(verify(folder, **rows))  # type: ignore[arg-type]
     checkpoint.unlink()
     assert "its retention left is missing" in said(verify(folder, **rows))  # type: ignore[arg-type]
+
+
+def heads_on_the_way(folder: Path, keys: LogKeys, sizes: tuple[int, ...]) -> dict[int, Head]:
+    """Stamp a session "way" and return the heads that it has at some sizes, each continuing the one before."""
+    journal = Journal(folder, session="way", context={"user": "ada", "host": "here"})
+    found: dict[int, Head] = {}
+    before = 0
+    for size in sizes:
+        while journal.stamped < size:
+            journal.stamp("cell")
+        journal.flush()
+        head = head_of(folder, keys, "way")
+        proof = consistency_proof(before, size, TileStore(log_folder(folder, "way")).hash_at)
+        found[size] = replace(head, previous_size=before, consistency=tuple(map(said_root, proof)))
+        before = size
+    journal.close()
+    return found
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_smaller_heads_of_a_pruned_session(
+    folder: Path, keys: LogKeys, trusted: TrustedKeys, *, left: bool
+) -> None:
+    """A head that was given away is linked as a published one is; older versions left no links at all."""
+    heads = heads_on_the_way(folder, keys, (2, 4, 6))
+    other = replace(heads_on_the_way(folder.parent / "other", keys, (3,))[3], previous_size=0)
+    if left:
+        note_handed_out(folder, "way", 4)
+        note_handed_out(folder, "way", 4)
+        assert (log_folder(folder, "way") / HANDED_FILE).read_text() == "4\n"
+        assert verify(folder, trusted=trusted).ok
+        keep_links(folder, "way", (2, 6))
+    last = sha256(journal_path(folder, "way").read_bytes().splitlines()[-1]).hexdigest()
+    word = {"session": "way", "size": 6, "root": heads[6].root, "head": last} | (
+        {"links": True} if left else {}
+    )
+    stamp(folder, keys, "new", 1, retention={"age": "1y", "sessions": [word]})
+    retention.prune(folder, ["way"])
+    note_handed_out(folder, "way", 5)  # nothing is added to what is left
+    assert {path.name for path in log_folder(folder, "way").iterdir()} == {"checkpoint"} | (
+        {"heads"} if left else set()
+    )
+    rows = list(heads.values())
+    found = verify(folder, trusted=trusted, heads=rows)
+    assert found.ok, found.problems
+    # A head that was never published, as a kept one.
+    kept = KeptCheckpoint("way", heads[4].checkpoint.encode(), "kept")
+    forged = KeptCheckpoint("way", other.checkpoint.encode(), "forged")
+    published = [heads[2], replace(heads[6], previous_size=0, consistency=())]
+    found = verify(folder, trusted=trusted, heads=published[1:], against=(kept,))
+    assert found.ok, found.problems
+    assert any("can't be checked any more" in note for note in found.notes) is not left
+    found = verify(folder, trusted=trusted, heads=published[1:], against=(forged,))
+    assert any("can't be checked any more" in note for note in found.notes), "of 3 records no head is left"
+    # What was published and nothing leads to may have been left out on purpose.
+    assert verify(folder, trusted=trusted, heads=published).ok is left
+    assert "3 records can't be checked" in said(verify(folder, trusted=trusted, heads=[*rows, other]))
+    if left:
+        (log_folder(folder, "way") / "heads").unlink()
+        assert "the list of heads that its retention left is missing" in said(
+            verify(folder, trusted=trusted, heads=rows)
+        )
 
 
 def test_a_retention_that_names_another_head_hides_nothing(

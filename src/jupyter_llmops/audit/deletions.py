@@ -7,7 +7,7 @@ forget       runs: a list of {of, of_session, of_seq}; deleted: where it was del
 scrub        runs: the same with kinds, those of the secrets that were found in it afterwards,
              and digests of what is left, salted anew
 retention    age; sessions: a list of {session, size, root (base64), head (of the last line),
-             kernel}
+             kernel, links (true: a list of its smaller heads was left)}
 ===========  ==============================================================================
 """
 
@@ -66,12 +66,15 @@ class Pruned:
         SHA-256 of the last line, hexadecimal.
     by : Deletion
         Who pruned it.
+    links : bool
+        Whether a list of its smaller heads was left, as older versions do not.
     """
 
     size: int
     root: str
     head: str
     by: Deletion
+    links: bool = False
 
 
 @dataclass(slots=True)
@@ -101,7 +104,9 @@ class Deletions:
         for one in _dicts(leaf.get("sessions")):
             session, size, root = one.get("session"), one.get("size"), one.get("root")
             if isinstance(session, str) and isinstance(size, int) and isinstance(root, str):
-                self.pruned[session] = Pruned(size, root, str(one.get("head", "")), by)
+                self.pruned[session] = Pruned(
+                    size, root, str(one.get("head", "")), by, links=one.get("links") is True
+                )
 
 
 def deleted_runs(leaf: Mapping[str, Any]) -> list[str]:

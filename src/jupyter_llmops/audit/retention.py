@@ -124,7 +124,7 @@ def retention_fields(age: str, sessions: Sequence[PrunedSession]) -> list[dict[s
             "kernel": one.kernel,
             "links": True,
         }
-        for one in sessions  # fmt: skip
+        for one in sessions
     ]
     parts = [rows[start : start + SESSIONS_PER_LEAF] for start in range(0, len(rows), SESSIONS_PER_LEAF)]
     return [{"age": age, "sessions": part} for part in parts]

@@ -47,6 +47,7 @@ class AuditLog(Trail):
             The file can't be written, or is no file's name.
         """
         from jupyter_llmops.audit.files import journal_path
+        from jupyter_llmops.audit.head_links import note_handed_out
         from jupyter_llmops.audit.proving import CHECKER, checker_script, prove
         from jupyter_llmops.audit.sealing import seal
         from jupyter_llmops.audit.tlog.checkpoint import parse_checkpoint
@@ -81,8 +82,11 @@ class AuditLog(Trail):
         )
         proof = parse_proof(data)
         note = parse_note(proof.checkpoint)
+        size = parse_checkpoint(note.text).size
         vkey = next(key for key in published.vkeys if verify_note(note, [key]))
         _write(target, data, FORMAT.encode())
+        if _is_name(run.session):
+            note_handed_out(self.audit_folder, run.session, size)
         beside = target.with_name(CHECKER)
         if checker:
             _write(beside, script, script.partition(b"\n")[0])  # also an older or newer one
@@ -90,7 +94,7 @@ class AuditLog(Trail):
             run_id=run.id,
             path=str(target),
             size_bytes=len(format_proof(type(proof)(proof.index, proof.hashes, proof.checkpoint))),
-            tree_size=parse_checkpoint(note.text).size,
+            tree_size=size,
             vkey=vkey,
             witnesses=tuple(one.name for one in note.signatures if one.name != vkey.partition("+")[0]),
             checker=str(beside) if checker else "",

@@ -116,6 +116,7 @@ class Verifying(Trail):
     def _seal(self, keys: LogKeys) -> list[str]:
         """Sign what is not signed yet, and return why that could not be done; what is wrong is found later."""
         from jupyter_llmops.audit.files import JOURNAL_SUFFIX
+        from jupyter_llmops.audit.head_links import note_handed_out
         from jupyter_llmops.audit.reading import list_journals
         from jupyter_llmops.audit.sealing import log_folder, seal
 
@@ -128,7 +129,8 @@ class Verifying(Trail):
                 checkpoint = log_folder(self.audit_folder, session) / "checkpoint"
                 if checkpoint.exists() and checkpoint.stat().st_mtime_ns > path.stat().st_mtime_ns:
                     continue
-                seal(self.audit_folder, session, keys)
+                if (signed := seal(self.audit_folder, session, keys)) is not None:
+                    note_handed_out(self.audit_folder, session, signed.size)
             except AuditError as error:
                 refused.append(f"session {session} is not signed any further: {error.message}")
             except OSError as error:

@@ -27,11 +27,17 @@ class Claims:
         Size of the largest head that a witness signed.
     witnesses : dict of name to size
         Who signed, up to where.
+    only_kept : set of int
+        Sizes of which there is only a checkpoint that somebody kept, and no witness has signed it.
+    continued : dict of size to set of int
+        Of a published head: which it continues, by its proof.
     """
 
     roots: dict[int, dict[bytes, str]] = field(default_factory=dict)
     witnessed: int = 0
     witnesses: dict[str, int] = field(default_factory=dict)
+    only_kept: set[int] = field(default_factory=set)
+    continued: dict[int, set[int]] = field(default_factory=dict)
 
     def add(self, size: int, root: bytes, by: str) -> None:
         """Add a claim; the first one who says the same is named."""
@@ -41,6 +47,15 @@ class Claims:
         """Add that a witness signed a head."""
         self.witnesses[who] = max(size, self.witnesses.get(who, 0))
         self.witnessed = max(size, self.witnessed)
+
+    def leading_to(self, size: int) -> set[int]:
+        """Return the sizes of the published heads that the one of `size` continues, step by step."""
+        found: set[int] = set()
+        next_ones = {size}
+        while next_ones:
+            found |= next_ones
+            next_ones = {old for one in next_ones for old in self.continued.get(one, ())} - found
+        return found
 
     @property
     def largest(self) -> int:
@@ -95,7 +110,7 @@ def published_claims(
                 session, None, "", f"its log has signed {len(said)} different heads of {size} records: a fork"
             )
     missing = set(published) - true.keys()
-    strange += _check_links(session, true, missing, findings)
+    strange += _check_links(session, true, missing, claims, findings)
     unsigned = 0
     for one in cosignatures:
         try:
@@ -116,7 +131,11 @@ def published_claims(
 
 
 def _check_links(
-    session: str, true: dict[int, list[tuple[Head, bytes]]], missing: set[int], findings: Findings
+    session: str,
+    true: dict[int, list[tuple[Head, bytes]]],
+    missing: set[int],
+    claims: Claims,
+    findings: Findings,
 ) -> int:
     """Check that each head continues another; return how many rows beside those that do say something else."""
     roots = {size: [root for _, root in rows] for size, rows in true.items()} | {0: [EMPTY_ROOT]}
@@ -127,6 +146,8 @@ def _check_links(
         ]
         if any(good):
             strange += good.count(False)
+            pairs = zip(rows, good, strict=True)
+            claims.continued[size] = {head.previous_size for (head, _), follows in pairs if follows}
             continue
         for before in sorted({head.previous_size for head, _ in rows}):
             if before not in roots:

@@ -66,7 +66,10 @@ def take_kept(kept: KeptCheckpoint, trusted: TrustedKeys, claims: Claims, findin
     except ValueError as error:
         findings.problem(kept.session, None, "", f"the kept checkpoint {kept.name} proves nothing: {error}")
         return
+    witnesses = witnesses_in(kept.data, trusted)
+    if not witnesses and checkpoint.size not in claims.roots:
+        claims.only_kept.add(checkpoint.size)
     claims.add(checkpoint.size, checkpoint.root, f"the kept checkpoint {kept.name}")
-    for name in witnesses_in(kept.data, trusted):
+    for name in witnesses:
         claims.add_witness(name, checkpoint.size)
     findings.notes.append(f"held against {kept.name}: session {kept.session}, {checkpoint.size} records")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_llmops.audit.head_links import HEADS_FILE
+from jupyter_llmops.audit.head_links import HANDED_FILE, HEADS_FILE
 from jupyter_llmops.audit.verification.findings import Findings
 from jupyter_llmops.audit.verification.tree import LeafTree
 
@@ -20,7 +20,7 @@ WIDTH = 256
 _HASH = 32
 _TILE = re.compile(r"tile/(entries|0|[1-9]\d?)/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?", re.ASCII)
 _LOCK_SUFFIX = ".lock"
-_BESIDE = ("checkpoint", HEADS_FILE)
+_BESIDE = ("checkpoint", HEADS_FILE, HANDED_FILE)
 
 
 def log_folder(folder: Path, session: str) -> Path:
