@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from jupyter_llmops.agent.carried import CarriedMemory
 from jupyter_llmops.agent.loop import AgentLoop
 from jupyter_llmops.agent.screening import RowScreen
 from jupyter_llmops.agent.sharing import ContentSharing
@@ -23,7 +24,7 @@ from jupyter_llmops.audit.retention import prune
 from jupyter_llmops.audit.sharing import note_sharing
 from jupyter_llmops.audit.verification import verify
 from jupyter_llmops.catalog import Catalog
-from jupyter_llmops.catalog.contents import RunText
+from jupyter_llmops.catalog.contents import Contents, RunText
 
 # detect-secrets knows Cloudant's addresses and IBM's keys; the kernel's redactor is switched off here.
 SECRET = "".join(random.Random(7).choices(string.hexdigits.lower()[:16], k=64))
@@ -274,6 +275,33 @@ def test_an_agent_that_starts_anew_looks_at_nothing_twice(
     team.stamp({"source": "two"})
     again.share()
     assert looked == ["once"]
+
+
+def test_an_agent_that_starts_asks_once_for_all_sessions(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = []
+    for number in range(4):
+        journal = team.begin()
+        changed.append(journal.stamp("cell", content={"source": f"session {number}"}))
+        journal.close()
+    asked: list[str] = []
+    for of, name in ((CarriedMemory, "_values"), (CarriedMemory, "_write"), (Contents, "unlike")):
+        real = getattr(of, name)
+
+        def counted(*args: Any, real: Any = real, name: str = name) -> Any:
+            asked.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(of, name, counted)
+    assert ContentSharing(team.audit, team.catalog).share() == 4
+    assert asked.count("_write") == 2
+    asked.clear()
+    assert ContentSharing(team.audit, team.catalog).share() == 0
+    assert sorted(asked) == ["_values", "_values", "unlike"]
+    row = team.catalog.contents.rows(changed[2])[0]
+    team.catalog.contents.delete([row.id])
+    team.catalog.contents.append([replace(row, text="theirs")])
+    assert ContentSharing(team.audit, team.catalog).share() == 1
+    assert team.catalog.contents.rows(row.id) == [row]
 
 
 def test_a_leaf_that_seems_to_hold_a_secret_is_withheld_with_the_reason(team: Team) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from jupyter_llmops.records.run import Run
 ROWS_PER_COMMIT = 500
 # Of the newest sessions, at the start of an agent.
 MOST_COMPARED = 2_000
+_SESSIONS_PER_WRITE = 500
 _CHUNK = 1 << 20
 
 
@@ -44,6 +45,15 @@ class _Reading:
     whole: set[str] | None = (
         None  # the ids that are shared, while the session is looked at from its beginning
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What an agent that starts remembers of each session (its line, its rows) and finds in the catalog."""
+
+    known: Mapping[str, tuple[int, int]]
+    there: Mapping[str, int]
+    differing: set[str]
 
 
 class _CannotScrubError(Exception):
@@ -86,10 +96,10 @@ class ContentSharing:
         self._catalog = catalog
         self._detector = detector or Detector()
         self._journals: dict[Path, _Reading] = {}
-        self._counts: dict[str, int] | None = None
         self._shared = CarriedMemory(agent_file(folder, catalog.location, "shared"))
         self._rows = CarriedMemory(agent_file(folder, catalog.location, "shared-rows"))
-        self._compared: set[str] | None = None
+        self._start: _Start | None = None
+        self._reached: dict[str, tuple[int, int]] = {}
         self._own = journal or AgentJournal(folder, catalog)
         self._gone: set[str] = set()
         self._swept = False
@@ -106,18 +116,23 @@ class ContentSharing:
         if not self._swept:
             self._sweep()
         self._delete_gone()
-        for path in list_journals(self._folder):
-            reading = self._journals.setdefault(path, _Reading())
-            try:
-                size = path.stat().st_size
-            except OSError:
-                continue
-            if size < reading.offset:  # deleted and begun again
-                reading = self._journals[path] = _Reading()
-            if size > reading.offset and reading.ours is not False:
-                # One that can't be read for now, or is gone again, must not keep the others waiting.
-                with contextlib.suppress(OSError):
-                    count += self._share_journal(path, reading)
+        try:
+            for path in list_journals(self._folder):
+                reading = self._journals.setdefault(path, _Reading())
+                try:
+                    size = path.stat().st_size
+                except OSError:
+                    continue
+                if size < reading.offset:  # deleted and begun again
+                    reading = self._journals[path] = _Reading()
+                if size > reading.offset and reading.ours is not False:
+                    # One that can't be read for now, or is gone again, must not keep the others waiting.
+                    with contextlib.suppress(OSError):
+                        count += self._share_journal(path, reading)
+                if len(self._reached) >= _SESSIONS_PER_WRITE:
+                    self._keep()
+        finally:
+            self._keep()
         return count
 
     def close(self) -> None:
@@ -165,10 +180,16 @@ class ContentSharing:
         if complete:
             self._delete_strangers(session, reading)
         if line > max(began, reading.shared_to + 1):
-            self._rows.keep({session: reading.rows})
-            self._shared.keep({session: line - 1})
+            self._reached[session] = reading.rows, line - 1
         reading.offset, reading.line = offset, line
         return count
+
+    def _keep(self) -> None:
+        """Remember up to where sessions were shared, many at once: the memories are written whole."""
+        if self._reached:
+            self._rows.keep({session: rows for session, (rows, _) in self._reached.items()})
+            self._shared.keep({session: line for session, (_, line) in self._reached.items()})
+            self._reached.clear()
 
     def _finish(self, leaf: dict[str, Any]) -> None:
         """Have deleted what a leaf says was forgotten, where the catalog refused that or has it still."""
@@ -210,37 +231,48 @@ class ContentSharing:
 
     def _recall(self, session: str, path: Path, reading: _Reading) -> None:
         """Go on where the catalog has just as many rows of a session as it acknowledged."""
-        if self._counts is None:
-            self._counts = self._catalog.contents.counts()
-        shared_to = self._shared.read().get(session, -1)
-        rows = self._rows.read().get(session, 0)
-        there = self._counts.get(session, 0)
-        known = 0 <= shared_to < sum(1 for _ in _lines_from(path, 0)) and rows == there
-        if known and (session not in self._newest_shared() or self._says_the_same(session, path, shared_to)):
+        start = self._start = self._start or self._look()
+        shared_to, rows = start.known.get(session, (-1, 0))
+        there = start.there.get(session, 0)
+        same = rows == there and session not in start.differing
+        if same and 0 <= shared_to < _count_lines(path):
             reading.shared_to, reading.rows = shared_to, rows
         elif there:
             reading.whole = set()
 
-    def _newest_shared(self) -> set[str]:
-        """Return the newest sessions whose rows are compared whole with what the runs said when an agent starts."""
-        if self._compared is None:
-            self._compared = set()
-            count = 0
-            for session, rows in sorted(self._rows.read().items(), reverse=True):
-                count += rows
-                if count > MOST_COMPARED:
-                    break
-                self._compared.add(session)
-        return self._compared
+    def _look(self) -> _Start:
+        """Read what is remembered and what is there, once, and compare the newest sessions in one look."""
+        shared_to, rows = self._shared.read(), self._rows.read()
+        known = {session: (line, rows.get(session, 0)) for session, line in shared_to.items()}
+        start = _Start(known, self._catalog.contents.counts(), set())
+        texts: list[RunText] = []
+        left = MOST_COMPARED
 
-    def _says_the_same(self, session: str, path: Path, shared_to: int) -> bool:
-        texts = []
+        def compare() -> None:
+            start.differing.update(text.session for text in self._catalog.contents.unlike(texts))
+            texts.clear()
+
+        for path in sorted(list_journals(self._folder), reverse=True):
+            session = path.name.removesuffix(JOURNAL_SUFFIX)
+            line, count = known.get(session, (-1, 0))
+            if not count or count != start.there.get(session):
+                continue
+            left -= count
+            if left < 0:
+                break
+            with contextlib.suppress(OSError):
+                texts += self._shared_before(session, path, line)
+            if len(texts) >= ROWS_PER_COMMIT:
+                compare()
+        compare()
+        return start
+
+    def _shared_before(self, session: str, path: Path, shared_to: int) -> Iterator[RunText]:
         for line, data in enumerate(_lines_from(path, 0)):
             run = parse_run(data, session, line) if line <= shared_to else None
             content = None if run is None else _content_of(content_path(self._folder, session, line), run)
             if run is not None and content and (text := self._shared_text(run, content)):
-                texts.append(text)
-        return not self._catalog.contents.unlike(texts)
+                yield text
 
     def _is_ours(self, run: Run) -> bool:
         named = (run.leaf or {}).get("catalog")
@@ -308,6 +340,11 @@ def _lines_from(path: Path, offset: int) -> Iterator[bytes]:
         while chunk := file.read(_CHUNK):
             *lines, rest = (rest + chunk).split(b"\n")
             yield from lines
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(_CHUNK), b""))
 
 
 def _content_of(path: Path, run: Run) -> dict[str, str] | None:
