@@ -19,6 +19,7 @@ import pytest
 from jupyter_llmops.audit.files import head_path, journal_path
 from jupyter_llmops.audit.leaf import canonical
 from jupyter_llmops.audit.sealing import log_folder
+from jupyter_llmops.audit.witnessed import refusals
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.settings import user_name
 
@@ -163,7 +164,7 @@ def test_real_agents_witness_each_other_and_both_verify_what_was_rewritten(users
     shutil.rmtree(one.home / "audit" / "agent")
     agents = [user.agent() for user in users]
     until(lambda: catalog.heads.of([sessions[0]]))
-    until(lambda: "was rewritten" in (two.home / "audit" / "witnessed.json").read_text())
+    until(lambda: any("was rewritten" in one.message for one in refusals(two.home / "audit")))
     problems, *_ = say(kernels[1], "verify")
     assert len(problems) == 1
     assert f"log of session {sessions[0]} (on lab) was rewritten" in problems[0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +14,7 @@ import pytest
 
 from jupyter_llmops.agent import heads as heads_module
 from jupyter_llmops.agent.head_checks import signed_by
+from jupyter_llmops.agent.published_heads import PublishedHeads
 from jupyter_llmops.audit.files import head_path
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.sealing import log_folder, seal
@@ -305,3 +308,19 @@ def test_a_pruned_session_is_left_alone(ada: TrailHome) -> None:
     ada.start()
     assert ada.publish() == 0
     assert ada.told == []
+
+
+def test_a_large_memory_of_published_heads_is_made_a_line_a_session(tmp_path: Path) -> None:
+    path = tmp_path / "agent" / "x.heads"
+    path.parent.mkdir()
+    lines = "".join(f"{name} {size} {size - 1}\n" for name in ("first", "other") for size in range(1, 10_001))
+    path.write_text(f"first 77777 0\n{lines}")  # an older memory, that `first` begins anew
+    known = PublishedHeads(path).read()
+    assert {name: len(sizes) for name, sizes in known.items()} == {"first": 10_000, "other": 10_000}
+    head = Head("", 0, "", "", "", "", datetime.now(UTC))
+    memory = PublishedHeads(path)
+    memory.add([replace(head, session="other", size=10_001, previous_size=10_000)])
+    assert path.stat().st_size < len(lines) / 2
+    assert memory.read() == known | {"other": known["other"] | {10_001}}
+    memory.add([replace(head, session="first", size=5, previous_size=0)])
+    assert memory.read()["first"] == {5}

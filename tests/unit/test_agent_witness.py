@@ -13,6 +13,7 @@ import pytest
 
 from jupyter_llmops.agent import witness as witness_module
 from jupyter_llmops.agent.head_checks import encoded, name_signers, signed_by
+from jupyter_llmops.audit import witnessed as witnessed_module
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.leaf import canonical
 from jupyter_llmops.audit.sealing import origin_of
@@ -20,7 +21,14 @@ from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
 from jupyter_llmops.audit.tlog.cosignature import verify_cosignature
 from jupyter_llmops.audit.tlog.note import format_note, parse_note, sign_note, verify_note
 from jupyter_llmops.audit.verification import TrustedKeys
-from jupyter_llmops.audit.witnessed import FILE, read_witnessed, refusals
+from jupyter_llmops.audit.witnessed import (
+    ADDED,
+    FILE,
+    WitnessedLog,
+    read_witnessed,
+    refusals,
+    remember,
+)
 from jupyter_llmops.catalog.schemas import COSIGNATURES, HEADS, RUNS
 from jupyter_llmops.errors import AuditError, CatalogError
 from jupyter_llmops.keys.signing import key_mark
@@ -313,19 +321,39 @@ def test_a_cosignature_that_was_not_published_comes_later(
     assert read_witnessed(bob.audit)[journal.session].line == ""
 
 
-def test_who_can_t_remember_signs_nothing(pair: tuple[TrailHome, TrailHome]) -> None:
+@pytest.mark.parametrize("file", [FILE, ADDED])
+def test_who_can_t_remember_signs_nothing(pair: tuple[TrailHome, TrailHome], file: str) -> None:
     ada, bob = pair
     stamp(ada.journal())
     ada.publish()
     bob.audit.mkdir(parents=True)
-    (bob.audit / FILE).write_text("nonsense")
+    (bob.audit / file).write_text("nonsense\n")
     with pytest.raises(AuditError, match="can't be read"):
         bob.look()
-    (bob.audit / FILE).unlink()
-    (bob.audit / FILE).mkdir()
+    (bob.audit / file).unlink()
+    (bob.audit / file).mkdir()
     with pytest.raises(AuditError):
         bob.look()
     assert ada.catalog.cosignatures.list() == []
+
+
+def test_of_many_logs_that_are_remembered_one_that_changes_costs_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witnessed_module, "_MOST_ADDED_BYTES", 10_000)
+    many = {f"s{number}": WitnessedLog(size=1, root="AA==") for number in range(100)}
+    remember(tmp_path, many)
+    before = (tmp_path / FILE).stat()
+    assert not (tmp_path / ADDED).exists()
+    remember(tmp_path, {"s7": replace(many["s7"], size=2)})
+    assert (tmp_path / FILE).stat().st_ino == before.st_ino
+    assert (tmp_path / ADDED).stat().st_size < 500
+    with (tmp_path / ADDED).open("a") as file:
+        file.write('{"cut off')  # by a kill: nothing that was signed after it
+    assert read_witnessed(tmp_path) == many | {"s7": replace(many["s7"], size=2)}
+    remember(tmp_path, {"s8": replace(many["s8"], size=3)})
+    sizes = {session: log.size for session, log in read_witnessed(tmp_path).items()}
+    assert (sizes["s7"], sizes["s8"], sizes["s9"], len(sizes)) == (2, 3, 1, 100)
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -363,7 +391,7 @@ def test_a_witness_that_lost_its_memory_signs_no_fork(
         (row,) = bob.catalog.cosignatures.list()
         line = row.line.partition("\n")[2]
         bob.catalog._connection.update(COSIGNATURES, "true", {"line": line})
-    (bob.audit / FILE).unlink()
+    (bob.audit / ADDED).unlink()
     rewrite(ada, journal, 3, 9)
     ada.catalog._connection.writing(HEADS, lambda handle: handle.delete("true"))
     ada.start()

@@ -9,12 +9,19 @@ import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from jupyter_llmops.records.trail import Head
 
+# A file of so many bytes is read in some milliseconds.
+_LARGE_BYTES: Final = 1 << 18
+
 
 class PublishedHeads:
-    """A file that is only added to: a line a head, of session, size and the size of the head before.
+    """A file that is added to: a line a head, of session, size and the size of the head before.
+
+    Once it is large an agent makes one line of all heads of a session when it publishes its first:
+    their sizes, comma-separated, and 0.
 
     Parameters
     ----------
@@ -24,9 +31,11 @@ class PublishedHeads:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._looked = False
 
     def add(self, heads: Iterable[Head]) -> None:
         """Note heads that the catalog has acknowledged; a disk that refuses is no obstacle."""
+        self._shorten()
         lines = "".join(f"{head.session} {head.size} {head.previous_size}\n" for head in heads)
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -44,9 +53,33 @@ class PublishedHeads:
         except OSError:
             return {}
         for line in text.splitlines():
-            session, *sizes = line.split(" ")
-            if len(sizes) == 2 and all(size.isdecimal() and size.isascii() for size in sizes):
-                if sizes[1] == "0":
+            session, _, rest = line.partition(" ")
+            listed, _, before = rest.partition(" ")
+            sizes = listed.split(",")
+            if all(size.isdecimal() and size.isascii() for size in (*sizes, before)):
+                if before == "0":
                     found[session] = set()
-                found.setdefault(session, set()).add(int(sizes[0]))
+                found.setdefault(session, set()).update(map(int, sizes))
         return found
+
+    def _shorten(self) -> None:
+        """Write it anew with a line a session, where it is large; only the elected agent adds to it."""
+        if self._looked:
+            return
+        self._looked = True
+        unfinished = self._path.with_name(f".{self._path.name}.{os.urandom(4).hex()}")
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_size < _LARGE_BYTES or not (known := self.read()):
+                return
+            lines = "".join(
+                f"{session} {','.join(map(str, sorted(sizes)))} 0\n" for session, sizes in known.items()
+            )
+            try:
+                descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    file.write(lines)
+                    file.flush()
+                    os.fsync(file.fileno())
+                unfinished.replace(self._path)
+            finally:
+                unfinished.unlink(missing_ok=True)

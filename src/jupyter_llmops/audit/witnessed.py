@@ -1,13 +1,15 @@
 """What this user's witness key has signed, remembered here: the catalog could be made to forget it.
 
 ``audit/witnessed.json`` holds for each log of somebody else the largest head that was countersigned, and
-what was refused. It is replaced as a whole, so that it is never half written.
+what was refused. What came since is added to ``audit/witnessed.jsonl``, a line each time a log changes; a
+line without its end was never acknowledged. Now and then both become the first, which is replaced as a whole.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,10 @@ from jupyter_llmops.errors import AuditError
 from jupyter_llmops.records.run import Problem
 
 FILE: Final = "witnessed.json"
+ADDED: Final = "witnessed.jsonl"
 _SCHEMA: Final = "llmops.witnessed/1"
+# Lines of so many bytes are read in some milliseconds; more of them go into the other file.
+_MOST_ADDED_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +83,23 @@ def read_witnessed(folder: Path) -> dict[str, WitnessedLog]:
     AuditError
         The file is there and can't be read: who forgets what was signed must not sign anew.
     """
-    path = Path(folder) / FILE
+    # The lines first: they only go once the other file holds them.
+    added = _read(Path(folder) / ADDED, lambda data: [json.loads(line) for line in data.splitlines()])
+    known = _read(Path(folder) / FILE, lambda data: [json.loads(data)])
+    return {session: log for logs in (*known, *added) for session, log in logs.items()}
+
+
+def _read(path: Path, parse: Callable[[bytes], list[Any]]) -> list[dict[str, WitnessedLog]]:
     try:
-        values = json.loads(path.read_bytes())
-        return {str(session): _log(known) for session, known in values[_SCHEMA].items()}
+        data = path.read_bytes()
+        if path.name == ADDED:
+            data = data[: data.rfind(b"\n") + 1]
+        return [
+            {str(session): _log(known) for session, known in values[_SCHEMA].items()}
+            for values in parse(data)
+        ]
     except FileNotFoundError:
-        return {}
+        return []
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise AuditError(
             f"What this user has witnessed can't be read from {path}: {error}.",
@@ -102,23 +118,40 @@ def remember(folder: Path, logs: dict[str, WitnessedLog]) -> None:
         It can't be written; what was there is as it was.
     """
     folder = Path(folder)
+    line = _text(logs).encode() + b"\n"
     with sealing(folder):
-        known = read_witnessed(folder)
-        known |= logs
-        text = json.dumps(
-            {_SCHEMA: {session: asdict(log) for session, log in sorted(known.items())}}, indent=1
-        )
-        path = folder / FILE
-        unfinished = path.with_name(f".{FILE}.{os.urandom(4).hex()}")
-        try:
-            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        descriptor = os.open(folder / ADDED, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "r+b") as file:
+            data = file.read()
+            whole = data.rfind(b"\n") + 1
+            file.truncate(whole)
+            file.seek(whole)
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        if whole + len(line) > _MOST_ADDED_BYTES:
+            _join(folder)
+
+
+def _join(folder: Path) -> None:
+    """Put what was added into the other file."""
+    text = _text(dict(sorted(read_witnessed(folder).items())))
+    path = folder / FILE
+    unfinished = path.with_name(f".{FILE}.{os.urandom(4).hex()}")
+    try:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        (folder / ADDED).unlink()
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _text(logs: dict[str, WitnessedLog]) -> str:
+    return json.dumps({_SCHEMA: {session: asdict(log) for session, log in logs.items()}})
 
 
 def refusals(folder: Path) -> tuple[Problem, ...]:
