@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from jupyter_llmops.agent import sharing as sharing_module
 from jupyter_llmops.agent.carried import CarriedMemory
 from jupyter_llmops.agent.loop import AgentLoop
+from jupyter_llmops.agent.own_journal import AgentJournal
 from jupyter_llmops.agent.screening import RowScreen
 from jupyter_llmops.agent.sharing import ContentSharing
 from jupyter_llmops.audit.deletions import Deletions
@@ -133,9 +135,46 @@ def test_a_scrub_whose_word_can_not_be_written_waits(team: Team, monkeypatch: py
     assert team.sharing.share() == 0
     assert SECRET in content_path(team.audit, team.journal.session, 1).read_text()
     monkeypatch.undo()
+    assert team.sharing.share() == 0, "not at every look"
+    monkeypatch.setattr(sharing_module.time, "monotonic", lambda: 1e12)
     assert team.sharing.share() == 1
     assert SECRET not in content_path(team.audit, team.journal.session, 1).read_text()
     assert team.catalog.contents.get(run_id) is not None
+
+
+def test_a_scrub_that_the_disk_refuses_is_said_once_and_any_word_of_it_holds(
+    team: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team.stamp({"source": LEAK})
+
+    def refuse(*_: object) -> None:
+        raise OSError
+
+    def words(session: str) -> list[dict[str, Any]]:
+        runs = read_runs(team.audit / "journal" / f"{session}.jsonl")
+        return [run.leaf or {} for run in runs if run.kind == "scrub"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sharing_module, "replace_content", refuse)
+        patch.setattr(sharing_module, "_FIRST_PAUSE", 0.0)
+        assert [team.sharing.share() for _ in range(4)] == [0, 0, 0, 0]
+        (word,) = words(team.sharing._own.session)
+    team.sharing.close()
+    # The agent is stopped here; the next one says another word, and does it.
+    again = ContentSharing(team.audit, team.catalog)
+    assert again.share() == 1
+    assert len(words(again._own.session)) == 1
+    again.close()
+    assert verify(team.audit).ok
+    # Retention carries the first word on: it is read after the one that holds.
+    carrier = AgentJournal(team.audit, team.catalog)
+    carrier.stamp("scrub", {"runs": word["runs"], "said_at": word["started_at"]})
+    carrier.close()
+    found = verify(team.audit)
+    assert found.ok, found.problems
+    path = content_path(team.audit, team.journal.session, 1)
+    path.write_text(path.read_text().replace("cloudant", "another!"))
+    assert [problem.seq for problem in verify(team.audit).problems] == [1]
 
 
 @pytest.mark.parametrize("after", ["an agent starts", "it is forgotten", "its session is pruned"])

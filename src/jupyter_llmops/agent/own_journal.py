@@ -47,6 +47,10 @@ class AgentJournal:
         self._journal.stamp(kind, fields=fields)
         return self._journal.flush()
 
+    def flush(self) -> bool:
+        """Try to write what waits; return whether all is on the disk."""
+        return self._journal is None or self._journal.flush()
+
     def close(self) -> None:
         """Close it, where it was begun; a later word begins another one."""
         if self._journal is not None:

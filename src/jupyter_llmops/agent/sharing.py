@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,9 @@ ROWS_PER_COMMIT = 500
 MOST_COMPARED = 2_000
 _SESSIONS_PER_WRITE = 500
 _CHUNK = 1 << 20
+# Between the tries of a scrub that the disk refuses, in seconds.
+_FIRST_PAUSE = 2.0
+_LONGEST_PAUSE = 300.0
 
 
 @dataclass(slots=True)
@@ -57,7 +61,24 @@ class _Start:
 
 
 class _CannotScrubError(Exception):
-    """The word of a scrub could not be written; the run waits."""
+    """A scrub or its word could not be written; the run waits."""
+
+
+@dataclass(slots=True)
+class _Word:
+    """What was said of a scrub that is not done yet: a retry does just that and says nothing anew."""
+
+    salt: str
+    digests: Mapping[str, str]
+    journal: str
+    pause: float = 0.0
+    not_before: float = 0.0
+
+    def later(self) -> _CannotScrubError:
+        """Return why it waits, and have it wait longer each time."""
+        self.pause = min(2 * self.pause or _FIRST_PAUSE, _LONGEST_PAUSE)
+        self.not_before = time.monotonic() + self.pause
+        return _CannotScrubError()
 
 
 class ContentSharing:
@@ -102,6 +123,7 @@ class ContentSharing:
         self._reached: dict[str, tuple[int, int]] = {}
         self._own = journal or AgentJournal(folder, catalog)
         self._gone: set[str] = set()
+        self._words: dict[tuple[str, int], _Word] = {}
         self._swept = False
 
     def share(self) -> int:
@@ -285,9 +307,13 @@ class ContentSharing:
 
     def _text_of(self, run: Run) -> RunText | None:
         """Return what is shared of a run, after scrubbing its sidecar where that is needed."""
+        word = self._words.get((run.session, run.seq))
+        if word is not None and time.monotonic() < word.not_before:
+            raise _CannotScrubError
         path = content_path(self._folder, run.session, run.seq)
         content = _content_of(path, run)
         if content is None:
+            self._words.pop((run.session, run.seq), None)
             return None
         clean, kinds = self._clean(content)
         if kinds:
@@ -317,19 +343,27 @@ class ContentSharing:
         return clean, tuple(kinds)
 
     def _scrub(self, run: Run, clean: dict[str, str], kinds: tuple[str, ...]) -> None:
-        salt = new_salt()
+        place = (run.session, run.seq)
+        word = self._words.get(place)
+        salt = word.salt if word is not None else new_salt()
         digests = {name: content_digest(salt, name, text) for name, text in clean.items()}
-        place = {
-            "of": run.id, "of_session": run.session, "of_seq": run.seq, "kinds": list(kinds),
-            "digests": digests,
-        }  # fmt: skip
-        if not self._own.stamp("scrub", {"runs": [place]}):
-            raise _CannotScrubError
+        if word is None or word.digests != digests or word.journal != self._own.session:
+            fields = {
+                "of": run.id, "of_session": run.session, "of_seq": run.seq, "kinds": list(kinds),
+                "digests": digests,
+            }  # fmt: skip
+            written = self._own.stamp("scrub", {"runs": [fields]})
+            word = self._words[place] = _Word(salt, digests, self._own.session)
+        else:
+            written = self._own.flush()
+        if not written:
+            raise word.later()
         data = sidecar_bytes(run.session, run.seq, run.id, salt, clean)
         try:
             replace_content(self._folder, run.session, run.seq, data)
         except (OSError, AuditError) as error:
-            raise _CannotScrubError from error
+            raise word.later() from error
+        del self._words[place]
 
 
 def _lines_from(path: Path, offset: int) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ retention    age; sessions: a list of {session, size, root (base64), head (of th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 # A line of the journal holds 60,000 bytes at most.
@@ -37,14 +37,15 @@ class Deletion:
         ISO 8601, UTC.
     kinds : tuple of str
         Of the secrets, where it was scrubbed.
-    digests : mapping of name to ``sha256:…``
-        Of the content that is left where it was scrubbed, salted anew.
+    digests : tuple of mapping of name to ``sha256:…``
+        Of the content that is left where it was scrubbed, salted anew; several where the agent was stopped between
+        its word and the deed, and said another one later: any of them may have been done.
     """
 
     user: str
     moment: str
     kinds: tuple[str, ...] = ()
-    digests: Mapping[str, str] = field(default_factory=dict)
+    digests: tuple[Mapping[str, str], ...] = ()
 
     @property
     def said(self) -> str:
@@ -95,10 +96,18 @@ class Deletions:
                 self.forgotten |= {place: by for place, _ in _places(leaf)}
             elif kind == "scrub":
                 for place, one in _places(leaf):
-                    self.scrubbed[place] = Deletion(by.user, by.moment, _kinds(one), _digests(one))
+                    self._read_scrubbed(place, Deletion(by.user, by.moment, _kinds(one), _digests(one)))
             elif kind == "retention":
                 self._read_pruned(leaf, by)
         return self
+
+    def _read_scrubbed(self, place: Place, word: Deletion) -> None:
+        before = self.scrubbed.get(place)
+        if before is not None:
+            latest = max(before, word, key=lambda one: one.moment)
+            digests = (*before.digests, *(one for one in word.digests if one not in before.digests))
+            word = replace(latest, kinds=tuple(dict.fromkeys(before.kinds + word.kinds)), digests=digests)
+        self.scrubbed[place] = word
 
     def _read_pruned(self, leaf: Mapping[str, Any], by: Deletion) -> None:
         for one in _dicts(leaf.get("sessions")):
@@ -126,9 +135,11 @@ def _kinds(one: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(kind) for kind in kinds) if isinstance(kinds, list) else ()
 
 
-def _digests(one: Mapping[str, Any]) -> dict[str, str]:
+def _digests(one: Mapping[str, Any]) -> tuple[dict[str, str], ...]:
     digests = one.get("digests")
-    return {str(name): str(said) for name, said in digests.items()} if isinstance(digests, dict) else {}
+    if not isinstance(digests, dict) or not digests:
+        return ()
+    return ({str(name): str(said) for name, said in digests.items()},)
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

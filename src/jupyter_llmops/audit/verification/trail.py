@@ -335,7 +335,7 @@ class _Trail:
         secrets: dict[str, None] = {}
         for seq, run_id, message, digests in content.changed:
             word = self.deletions.scrubbed.get((session, seq))
-            if word is not None and digests and digests == word.digests:
+            if word is not None and digests in word.digests:
                 scrubbed.append(seq)
                 secrets |= dict.fromkeys(word.kinds)
             else:
