@@ -131,6 +131,36 @@ def test_forgotten_content_is_told_from_deleted_content(
     assert "deleted without a word" in problem.message
 
 
+def test_a_scrub_that_an_older_version_carried_on_beside_its_retention_is_believed_and_noted(
+    folder: Path, keys: LogKeys, trusted: TrustedKeys
+) -> None:
+    place = {"of": "f" * 16, "of_session": "old", "of_seq": 2, "kinds": ["token"]}
+    went = {"session": "went", "size": 1, "root": "x"}
+    content_path(folder, "old", 2).unlink()
+    rules = {
+        "carried": ({"said_at": "2026-01-02T03:04:05Z"}, [went]),
+        "said-here": ({}, [went]),
+        "newer": ({"said_at": "2026-01-02T03:04:05Z"}, [went | {"links": True}]),
+        "alone": ({"said_at": "2026-01-02T03:04:05Z"}, []),
+    }
+    for session, (more, pruned) in rules.items():
+        words = {"scrub": {"runs": [place]} | more, "retention": {"age": "1y", "sessions": pruned}}
+        stamp(folder, keys, session, 1, **words)
+        found = verify(folder, trusted=trusted)
+        false = [problem for problem in found.problems if "which only the agent does" in problem.message]
+        if session == "carried":
+            assert not false
+            assert "content was deleted" not in said(found)
+            assert any("as older versions carried it on" in note for note in found.notes)
+        else:
+            assert {problem.session for problem in false} == {session}
+            assert "its content was deleted without" in said(found)
+        shutil.rmtree(content_path(folder, session, 0).parent)
+        shutil.rmtree(log_folder(folder, session))
+        journal_path(folder, session).unlink()
+        head_path(folder, session).unlink()
+
+
 def test_a_pruned_session_is_held_to_its_head(folder: Path, keys: LogKeys, trusted: TrustedKeys) -> None:
     old = head_of(folder, keys, "old")
     runs = {run.seq: run.leaf_digest for run in read_runs(journal_path(folder, "old"))}
@@ -311,6 +341,24 @@ def test_a_session_that_has_begun_is_no_missing_one(
     monkeypatch.setattr(trail, "list_journals", lists_and_begins)
     found = verify(folder, trusted=trusted)
     assert found.ok, found.problems
+
+
+def test_content_after_the_last_record_is_what_a_kill_leaves_where_the_journal_is_open(
+    folder: Path, trusted: TrustedKeys
+) -> None:
+    journal = Journal(folder, session="stopped", context={"user": "ada", "host": "here"})
+    journal.stamp("cell", content={"source": "x"})
+    for number in (2, 3, 4):
+        content_path(folder, "stopped", number).write_bytes(b"{}")
+    found = verify(folder, trusted=trusted)
+    assert found.ok, found.problems
+    assert any("content of 3 records (2 to 4) that were not written" in note for note in found.notes)
+    content_path(folder, "stopped", 6).write_bytes(b"{}")
+    assert "record 6: 6.json is content that belongs to no record" in said(verify(folder, trusted=trusted))
+    content_path(folder, "stopped", 6).unlink()
+    journal.close()
+    found = verify(folder, trusted=trusted)
+    assert [problem.seq for problem in found.problems] == [3, 4]
 
 
 def test_what_a_sealer_leaves_behind_is_no_fault(folder: Path, trusted: TrustedKeys) -> None:

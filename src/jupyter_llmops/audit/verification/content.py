@@ -72,13 +72,31 @@ class ContentCheck:
         elif not whole:
             self._findings.problem(self._session, number, run_id, "its content's file was changed")
 
-    def check_strangers(self, count: int) -> None:
-        """Name the files that belong to no record; one for the record after the last is what a kill leaves."""
+    def check_strangers(self, count: int, *, closed: bool) -> None:
+        """Name the files that belong to no record; those for the records after the last are what a kill leaves.
+
+        Older versions wrote all content that waited for the disk, and then the lines.
+
+        Parameters
+        ----------
+        count : int
+            How many records the journal has.
+        closed : bool
+            Whether its head says that it ended in order, or there is none: a kill leaves it open.
+        """
+        left = count
+        while f"{left}.json" in self._names and (left == count or not closed):
+            left += 1
+        if left > count + 1:
+            self._findings.notes.append(
+                f"session {self._session}: its process was stopped while records waited for the disk: there is "
+                f"content of {left - count} records ({count} to {left - 1}) that were not written"
+            )
         for name in sorted(self._names):
             stem = name.removesuffix(".json")
             known = name.endswith(".json") and stem.isdecimal() and str(int(stem)) == stem
             seq = int(stem) if known else None
-            if seq is None or (seq not in self._checked and seq != count):
+            if seq is None or (seq not in self._checked and not count <= seq < left):
                 self._findings.problem(self._session, seq, "", f"{name} is content that belongs to no record")
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from jupyter_llmops.records.run import Problem
 
+SHOWN = 5
+"""So many names a note has."""
+
 
 class Findings:
     """Problems and notes, in the order in which they were found."""
@@ -21,3 +24,8 @@ class Findings:
         if found not in self._known:  # each unfinished tile of a log says the same of a record
             self._known.add(found)
             self.problems.append(found)
+
+
+def some(names: list[str]) -> str:
+    """Return the first of some names."""
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

@@ -96,7 +96,7 @@ class JournalCheck:
             self._problem(self.count, "", "the last line is not complete")
         for seq in sorted(seq for seq in rows if not 0 <= seq < self.count):
             self._problem(seq, "", "the record is in the catalog and not in the journal")
-        self.content.check_strangers(self.count)
+        self.content.check_strangers(self.count, closed=head is None or head.closed)
 
     def _look(self) -> tuple[int, bytes | None]:
         """Return the size of the journal, bytes, and the head that belongs to it; the writer may be alive."""

@@ -9,13 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from jupyter_llmops.audit.coverage import Coverage
-from jupyter_llmops.audit.deletions import Deletions
 from jupyter_llmops.audit.files import is_session_name, journal_path
 from jupyter_llmops.audit.reading import list_journals
 from jupyter_llmops.audit.running import read_running
 from jupyter_llmops.audit.verification.absent import began_only, check_pruned, sessions_with_traces, whose
 from jupyter_llmops.audit.verification.content import ContentCheck
-from jupyter_llmops.audit.verification.findings import Findings
+from jupyter_llmops.audit.verification.deleted import DELETING, DeletionWords
+from jupyter_llmops.audit.verification.findings import SHOWN, Findings, some
 from jupyter_llmops.audit.verification.heads import Claims, hold_to_claims, published_claims
 from jupyter_llmops.audit.verification.journal import JournalCheck
 from jupyter_llmops.audit.verification.kept import KeptCheckpoint, take_kept
@@ -28,8 +28,6 @@ from jupyter_llmops.records.trail import Cosignature, Head
 UNWITNESSED = (
     "verified, unwitnessed: no second key has signed these records, so their owner could have made them anew"
 )
-_DELETING = ("forget", "scrub", "retention")
-_SHOWN = 5
 _ABSENT = {
     "pruned": "pruned, only their heads are left: {names}",
     "team": "not checked, as it lies elsewhere: {names} ({count} in all), of another home (LLMOPS_HOME) of this "
@@ -103,7 +101,7 @@ class _Trail:
         self.trusted = trusted
         self.findings = Findings()
         self.coverage = Coverage()
-        self.deletions = Deletions()
+        self.words = DeletionWords(self.findings)
         # First, as a session may begin meanwhile.
         self.traces = sessions_with_traces(folder)
         self.sessions = [path.name.removesuffix(path.suffix) for path in list_journals(folder)]
@@ -135,10 +133,11 @@ class _Trail:
     def run(self) -> Verification:
         for session in self.sessions:
             self._check(session)
+        self.words.judge_weak()
         self._check_absent()
         self._name_twice()
         for session, content in self.contents:
-            self._judge_content(session, content)
+            self.words.judge_content(session, content)
         return Verification(
             len(self.sessions),
             self.records,
@@ -198,17 +197,8 @@ class _Trail:
 
     def _take_leaf(self, leaf: Leaf, journal: JournalCheck) -> None:
         self.coverage.take(leaf)
-        kind = leaf.get("kind")
-        if kind not in _DELETING:
-            return
-        if kind == "scrub" and journal.first.get("role") != "agent":
-            seq, run_id = leaf.get("seq"), str(leaf.get("id", ""))
-            self.findings.problem(
-                journal.session, seq if type(seq) is int else None, run_id,
-                "it says that content was scrubbed, which only the agent does, and its session is not the agent's",
-            )  # fmt: skip
-            return
-        self.deletions.read([leaf])
+        if leaf.get("kind") in DELETING:
+            self.words.take(leaf, journal.session, str(journal.first.get("role", "")))
 
     def _count_witnessed(self, session: str, journal: JournalCheck, claims: Claims) -> None:
         size = min(claims.witnessed, journal.count)
@@ -228,8 +218,8 @@ class _Trail:
             said += "; the others are unwitnessed, so their owner could have made them anew"
         notes = [said]
         if self.partly:
-            more = f" and {len(self.partly) - _SHOWN} more" if len(self.partly) > _SHOWN else ""
-            notes.append(f"witnessed in part: {'; '.join(self.partly[-_SHOWN:])}{more}")
+            more = f" and {len(self.partly) - SHOWN} more" if len(self.partly) > SHOWN else ""
+            notes.append(f"witnessed in part: {'; '.join(self.partly[-SHOWN:])}{more}")
         return notes
 
     def _disputed(self) -> list[str]:
@@ -243,7 +233,7 @@ class _Trail:
             | self.heads.keys()
             | self.cosignatures.keys()
             | self.kept.keys()
-            | self.deletions.pruned.keys()
+            | self.words.said.pruned.keys()
             | self.memory.carried
             | self.memory.heads.keys()
         )
@@ -251,8 +241,8 @@ class _Trail:
         for session in sorted(known - set(self.sessions)):
             if is_session_name(session) and journal_path(self.folder, session).exists():
                 continue  # it began meanwhile
-            if session in self.deletions.pruned:
-                word = self.deletions.pruned[session]
+            if session in self.words.said.pruned:
+                word = self.words.said.pruned[session]
                 rows, claims = self.published.get(session, {}), self._claims(session)
                 check_pruned(self.folder, session, word, rows, claims, self.trusted, self.findings)
                 said["pruned"].append(f"{session} ({word.size:,} records, {word.by.said})")
@@ -260,7 +250,7 @@ class _Trail:
                 self._check_missing(session, said)
         for what, sentence in _ABSENT.items():
             if names := said[what]:
-                self.findings.notes.append(sentence.format(names=_some(names), count=len(names)))
+                self.findings.notes.append(sentence.format(names=some(names), count=len(names)))
 
     def _check_missing(self, session: str, said: dict[str, list[str]]) -> None:
         """Judge a session whose journal is not there, and no record says that it was pruned."""
@@ -312,41 +302,6 @@ class _Trail:
             return "this home had published it, and the catalog has nothing of it any more, either"
         return ""
 
-    def _judge_content(self, session: str, content: ContentCheck) -> None:
-        """Say of content that is gone or another whether a record says who did it."""
-        said: dict[str, list[int]] = {}
-        for seq, run_id in content.deleted:
-            place = (session, seq)
-            if (word := self.deletions.forgotten.get(place)) is not None:
-                said.setdefault(f"forgotten {word.said}", []).append(seq)
-            elif (word := self.deletions.scrubbed.get(place)) is not None:
-                kinds = f" ({', '.join(word.kinds)})" if word.kinds else ""
-                said.setdefault(f"deleted {word.said}, as it held secrets{kinds}", []).append(seq)
-            else:
-                self.findings.problem(
-                    session, seq, run_id,
-                    "its content was deleted without a word, or lost with a full disk or the power",
-                )  # fmt: skip
-        for words, seqs in said.items():
-            self.findings.notes.append(
-                f"session {session}: {_contents(seqs)} {words}; what it was can't be checked any more"
-            )
-        scrubbed: list[int] = []
-        secrets: dict[str, None] = {}
-        for seq, run_id, message, digests in content.changed:
-            word = self.deletions.scrubbed.get((session, seq))
-            if word is not None and digests in word.digests:
-                scrubbed.append(seq)
-                secrets |= dict.fromkeys(word.kinds)
-            else:
-                self.findings.problem(session, seq, run_id, message)
-        if scrubbed:
-            self.findings.notes.append(
-                f"session {session}: {_contents(scrubbed)} scrubbed by the agent, as it held secrets "
-                f"({', '.join(secrets)}); what is left is what its record says, what was taken out can't be "
-                "checked any more, and this user could have written such a record, too"
-            )
-
     def _name_twice(self) -> None:
         """Say where else the id of a record stands; looked for only where there is such a record."""
         if not self.twice:
@@ -378,13 +333,3 @@ def _ids_of(path: Path) -> Iterable[tuple[int, str]]:
                 number += 1
     except OSError:
         return
-
-
-def _contents(seqs: list[int]) -> str:
-    what = "the content of 1 record" if len(seqs) == 1 else f"the contents of {len(seqs):,} records"
-    verb = "was" if len(seqs) == 1 else "were"
-    return f"{what} (seq {_some([str(seq) for seq in seqs])}) {verb}"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
