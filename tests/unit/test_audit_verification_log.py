@@ -161,6 +161,35 @@ def test_a_scrub_that_an_older_version_carried_on_beside_its_retention_is_believ
         head_path(folder, session).unlink()
 
 
+@pytest.mark.parametrize("kind", ["forget", "scrub"])
+@pytest.mark.parametrize("session", ["an-agent", "zzz-begun-meanwhile"])
+def test_a_word_that_is_said_while_verify_reads_is_heard(
+    folder: Path, trusted: TrustedKeys, monkeypatch: pytest.MonkeyPatch, kind: str, session: str
+) -> None:
+    agent = Journal(folder, session="an-agent", role="agent")
+    agent.stamp("observation", fields={})
+    agent.flush()
+    journals = [agent]
+    run = trail.JournalCheck.run
+
+    def meanwhile(check: trail.JournalCheck, rows: dict[int, str]) -> None:
+        if check.session == "old":  # the agent's was read before
+            journal = agent if session == "an-agent" else Journal(folder, session=session, role="agent")
+            journals.append(journal)
+            place = {"of": "f" * 16, "of_session": "old", "of_seq": 2, "kinds": ["token"]}
+            journal.stamp(kind, fields={"runs": [place]})
+            journal.flush()
+            content_path(folder, "old", 2).unlink()
+        run(check, rows)
+
+    monkeypatch.setattr(trail.JournalCheck, "run", meanwhile)
+    found = verify(folder, trusted=trusted)
+    assert found.ok, found.problems
+    assert any("(seq 2) was" in note for note in found.notes)
+    for journal in journals:
+        journal.close()
+
+
 def test_a_pruned_session_is_held_to_its_head(folder: Path, keys: LogKeys, trusted: TrustedKeys) -> None:
     old = head_of(folder, keys, "old")
     runs = {run.seq: run.leaf_digest for run in read_runs(journal_path(folder, "old"))}

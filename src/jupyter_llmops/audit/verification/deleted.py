@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 from jupyter_llmops.audit.deletions import Deletions
 from jupyter_llmops.audit.verification.content import ContentCheck
 from jupyter_llmops.audit.verification.findings import Findings, some
-from jupyter_llmops.audit.verification.lines import Leaf
+from jupyter_llmops.audit.verification.lines import Leaf, line_blocks, read_line
 
 DELETING: Final = ("forget", "scrub", "retention")
+_KINDS: Final = tuple(f'"kind":"{kind}"'.encode() for kind in DELETING)
+
+
+def late_words(path: Path, count: int) -> tuple[str, list[Leaf]]:
+    """Return the role of a journal's session and what it says of deletions from one record on.
+
+    Parameters
+    ----------
+    path : Path
+        The journal; one that can't be read says nothing.
+    count : int
+        How many of its records were taken before.
+    """
+    role, leaves, number = "", [], 0
+    try:
+        for lines, _ in line_blocks(path, path.stat().st_size):
+            for line in lines:
+                if number == 0 or (number >= count and any(kind in line for kind in _KINDS)):
+                    leaf = read_line(line)[0]
+                    role = role if number else str(leaf.get("role", ""))
+                    if number >= count and leaf.get("kind") in DELETING:
+                        leaves.append(leaf)
+                number += 1
+    except OSError:
+        return role, []
+    return role, leaves
 
 
 class DeletionWords:

@@ -14,7 +14,7 @@ from jupyter_llmops.audit.reading import list_journals
 from jupyter_llmops.audit.running import read_running
 from jupyter_llmops.audit.verification.absent import began_only, check_pruned, sessions_with_traces, whose
 from jupyter_llmops.audit.verification.content import ContentCheck
-from jupyter_llmops.audit.verification.deleted import DELETING, DeletionWords
+from jupyter_llmops.audit.verification.deleted import DELETING, DeletionWords, late_words
 from jupyter_llmops.audit.verification.findings import SHOWN, Findings, some
 from jupyter_llmops.audit.verification.heads import Claims, hold_to_claims, published_claims
 from jupyter_llmops.audit.verification.journal import JournalCheck
@@ -123,6 +123,7 @@ class _Trail:
         self.kept: dict[str, list[KeptCheckpoint]] = {}
         for checkpoint in against:
             self.kept.setdefault(checkpoint.session, []).append(checkpoint)
+        self.counts: dict[str, int] = {}
         self.ids: set[str] = set()
         self.twice: list[tuple[str, int, str]] = []
         self.contents: list[tuple[str, ContentCheck]] = []
@@ -133,6 +134,8 @@ class _Trail:
     def run(self) -> Verification:
         for session in self.sessions:
             self._check(session)
+        if self.contents:
+            self._hear_late_words()
         self.words.judge_weak()
         self._check_absent()
         self._name_twice()
@@ -159,6 +162,7 @@ class _Trail:
         )  # fmt: skip
         journal.run(self.published.get(session, {}))
         self.records += journal.count
+        self.counts[session] = journal.count
         self.twice += [(session, number, run_id) for number, run_id in journal.twice]
         if journal.content.deleted or journal.content.changed:
             self.contents.append((session, journal.content))
@@ -168,6 +172,14 @@ class _Trail:
             hold_to_claims(session, journal.tree, claims, self.findings)
             self._check_checkpoint(session, log, claims.largest)
         self._count_witnessed(session, journal, claims)
+
+    def _hear_late_words(self) -> None:
+        """Take what was said of deletions since a journal was read: the deed was seen, and the word not yet."""
+        for path in list_journals(self.folder):
+            session = path.name.removesuffix(path.suffix)
+            role, leaves = late_words(path, self.counts.get(session, 0))
+            for leaf in leaves:
+                self.words.take(leaf, session, role)
 
     def _claims(self, session: str) -> Claims:
         """Return what the catalog and the kept checkpoints claim of a session."""
