@@ -187,7 +187,7 @@ def test_a_training_outside_of_a_notebook_says_on_what_it_ran(workspace: Workspa
     assert workspace.show_run(run.record.run_id).environment is not None
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error:Converting a tensor")
 def test_a_loss_may_still_have_its_gradient(workspace: Workspace) -> None:
     with workspace.training() as run:
         run.loss(torch.ones(1, requires_grad=True).sum())
