@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from jupyter_llmops.records.model import Model
+if TYPE_CHECKING:
+    from jupyter_llmops.records.model import Model
 
 
 def are_one(own: Model, theirs: Model) -> bool:
