@@ -111,7 +111,8 @@ def test_the_journal_writes_its_content_into_them(spares: SpareFiles, tmp_path: 
     journal = Journal(tmp_path / "audit")
     journal.stamp("cell", content={"source": "first"})
     journal._files.spares.fill()
-    inodes = {os.fstat(file.descriptor).st_ino for file in journal._files.spares._spares}
+    # A copy, as the journal's own thread may be filling them, too; the oldest is taken first.
+    inodes = {os.fstat(file.descriptor).st_ino for file in journal._files.spares._spares.copy()}
     journal.stamp("cell", content={"source": "second"})
     newest = tmp_path / "audit" / "content" / journal.session / "2.json"
     assert newest.stat().st_ino in inodes
