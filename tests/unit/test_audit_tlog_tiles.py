@@ -422,3 +422,26 @@ def test_who_reads_while_another_writes_sees_whole_heads(tmp_path):
         seen.add(head.size)
     assert len(seen) > 10
     assert TileStore(tmp_path).size() >= 700
+
+
+def test_who_reads_slowly_finds_a_tile_that_grows_at_each_of_its_looks(tmp_path, monkeypatch):
+    """On a busy machine what was listed is gone, in favour of a wider one, time and again."""
+    store, reader, listed = TileStore(tmp_path, sync=False), TileStore(tmp_path), TileFiles.widths
+
+    def grow(size):
+        for start in range(size - 3, size):
+            store.append(lines(start, start + 1))
+            store.write_checkpoint(signed(store, start + 1))
+
+    grow(3)
+    sizes = iter(range(6, 120, 3))
+
+    def list_and_grow(files, level, index):
+        found = listed(files, level, index)
+        if files is reader._files and (size := next(sizes, None)):
+            grow(size)
+        return found
+
+    monkeypatch.setattr(TileFiles, "widths", list_and_grow)
+    assert list(reader.entries(0, 1)) == lines(0, 1)
+    assert next(sizes, None) is None

@@ -11,7 +11,8 @@ from jupyter_llmops.errors import AuditError
 WIDTH = 256
 CHECKPOINT = "checkpoint"
 
-_LOOKS = 3
+# A listing that runs while files come and go may show neither the old one nor the new.
+_EMPTY_LOOKS = 2
 
 
 def tile_path(level: int | str, index: int, width: int = WIDTH) -> str:
@@ -63,14 +64,19 @@ class TileFiles:
 
     def read(self, level: int | str, index: int, width: int) -> tuple[int, bytes] | None:
         """Return the narrowest file that has the first `width` of a tile, and its width; None without any."""
-        # What is listed may be gone a moment later, in favour of a wider one: then it is looked for again.
-        for _ in range(_LOOKS):
-            for one in (width, None, WIDTH):
-                # Only where the very file is not there is it looked for which wider ones are.
-                wider = [one] if one else sorted(w for w in self.widths(level, index) if w > width)
-                for candidate in wider:
-                    with contextlib.suppress(FileNotFoundError):
-                        return candidate, (self.folder / tile_path(level, index, candidate)).read_bytes()
+        # What is listed may be gone a moment later, in favour of a wider one, as often as a tile can grow.
+        empty = 0
+        for _ in range(WIDTH):
+            if (found := self._read_one(level, index, width)) is not None:
+                return found
+            # Only where the very file is not there is it looked for which wider ones are.
+            wider = sorted(one for one in self.widths(level, index) if one > width)
+            for one in (*wider, WIDTH):
+                if (found := self._read_one(level, index, one)) is not None:
+                    return found
+            empty += not wider
+            if empty == _EMPTY_LOOKS:
+                break
         return None
 
     def read_checkpoint(self) -> bytes | None:
@@ -134,6 +140,12 @@ class TileFiles:
     def drop(self, level: int | str, index: int, width: int) -> None:
         """Remove one partial tile."""
         (self.folder / tile_path(level, index, width)).unlink(missing_ok=True)
+
+    def _read_one(self, level: int | str, index: int, width: int) -> tuple[int, bytes] | None:
+        try:
+            return width, (self.folder / tile_path(level, index, width)).read_bytes()
+        except FileNotFoundError:
+            return None
 
     def _make(self, folder: Path) -> None:
         if not folder.is_dir():
