@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jupyter_llmops.catalog.failures import is_contention, read_failure, write_failure
+from jupyter_llmops.catalog.lance_import import spare_the_client
 from jupyter_llmops.catalog.schemas import ITEMS_PREFIX, KEYS, schema_of
 from jupyter_llmops.catalog.storage import (
     Watched,
@@ -321,6 +322,7 @@ class Connection:
     def _connected(self) -> DBConnection:
         os.environ.setdefault("LANCEDB_LOG", "error")  # else it warns on stderr
         check_endpoint(self.location)
+        spare_the_client()
         import lancedb
 
         # A default handle never sees the commits of other processes.
