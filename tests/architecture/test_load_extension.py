@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from jupyter_llmops.keys.signing import LogKeys
+
 HEAVY = ("torch", "transformers", "bitsandbytes", "lancedb", "lance", "pyarrow", "sklearn", "pandas", "numpy")
 PROGRAM = """
 import json, sys
@@ -29,6 +31,8 @@ def test_load_ext_and_a_plain_cell_import_nothing_heavy(tmp_path: Path) -> None:
         "IPYTHONDIR": str(tmp_path / "ipython"),
         "LLMOPS_HOME": str(tmp_path / "llmops"),
     }
+    # The first session of a home makes its key, with the module for it; the later ones load neither.
+    LogKeys.load(tmp_path / "llmops" / "keys")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         cwd=tmp_path,

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import pickle
 import stat
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from jupyter_llmops.audit.session import new_session_name
 from jupyter_llmops.errors import AuditError
-from jupyter_llmops.keys.signing import COSIGNATURE, LogKeys, public_half, verifier_key, witness_name
+from jupyter_llmops.keys import signing
+from jupyter_llmops.keys.signing import (
+    COSIGNATURE,
+    LogKeys,
+    key_mark,
+    log_mark,
+    public_half,
+    said_keys,
+    verifier_key,
+    witness_name,
+)
 
 
 def test_made_once_and_private(tmp_path: Path) -> None:
@@ -36,14 +52,17 @@ def test_the_keys_show_nowhere(tmp_path: Path) -> None:
         pickle.dumps(keys)
 
 
-def test_many_processes_make_one_key(tmp_path: Path, repository: Path) -> None:
+def test_many_kernels_make_one_key_and_all_their_sessions_are_named_by_it(
+    tmp_path: Path, repository: Path
+) -> None:
     program = (
-        "import sys, pathlib; from jupyter_llmops.keys.signing import LogKeys; input();"
-        "print(LogKeys.load(pathlib.Path(sys.argv[1])).log_public.hex())"
+        "import sys, pathlib; from jupyter_llmops.audit.session import new_session_name;"
+        "import jupyter_llmops.keys.signing, cryptography.hazmat.primitives.asymmetric.ed25519;"
+        "print(flush=True); input(); print(new_session_name(pathlib.Path(sys.argv[1])).split('-')[2])"
     )
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", program, str(tmp_path / "keys")],
+            [sys.executable, "-c", program, str(tmp_path / "audit")],
             env={**os.environ, "PYTHONPATH": str(repository / "src")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -51,7 +70,101 @@ def test_many_processes_make_one_key(tmp_path: Path, repository: Path) -> None:
         )
         for _ in range(4)
     ]
-    assert len({process.communicate("\n", timeout=60)[0] for process in processes}) == 1
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "\n"
+    for process in processes:  # all are ready
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    marks = {process.communicate(timeout=60)[0].strip() for process in processes}
+    assert marks == {key_mark(LogKeys.load(tmp_path / "keys").log_public)}
+
+
+def test_one_key_is_made_where_files_can_t_be_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both, exists, replace = threading.Barrier(2), Path.exists, Path.replace
+    turns = iter((0.0, 0.3))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def slow(path: Path) -> bool:
+        """Let both look before one of them acts, where nothing keeps them apart."""
+        found = exists(path)
+        if path.name == "log.key":
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait(0.3)
+        return found
+
+    def in_turns(path: Path, target: Path) -> None:
+        """Let the first take its key for the one that counts before the second acts."""
+        time.sleep(next(turns) if target.name == "log.key" else 0.0)
+        replace(path, target)
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(Path, "exists", slow)
+    monkeypatch.setattr(Path, "replace", in_turns)
+    with ThreadPoolExecutor(2) as pool:
+        marks = set(pool.map(log_mark, [tmp_path / "keys"] * 2))
+    assert marks == {key_mark(LogKeys.load(tmp_path / "keys").log_public)}
+
+
+def test_the_first_session_is_named_by_the_key_and_later_ones_load_nothing_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = new_session_name(tmp_path / "audit")
+    keys = LogKeys.load(tmp_path / "keys")
+    assert first.endswith("-" + key_mark(keys.log_public))
+    with monkeypatch.context() as patch:
+        patch.setattr(signing, "log_mark", lambda _: pytest.fail("the key was loaded"))
+        assert new_session_name(tmp_path / "audit")[-17:] == first[-17:]
+    # An older version has not written down the key itself, and none wrote anything where the disk was full.
+    for said in (b" ".join((tmp_path / "keys" / "log.id").read_bytes().split()[:2]), b"", None):
+        (tmp_path / "keys" / "log.id").unlink() if said is None else (
+            tmp_path / "keys" / "log.id"
+        ).write_bytes(said)
+        assert new_session_name(tmp_path / "audit")[-17:] == first[-17:]
+
+
+@pytest.mark.parametrize("fault", ["read only", "a file", "full", "damaged", "unreadable"])
+def test_a_home_that_takes_no_key_names_sessions_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    home, access = tmp_path / "home", os.access
+    home.mkdir()
+    match fault:
+        case "read only":  # as said to the tests' user, who may be root
+            monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
+            monkeypatch.setattr(signing, "log_mark", lambda _: pytest.fail("it was tried"))
+        case "a file":
+            (home / "keys").write_text("")
+        case "full":
+
+            def refuse(_: int) -> None:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+            monkeypatch.setattr(os, "fsync", refuse)
+        case "damaged":
+            LogKeys.load(home / "keys")
+            (home / "keys" / "log.key").write_text("nonsense")
+        case "unreadable":
+            LogKeys.load(home / "keys")
+            (home / "keys" / "log.id").unlink()
+            monkeypatch.setattr(os, "access", lambda path, mode: mode != os.R_OK and access(path, mode))
+    assert new_session_name(home / "audit").count("-") == 1
+    if fault == "full":
+        assert list((home / "keys").iterdir()) == []  # no half a key
+
+
+def test_the_former_keys_are_written_down(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    first = LogKeys.load(keys).log_public
+    (keys / "log.key").unlink()
+    second = LogKeys.load(keys).log_public
+    assert said_keys(keys) == (second, first)
+    assert new_session_name(tmp_path / "audit").endswith(key_mark(second))
+    (keys / "log.id").write_text(f"{key_mark(first)} 1 {second.hex()}\nk é\n{key_mark(first)} 1\n")
+    assert said_keys(keys) == ()
 
 
 def test_what_others_may_read_or_is_no_key_is_refused(tmp_path: Path) -> None:

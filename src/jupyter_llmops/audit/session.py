@@ -25,8 +25,8 @@ def new_session_name(folder: Path | None = None, now: datetime | None = None) ->
     Parameters
     ----------
     folder : Path, optional
-        The audit folder. Once the key of its logs has been made, the name ends with the key's mark, see
-        `keys.signing`.
+        The audit folder. The name ends with the mark of the key of its logs, see `keys.signing`, which the first
+        session makes: so nobody can claim any log under another key. Where it can't, the name has no mark.
     now : datetime, optional
         The moment.
     """
@@ -37,14 +37,30 @@ def new_session_name(folder: Path | None = None, now: datetime | None = None) ->
 
 
 def _key_mark(folder: Path) -> str:
-    # Read without keys.signing, which would cost each kernel's start some milliseconds.
+    # Read without keys.signing, which would cost each kernel's start tens of milliseconds.
     keys = folder.parent / "keys"
     try:
-        mark, moment = (keys / "log.id").read_text("ascii").split()
-        current = int(moment) == (keys / "log.key").stat().st_mtime_ns
+        mark, moment, *_ = (keys / "log.id").read_text("ascii").split()
+        if int(moment) == (keys / "log.key").stat().st_mtime_ns and _MARK.fullmatch(mark):
+            return mark
     except (OSError, ValueError):
+        pass
+    return _first_mark(keys)
+
+
+def _first_mark(keys: Path) -> str:
+    """Return the mark of a key of which nothing is written down, which is made where it is missing."""
+    present = os.path.lexists(keys / "log.key")
+    # Asked first, as each kernel of a home that can't be written would load what makes keys in vain.
+    place = next((one for one in (keys, *keys.parents) if os.path.lexists(one)), keys)
+    if not os.access(keys / "log.key", os.R_OK) if present else not os.access(place, os.W_OK | os.X_OK):
         return ""
-    return mark if current and _MARK.fullmatch(mark) else ""
+    try:
+        from jupyter_llmops.keys.signing import log_mark
+
+        return log_mark(keys)
+    except Exception:  # noqa: BLE001 - cells run without keys; the agent says why there are none
+        return ""
 
 
 def session_fields(role: Role = "kernel") -> dict[str, Any]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
+
+_LOCK_SECONDS: Final = 5.0
 
 
 def put_key(path: Path, data: bytes, *, replace: bool = False) -> None:
@@ -61,5 +65,18 @@ def _link(source: Path, target: Path) -> None:
     except FileExistsError:
         return  # another process of this user was first
     except OSError:  # a file system without links
-        if not target.exists():
-            source.replace(target)
+        with _alone(target):
+            if not target.exists():
+                source.replace(target)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep all others waiting that put the same file in place, where the file system can; it takes no moment."""
+    from filelock import FileLock
+
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_SECONDS, mode=0o600)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, NotImplementedError):  # its Timeout is an OSError, too
+            stack.enter_context(lock)
+        yield

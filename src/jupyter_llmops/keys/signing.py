@@ -4,7 +4,12 @@ Each is an Ed25519 key in a file of its own, ``log.key`` and ``witness.key`` in 
 own folder: 0600, PEM (PKCS8), made at its first use. Their public halves are C2SP verifier keys.
 
 ``log.id`` beside them says which key the logs have, for kernels that load none: the names of their sessions end
-with it, as do the origins of their logs. So nobody else's key can pass for the one of such a log.
+with its mark, as do the origins of their logs. So nobody else's key can pass for the one of such a log::
+
+    k<16 hex> <time of log.key, ns> <public key, hex>   the key that signs
+    k<16 hex> <…> <…>                                   one that signed before, the latest first
+
+So logs can be checked although the key can't be read, or was replaced. Older versions wrote two words.
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ ORIGIN_PREFIX: Final = "jupyter-llmops/"
 ED25519: Final = 1
 COSIGNATURE: Final = 4
 _LARGEST_FILE: Final = 4096
+_MOST_FORMER: Final = 20
 _BOUND = re.compile(r".*-(k[0-9a-f]{16})", re.DOTALL)
 
 
@@ -66,8 +72,10 @@ class LogKeys:
         AuditError
             A file can't be read or made, holds no such key, or others may read it.
         """
-        keys = cls(_load(Path(folder) / LOG_KEY), _load(Path(folder) / WITNESS_KEY))
-        _say_id(Path(folder), keys.log_public)
+        log, moment = _load(Path(folder) / LOG_KEY)
+        witness, _ = _load(Path(folder) / WITNESS_KEY)
+        keys = cls(log, witness)
+        _say_id(Path(folder), keys.log_public, moment)
         return keys
 
     def log_vkey(self, user: str, host: str) -> str:
@@ -94,6 +102,40 @@ class LogKeys:
 
     def __reduce__(self) -> str:
         raise TypeError("Private keys are not pickled.")
+
+
+def log_mark(folder: Path) -> str:
+    """Return the mark of a folder's log key, see `key_mark`; the first call makes that key.
+
+    Parameters
+    ----------
+    folder : Path
+        As for `LogKeys.load`.
+
+    Raises
+    ------
+    AuditError
+        The key can't be read or made, or others may read it.
+    """
+    key, moment = _load(Path(folder) / LOG_KEY)
+    public = key.public_key().public_bytes_raw()
+    _say_id(Path(folder), public, moment)
+    return key_mark(public)
+
+
+def said_keys(folder: Path) -> tuple[bytes, ...]:
+    """Return the public keys of logs that a folder has or had, as ``log.id`` says, the latest first.
+
+    Parameters
+    ----------
+    folder : Path
+        As for `LogKeys.load`.
+    """
+    try:
+        lines = (Path(folder) / LOG_ID).read_bytes().splitlines()
+    except OSError:
+        return ()
+    return tuple(public for line in lines if (public := _public_in(line)))
 
 
 def keys_folder() -> Path:
@@ -164,23 +206,24 @@ def _person(user: str, host: str) -> str:
     return f"{urllib.parse.quote(user, safe='')}@{urllib.parse.quote(host, safe='')}"
 
 
-def _load(path: Path) -> Ed25519PrivateKey:
+def _load(path: Path) -> tuple[Ed25519PrivateKey, int]:
+    """Return the key in a file and the file's time, in nanoseconds."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        data = _read(path)
+        data, moment = _read(path)
     except FileNotFoundError:
         _make(path)
-        data = _read(path)
+        data, moment = _read(path)
     try:
         key = load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise AuditError(f"{path} holds no Ed25519 key.", _mend(path))
-    return key
+    return key, moment
 
 
 def _make(path: Path) -> None:
@@ -197,16 +240,28 @@ def _make(path: Path) -> None:
         ) from None
 
 
-def _say_id(folder: Path, public: bytes) -> None:
-    """Write down the mark of a folder's key, and its file's time, by which one that was replaced is known."""
+def _say_id(folder: Path, public: bytes, moment: int) -> None:
+    """Write down a folder's key, and its file's time, by which one that was replaced is known."""
     path = folder / LOG_ID
-    with contextlib.suppress(OSError):  # sessions are named without it
-        said = f"{key_mark(public)} {(folder / LOG_KEY).stat().st_mtime_ns}\n".encode()
-        if not path.exists() or path.read_bytes() != said:
+    with contextlib.suppress(OSError):  # each kernel that starts loads the key
+        before = path.read_bytes() if path.exists() else b""
+        former = [line for line in before.splitlines() if _public_in(line) not in (b"", public)]
+        lines = [f"{key_mark(public)} {moment} {public.hex()}".encode(), *former[:_MOST_FORMER]]
+        if (said := b"".join(line + b"\n" for line in lines)) != before:
             put_key(path, said, replace=True)
 
 
-def _read(path: Path) -> bytes:
+def _public_in(line: bytes) -> bytes:
+    """Return the public key in a line of ``log.id``, empty where there is none."""
+    words = line.split()
+    try:
+        public = bytes.fromhex(words[2].decode("ascii")) if len(words) == 3 else b""
+    except ValueError:
+        return b""
+    return public if len(public) == 32 and key_mark(public).encode() == words[0] else b""
+
+
+def _read(path: Path) -> tuple[bytes, int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -221,7 +276,7 @@ def _read(path: Path) -> bytes:
             raise AuditError(
                 f"Others may read or write the key {path}.", f"Type !chmod 600 {path} if nobody did."
             )
-        return os.read(descriptor, _LARGEST_FILE)
+        return os.read(descriptor, _LARGEST_FILE), status.st_mtime_ns
     finally:
         os.close(descriptor)
 
