@@ -16,6 +16,7 @@ from jupyter_llmops.audit.cells import CellStamper
 from jupyter_llmops.audit.journal import Journal
 from jupyter_llmops.audit.reading import list_journals, read_content, read_runs
 from jupyter_llmops.audit.verification import verify
+from jupyter_llmops.display.verification import verification_text
 from jupyter_llmops.guard.redaction import Redactor
 from jupyter_llmops.records.run import Run
 
@@ -121,6 +122,51 @@ def test_a_cell_says_how_many_silent_runs_were_before_it(shell: InteractiveShell
     (gap,) = verification.not_covered
     assert (gap.reason, gap.cells) == ("silent", 0)
     assert gap.message.startswith("2 requests ran silently in a.ipynb ")
+
+
+def test_silent_runs_within_a_cell_are_its_own_and_no_frontends(
+    shell: InteractiveShell, trail: Trail, tmp_path: Path
+) -> None:
+    (tmp_path / "other.ipy").write_text("inner = 1\n!true\n")
+    shell.run_cell(f"%run {tmp_path / 'other.ipy'}", store_history=True)
+    shell.run_cell("%%capture out\nget_ipython().run_cell('k = 1', silent=True)", store_history=True)
+    shell.run_cell("y = inner", store_history=True)
+    within = [(run.leaf or {}).get("silent_within", 0) for run in trail.runs]
+    assert within == [1, 1, 0, 0], "a file, the captured cell, the one that captures it, the last"
+    assert shell.user_ns["y"] == 1
+    assert verify(trail.folder).not_covered == ()
+
+
+def test_messages_to_widgets_are_no_silent_requests(shell: InteractiveShell, trail: Trail) -> None:
+    shell.run_cell("x = 1", store_history=True)
+    shell.parent_header = {"msg_type": "comm_msg", "header": {"msg_type": "comm_msg"}}  # type: ignore[attr-defined]
+    for _ in range(3):  # as `comm.base_comm` does around a widget's callbacks
+        shell.events.trigger("pre_execute")
+        shell.events.trigger("post_execute")
+    del shell.parent_header  # type: ignore[attr-defined]
+    shell.run_cell("y = 1", store_history=True)
+    told = trail.runs[-1].leaf or {}
+    assert (told.get("callbacks_before"), told.get("silent_before")) == (3, None)
+    (gap,) = verify(trail.folder).not_covered
+    assert (gap.reason, gap.cells) == ("silent", 0)
+    assert gap.message.startswith("3 messages came to widgets in a.ipynb ")
+
+
+def test_silent_runs_after_the_last_cell_are_said_when_the_session_ends(
+    shell: InteractiveShell, trail: Trail
+) -> None:
+    shell.run_cell("x = 1", store_history=True)
+    trail.stamper.unregister()
+    assert [run.kind for run in trail.runs] == ["cell"], "nothing was left to say"
+    trail.stamper.register()
+    shell.run_cell("hidden = 1", silent=True)
+    shell.run_cell("hidden = 2", silent=True)
+    trail.stamper.unregister()
+    assert [run.kind for run in trail.runs] == ["cell", "observation"]
+    verification = verify(trail.folder)
+    (gap,) = verification.not_covered
+    assert gap.message.startswith("2 requests ran silently in a.ipynb ")
+    assert "beside the cells, something ran that no log has" in verification_text(verification)
 
 
 def test_a_cell_outside_of_the_history_is_marked(shell: InteractiveShell, trail: Trail) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
@@ -42,6 +43,8 @@ class _Frame:
     slot: int
     start_missed: bool = False
     silent_before: int = 0
+    callbacks_before: int = 0
+    silent_within: int = 0
     told: Names = NO_NAMES
 
 
@@ -49,7 +52,10 @@ class CellStamper:
     """Stamps each cell run of one IPython shell; an error in here never reaches the cell.
 
     As in IPython's own events, silent runs are no cells: frontends use them for their own
-    questions. A cell's leaf says how many there were since the cell before. A cell that a cell runs (``%%capture``, ``run_cell`` in user code) is a leaf of its
+    questions. A cell's leaf says how many there were since the cell before, and how many messages came to
+    widgets, which may have run callbacks; of those after the last cell an "observation" says it when the session
+    ends. Silent runs within a cell (``%run other.ipynb``) are counted by themselves: no frontend asked for them.
+    A cell that a cell runs (``%%capture``, ``run_cell`` in user code) is a leaf of its
     own whose parent is the outer one, as its source need not stand in the outer source.
 
     What threads show after their cell has ended belongs to no leaf. In a forked child nothing is done.
@@ -95,6 +101,7 @@ class CellStamper:
         self._process = os.getpid()
         self._kernel = ""
         self._silent = 0
+        self._callbacks = 0
         self._watch = OutputWatch(shell, self._takers)
         self._hooks: ShellHooks | None = None
 
@@ -111,6 +118,8 @@ class CellStamper:
             {"pre_execute": self._executes, "pre_run_cell": self._before, "post_run_cell": self._after},
         )
         self._hooks.register()
+        # Registered after the journal's own, so called before it.
+        atexit.register(self._say_silent)
         self._watch.start()
         if self.environment is not None:
             self.environment.start()
@@ -121,6 +130,8 @@ class CellStamper:
             return
         self._hooks.unregister()
         self._hooks = None
+        atexit.unregister(self._say_silent)
+        self._say_silent()
         self._watch.stop()
         if self.environment is not None:
             self.environment.stop()
@@ -205,16 +216,35 @@ class CellStamper:
             return ()
 
     def _executes(self) -> None:
-        # Fired for silent runs, too, of which IPython says no more than that.
-        self._silent += 1
+        # Fired for silent runs and messages to widgets, too, of which IPython says no more than that.
+        request = getattr(self.shell, "parent_header", None)
+        if type(request) is dict and request.get("msg_type") == "comm_msg":
+            self._callbacks += 1
+        elif frames := self._frames():
+            frames[-1].silent_within += 1
+        else:
+            self._silent += 1
+
+    def _say_silent(self) -> None:
+        """Stamp how many silent runs and messages to widgets there were after the last cell."""
+        told = _counted(silent_before=self._silent, callbacks_before=self._callbacks)
+        self._silent = self._callbacks = 0
+        if told:
+            self.journal.stamp("observation", facts=told)
 
     def _before(self, info: ExecutionInfo) -> None:
-        silent, self._silent = max(0, self._silent - 1), 0
+        silent = callbacks = 0
+        if frames := self._frames():
+            frames[-1].silent_within -= 1  # it is this cell, which is not silent
+        else:
+            silent, self._silent = max(0, self._silent - 1), 0
+            callbacks, self._callbacks = self._callbacks, 0
         try:
             # A prompt in this cell is stamped before the cell is: the redactor must have seen by
             # then what the cell's source says is a secret.
             self.journal.redact(str(info.raw_cell))
-            self._begin(info).silent_before = silent
+            frame = self._begin(info)
+            frame.silent_before, frame.callbacks_before = silent, callbacks
         except Exception as error:  # noqa: BLE001 - whatever it is, the cell goes on
             self._complain(error)
 
@@ -271,8 +301,12 @@ class CellStamper:
         if frame.start_missed:
             facts["start_missed"] = True
         facts["actor"], facts["client"] = frame.request
-        if frame.silent_before:
-            facts["silent_before"] = frame.silent_before
+        if frame.silent_before or frame.callbacks_before or frame.silent_within:
+            facts |= _counted(
+                silent_before=frame.silent_before,
+                callbacks_before=frame.callbacks_before,
+                silent_within=frame.silent_within,
+            )
         if frame.random:
             facts["random"] = frame.random
         if self._hooks is not None and self._hooks.restored:
@@ -297,6 +331,11 @@ class CellStamper:
 
     def _complain(self, error: Exception) -> None:
         self.journal.complain(f"A cell could not be stamped: {type(error).__name__}: {error}")
+
+
+def _counted(**counts: int) -> dict[str, int]:
+    """Return those of some counts that are not zero."""
+    return {name: count for name, count in counts.items() if count > 0}
 
 
 def _outcome(result: ExecutionResult | None) -> tuple[str, str]:

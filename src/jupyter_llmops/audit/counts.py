@@ -27,8 +27,9 @@ class Log:
     begins: array[int] = field(default_factory=lambda: array("q"))
     ends: array[int] = field(default_factory=lambda: array("q"))
     born: int | None = None
-    # Requests that ran silently before one of the cells, and between which moments.
+    # Requests that ran silently and messages to widgets beside the cells, and between which moments.
     silent: int = 0
+    callbacks: int = 0
     silent_after: int = 0
     silent_before: int = 0
     # Cells that began and are not stamped: (count, begin) by run id.

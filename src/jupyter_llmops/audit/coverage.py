@@ -1,9 +1,10 @@
 """What the trail does not cover: cells that ran and that no log has.
 
 Known from the execution counts, which IPython gives without a gap; from cells that ran cells and never ended;
-and from what the Jupyter server saw kernels run, and from when on. Of silent runs, which have no count and of
-which no server is told, each cell says how many there were before it. Not known: silent runs after the last
-cell; where no server looks on, cells after the last that was stamped.
+and from what the Jupyter server saw kernels run, and from when on. Of silent runs and
+messages to widgets, which have no count and of which no server is told, each cell says how many there were before
+it, and a session that ends how many after its last. Not known: those after the last cell of a kernel that was
+killed; where no server looks on, cells after the last that was stamped.
 """
 
 from __future__ import annotations
@@ -161,6 +162,7 @@ class Coverage:
             self._take_session(leaf)
         elif kind == "observation":
             self._observed.take(leaf)
+            self._take_silent(leaf)
         elif kind == "retention":
             self._take_retention(leaf)
 
@@ -206,10 +208,8 @@ class Coverage:
         begin = micros(leaf.get("started_at"))
         if count is None or begin is None:
             return
-        if silent := whole(leaf.get("silent_before")):
-            log.silent += max(0, silent)
-            log.silent_after = log.silent_after or (log.ends[-1] if log.ends else log.opened or begin)
-            log.silent_before = begin
+        if "silent_before" in leaf or "callbacks_before" in leaf:
+            self._take_silent(leaf)
         end = begin + max(0, whole(leaf.get("microseconds")) or 0)
         parent = leaf.get("parent")
         if parent:
@@ -224,6 +224,19 @@ class Coverage:
             log.begins.append(begin)
             log.ends.append(end)
             log.notebook = log.notebook or str(leaf.get("notebook") or "")
+
+    def _take_silent(self, leaf: Mapping[str, Any]) -> None:
+        """Take how many silent runs and messages to widgets there were before a leaf."""
+        silent, callbacks = (
+            max(0, whole(leaf.get(name)) or 0) for name in ("silent_before", "callbacks_before")
+        )
+        moment = micros(leaf.get("started_at"))
+        if (silent or callbacks) and moment is not None:
+            log = self._log(leaf)
+            log.silent += silent
+            log.callbacks += callbacks
+            log.silent_after = log.silent_after or (log.ends[-1] if log.ends else log.opened or moment)
+            log.silent_before = moment
 
     def gaps(self) -> tuple[Gap, ...]:
         """Return what is not covered, in the order of time."""
@@ -245,7 +258,7 @@ class Coverage:
                 hole.after = self._started(hole.log)
         found: list[Gap] = []
         holes = self._without_running(holes, logs, found)
-        found += [silent_gap(log) for log in logs if log.silent]
+        found += [silent_gap(log) for log in logs if log.silent or log.callbacks]
         return [*found, *map(gap_of, holes)]
 
     def _without_running(self, holes: list[Hole], logs: list[Log], found: list[Gap]) -> list[Hole]:

@@ -45,18 +45,22 @@ def said_seen(gap: Gap, seen: SeenKernel) -> str:
 
 
 def silent_gap(log: Log) -> Gap:
-    """Return what is said of the requests that ran silently beside the cells of a session."""
+    """Return what is said of the requests that ran silently, and of widgets' messages, beside a session's cells."""
     gap = Gap(
         "silent", "", log.kernel, log.session, log.notebook, None, None,
         moment_of(log.silent_after), moment_of(log.silent_before),
     )  # fmt: skip
-    requests = "1 request" if log.silent == 1 else f"{log.silent:,} requests"
+    told, why = [], "; what callbacks they ran is not on record"
+    if log.silent:
+        told.append(f"{'1 request' if log.silent == 1 else f'{log.silent:,} requests'} ran silently")
+        why = ", as frontends and debuggers ask their own questions; what they ran is not on record"
+    if log.callbacks:
+        came = "1 message" if log.callbacks == 1 else f"{log.callbacks:,} messages"
+        told.append(f"{came} came to widgets")
+    if len(told) > 1:
+        why = "; what they ran is not on record"
     where = f" in {log.notebook}" if log.notebook else ""
-    return replace(
-        gap,
-        message=f"{requests} ran silently{where} {span_of(gap)}, as frontends ask their own questions; "
-        "what they ran is not on record",
-    )
+    return replace(gap, message=f"{' and '.join(told)}{where} {span_of(gap)}{why}")
 
 
 def _them(gap: Gap) -> str:

@@ -85,6 +85,8 @@ def _verdict(verification: Verification) -> str:
 def _uncovered(verification: Verification) -> str:
     cells = sum(gap.cells for gap in verification.not_covered)
     if not cells:
+        if all(gap.reason == "silent" for gap in verification.not_covered):
+            return "beside the cells, something ran that no log has"
         return "it is not known of every kernel whether it ran cells before the server heard it"
     return f"{_count(cells, 'cell')} ran and {'is' if cells == 1 else 'are'} in no log, so nothing is proven of {'it' if cells == 1 else 'them'}"
 

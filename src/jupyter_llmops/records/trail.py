@@ -13,7 +13,7 @@ GapReason = Literal[
     "not finished",  # a cell began, and its kernel ended before it did
     "no log",  # the server saw a kernel run cells, and no log has any of it
     "not in the log",  # the server saw a cell that its kernel's log does not have
-    "silent",  # requests that frontends send beside the cells, without a count
+    "silent",  # requests that frontends send, and messages to widgets, beside the cells, without a count
     "not seen",  # a kernel without a log may have run cells before the server heard it
 ]
 
