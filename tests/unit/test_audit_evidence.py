@@ -6,6 +6,7 @@ import atexit
 import hashlib
 import json
 import random
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from jupyter_llmops.audit.actor import notebook_of, request_of
+from jupyter_llmops.audit.actor import _runners_notebook, notebook_of, request_of
 from jupyter_llmops.audit.cells import CellStamper
 from jupyter_llmops.audit.environment import EnvironmentWatch, installed_packages
 from jupyter_llmops.audit.files import content_path
@@ -286,6 +287,31 @@ def test_the_notebook_is_what_the_server_or_vs_code_says(monkeypatch: pytest.Mon
     assert notebook_of({"__vsc_ipynb_file__": 3}) == ""
     monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
     assert notebook_of({"__vsc_ipynb_file__": "/w/b.ipynb"}) == "a.ipynb"
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="only Linux says cheaply who started a kernel"
+)
+@pytest.mark.parametrize(
+    ("command", "notebook"),
+    [
+        ("papermill in.ipynb out.ipynb -p x 1", "in.ipynb"),
+        ("-m papermill s3://b/in.ipynb out.ipynb", "s3://b/in.ipynb"),
+        ("/bin/jupyter-nbconvert --execute a.ipynb --output b.ipynb", "a.ipynb"),
+        ("/bin/jupyter-execute a.ipynb --output=b.ipynb", "a.ipynb"),
+        ("/bin/jupyter-nbconvert --execute a.ipynb b.ipynb", ""),
+        ("/bin/jupyter-lab a.ipynb", ""),
+    ],
+)
+def test_the_notebook_is_what_a_runner_was_told_to_run(tmp_path: Path, command: str, notebook: str) -> None:
+    words = [sys.executable, "-c", "input('ready')", *command.split()]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=tmp_path, **pipes) as runner:
+        assert runner.stdout
+        assert runner.stdout.read(5) == b"ready", "while it begins it has no command line"
+        found = _runners_notebook(runner.pid)
+        runner.communicate(b"\n")
+    assert found == (str(tmp_path / notebook) if notebook and "://" not in notebook else notebook)
 
 
 def test_the_environment_is_stamped_again_only_when_it_changed(

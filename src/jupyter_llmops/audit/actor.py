@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +24,9 @@ _AGENT = re.compile(r"(?:^|[^a-z])(?:agent|ai|assistant|bot|copilot|llm|mcp)(?:[
 _RUNNERS = re.compile(
     r"nbconvert|nbclient|papermill|jupyter-execute|jupyter-run|jupytext|jupyter[_-]scheduler"
 )
+# After which a runner's command names a notebook that it writes.
+_TO = ("--output", "--NbConvertApp.output_base")
+_PAPERMILL = re.compile(r"papermill(?:/__main__\.py)? ")
 _CONSOLES = re.compile(r"jupyter[_-]console|jupyter[_-]qtconsole|qtconsole")
 
 
@@ -73,11 +77,11 @@ def request_of(shell: Any, cell_id: str) -> Request:
 
 
 def notebook_of(namespace: Mapping[str, Any]) -> str:
-    """Return the notebook's path: from the Jupyter server, or what VS Code leaves in the namespace; or nothing."""
+    """Return the notebook's path: from the Jupyter server, VS Code, which leaves it in the namespace, or a runner's command."""
     path = os.environ.get("JPY_SESSION_NAME", "")
     if not path:
         found = namespace.get("__vsc_ipynb_file__")
-        path = found if type(found) is str else ""
+        path = found if type(found) is str else _runners_notebook(os.getppid())
     return path[:4096]
 
 
@@ -89,17 +93,37 @@ def _mapping(message: dict[str, Any], name: str) -> dict[str, Any]:
 @cache
 def _started_by(parent: int) -> Actor:
     """Return what a request without a cell comes from, by the process that started the kernel."""
-    if not sys.platform.startswith("linux"):
-        return "program"
-    try:
-        command = (
-            Path(f"/proc/{parent}/cmdline")
-            .read_bytes()[:4096]
-            .replace(b"\0", b" ")
-            .decode("utf-8", "replace")
-        )
-    except OSError:
-        return "program"
+    command = " ".join(_command(parent))
     if _RUNNERS.search(command):
         return "server"
     return "console" if _CONSOLES.search(command) else "program"
+
+
+@cache
+def _runners_notebook(parent: int) -> str:
+    """Return the notebook that a runner of notebooks was told to run; nothing where it runs several."""
+    command = _command(parent)
+    if not _RUNNERS.search(" ".join(command)):
+        return ""
+    named = [
+        word
+        for before, word in pairwise(command)
+        if word.endswith(".ipynb") and not word.startswith("-") and before not in _TO
+    ]
+    if len(named) > 1 and not _PAPERMILL.search(" ".join(command)):  # papermill's second is what it writes
+        return ""
+    try:
+        return str(Path(f"/proc/{parent}/cwd").readlink() / named[0]) if "://" not in named[0] else named[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def _command(process: int) -> list[str]:
+    """Return the command line of a process, as far as it can be read; only Linux says it cheaply."""
+    if not sys.platform.startswith("linux"):
+        return []
+    try:
+        data = Path(f"/proc/{process}/cmdline").read_bytes()[:4096]
+    except OSError:
+        return []
+    return data.decode("utf-8", "replace").split("\0")

@@ -67,8 +67,8 @@ class CellStamper:
     journal : Journal
         Where they go.
     notebook : str, optional
-        Path of the notebook; by default what the Jupyter server told the kernel, or VS Code the
-        namespace; empty when unknown.
+        Path of the notebook; by default what the Jupyter server told the kernel, VS Code the
+        namespace, or a runner its command line; empty when unknown.
     on_stamp : callable, optional
         Is told the run id after each stamp.
     environment : EnvironmentWatch, optional
