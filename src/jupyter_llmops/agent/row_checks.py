@@ -7,13 +7,14 @@ journal is for `audit.verification` to say. ``site``, where the agent ran that c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.agent.flush import readable_runs, require_catalog, session_of
+from jupyter_llmops.agent.row_columns import TEXTS, SuspectRows
 from jupyter_llmops.agent.screening import RowScreen
 from jupyter_llmops.audit.files import journal_path
 from jupyter_llmops.audit.reading import list_journals, parse_run
@@ -22,20 +23,12 @@ from jupyter_llmops.catalog.connection import sql_text
 from jupyter_llmops.catalog.run_rows import RUN_FIELDS, run_row
 from jupyter_llmops.catalog.schemas import json_value
 from jupyter_llmops.errors import CatalogError
-from jupyter_llmops.records.run import LEAF_SCHEMAS, Problem, Run
+from jupyter_llmops.records.run import Problem, Run
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _COLUMNS = (*RUN_FIELDS, "cost_millionths")
-_TEXTS = (
-    "id", "session", "kind", "status", "user", "host", "notebook", "parent", "model", "source", "error_type",
-)  # fmt: skip
-_NUMBERS = ("seq", "execution_count", "tokens_in", "tokens_out", "cost_millionths")
-# In the order of `_made`.
-_MADE = (*_TEXTS, *_NUMBERS, "started_at", "seconds", "leaf_digest")
-_NONE = ("",) * len(_TEXTS) + (None,) * (len(_NUMBERS) + 3)
-_STATES = {"ok", "error", "interrupted"}
 _TWICE = "twice"
 _SHOWN = 5
 # So many names in one filter; more are asked for in several.
@@ -122,11 +115,12 @@ class RowCheck:
             faults: list[_Fault] = []
             withheld: list[_Fault] = []
             published: dict[str, dict[int, str]] = {}
-            for batch in batches:
-                twice = _take_published(batch, published, self.published)
-                for place in sorted(_suspects(batch) | twice):
-                    row = {name: batch[name][place].as_py() for name in batch.schema.names}
-                    _judge(row, faults, withheld, twice=place in twice)
+            with SuspectRows() as rows:
+                for batch, suspects in rows.find(batches):
+                    twice = _take_published(batch, published, self.published)
+                    for place in sorted(suspects | twice):
+                        row = {name: batch[name][place].as_py() for name in batch.schema.names}
+                        _judge(row, faults, withheld, twice=place in twice)
             return faults, withheld, published
 
         found = self._catalog.runs.scan(where, _COLUMNS, read)
@@ -238,50 +232,6 @@ def _take_published(
     return twice
 
 
-def _suspects(batch: pa.RecordBatch) -> set[int]:
-    """Return the places of rows that need a closer look; a million rows pass here in seconds."""
-    import orjson
-    import pyarrow as pa
-
-    lines = batch["leaf"].cast(pa.binary()).to_pylist()
-    made = [_made(line, orjson.loads) for line in lines]
-    suspects = {place for place, values in enumerate(made) if values is None}
-    columns = dict(
-        zip(_MADE, zip(*(_NONE if one is None else one for one in made), strict=True), strict=True)
-    )
-    try:
-        expected = {name: pa.array(columns[name], pa.string()) for name in _TEXTS}
-        expected |= {name: pa.array(columns[name], pa.int64()) for name in _NUMBERS}
-        expected["started_at"] = pa.array(columns["started_at"]).cast(pa.timestamp("us", tz="UTC"))
-        expected["seconds"] = pa.array(columns["seconds"], pa.float64())
-        expected["leaf_digest"] = pa.array(columns["leaf_digest"], pa.string())
-    except (ValueError, TypeError, OverflowError, pa.ArrowException):  # a value of another type
-        return set(range(batch.num_rows))
-    for name, values in expected.items():
-        if name in batch.schema.names and not values.equals(batch[name]):
-            pairs = zip(values.to_pylist(), batch[name].to_pylist(), strict=True)
-            suspects |= {place for place, (one, other) in enumerate(pairs) if one != other}
-    return suspects
-
-
-def _made(line: bytes | None, loads: Callable[[bytes], Any]) -> tuple[Any, ...] | None:
-    """Return what the columns of a line are, None where that is not plain."""
-    try:
-        leaf = loads(line or b"")
-        if leaf["schema"] not in LEAF_SCHEMAS or leaf["status"] not in _STATES:
-            return None
-        get = leaf.get
-        # Not the leaf itself: thousands of them at a time make the garbage collector look at all.
-        return (
-            get("id", ""), get("session", ""), get("kind", ""), leaf["status"], get("user", ""), get("host", ""),
-            get("notebook", ""), get("parent", ""), get("model", ""), get("source", ""), get("error_type", ""),
-            get("seq"), get("execution_count"), get("tokens_in"), get("tokens_out"), get("cost_millionths"),
-            leaf["started_at"], leaf["microseconds"] / 1e6, "sha256:" + sha256(line or b"").hexdigest(),
-        )  # fmt: skip
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
-
-
 def _judge(row: dict[str, Any], faults: list[_Fault], withheld: list[_Fault], *, twice: bool) -> None:
     """Compare one row with what its own line makes of it."""
     text = row["leaf"] or ""
@@ -309,7 +259,7 @@ def _judge(row: dict[str, Any], faults: list[_Fault], withheld: list[_Fault], *,
 def _differing(row: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
         name for name in _COLUMNS
-        if name in row and (row[name] or "" if name in _TEXTS else row[name]) != expected[name]
+        if name in row and (row[name] or "" if name in TEXTS else row[name]) != expected[name]
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from jupyter_llmops.errors import AuditError
 from jupyter_llmops.records.run import LEAF_SCHEMAS, Run
 
 _BLOCK = 1 << 16
+_FORWARD_BLOCK = 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -51,18 +52,38 @@ def read_runs(path: Path, *, after: int = -1) -> Iterator[Run]:
     AuditError
         The file can't be read.
     """
+    session = Path(path).name.removesuffix(JOURNAL_SUFFIX)
     try:
-        data = Path(path).read_bytes()
+        for number, line in _lines_after(Path(path), after):
+            run = parse_run(line, session, number)
+            if run is not None:
+                yield run
     except OSError as error:
         raise AuditError(
             f"The journal {path} can't be read: {error.strerror}.", "Make it readable for your user."
         ) from error
-    session = Path(path).name.removesuffix(JOURNAL_SUFFIX)
-    for number, line in enumerate(complete_lines(data)[0]):
-        if number > after:
-            run = parse_run(line, session, number)
-            if run is not None:
-                yield run
+
+
+def _lines_after(path: Path, after: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the whole lines after one, numbered; of those before it little more is done than to count them."""
+    number = 0
+    parts: list[bytes] = []
+    with path.open("rb", buffering=0) as file:
+        left = os.fstat(file.fileno()).st_size  # what is added meanwhile is for the next reader
+        while left > 0 and (data := file.read(min(_FORWARD_BLOCK, left))):
+            left -= len(data)
+            last = data.rfind(b"\n")
+            if last < 0:
+                parts.append(data)
+                continue
+            whole = b"".join((*parts, memoryview(data)[:last]))
+            parts = [data[last + 1 :]]
+            count = whole.count(b"\n") + 1
+            if number + count - 1 > after:
+                for place, line in enumerate(whole.split(b"\n"), number):
+                    if place > after:
+                        yield place, line
+            number += count
 
 
 def read_newest(path: Path) -> Iterator[Run]:
