@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from jupyter_llmops.agent import heads as heads_module
-from jupyter_llmops.agent.head_checks import signed_by
+from jupyter_llmops.agent import pruned_heads
+from jupyter_llmops.agent.election import agent_file
+from jupyter_llmops.agent.head_checks import encoded, signed_by
+from jupyter_llmops.agent.pruned_heads import expect_heads
 from jupyter_llmops.agent.published_heads import PublishedHeads
 from jupyter_llmops.audit.files import head_path
+from jupyter_llmops.audit.head_links import note_handed_out
 from jupyter_llmops.audit.journal import Journal
-from jupyter_llmops.audit.sealing import log_folder, seal
+from jupyter_llmops.audit.retention import prune, sessions_before, with_links
+from jupyter_llmops.audit.sealing import log_folder, origin_of, seal
+from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
 from jupyter_llmops.audit.tlog.merkle import verify_consistency
+from jupyter_llmops.audit.tlog.note import format_note, sign_note
 from jupyter_llmops.catalog.schemas import HEADS
 from jupyter_llmops.errors import CatalogError
 from jupyter_llmops.records.trail import Head
@@ -48,6 +55,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(heads_module, "time", clock)
+    monkeypatch.setattr(pruned_heads, "time", clock)
     return clock
 
 
@@ -310,6 +318,79 @@ def test_a_pruned_session_is_left_alone(ada: TrailHome) -> None:
     assert ada.told == []
 
 
+def prune_now(ada: TrailHome) -> None:
+    """Prune all sessions as `retain` does."""
+    later = datetime.now(UTC) + timedelta(days=1)
+    sessions, notes = sessions_before(ada.audit, later, ada.keys(), host="lab")
+    assert (len(sessions), notes) == (1, [])
+    published = PublishedHeads(agent_file(ada.audit, ada.catalog.location, "heads")).read()
+    assert with_links(ada.audit, sessions, published) == (sessions, [])
+    expect_heads(ada.audit, sessions)
+    prune(ada.audit, [one.session for one in sessions])
+
+
+def test_heads_of_a_pruned_session_are_published_again(ada: TrailHome, clock: Clock) -> None:
+    journal = ada.journal()
+    for count in (1, 3, 4, 5):
+        stamp(journal, count)
+        ada.publish()
+        seal(ada.audit, journal.session, ada.keys())
+    journal.close()
+    there = {(head.size, head.checkpoint, head.consistency) for head in ada.catalog.heads.list()}
+    prune_now(ada)
+    for where, restart in (("size IN (5, 14)", True), ("size IN (2, 9, 14)", False), ("true", False)):
+        ada.catalog._connection.writing(HEADS, partial(_delete, where))
+        left = len(ada.catalog.heads.list())
+        if restart:
+            ada.start()
+        clock.now += 1000
+        assert ada.publish() == 4 - left
+        heads = ada.catalog.heads.list()
+        check_chain(heads, ada.keys().log_public)
+        assert {(head.size, head.checkpoint, head.consistency) for head in heads} == there
+        clock.now += 1000
+        assert ada.publish() == 0
+    assert "published again" in ada.told[0]
+    # What a home that was rolled back has left does not stand beside what the catalog has of its log.
+    ada.told.clear()
+    other = Checkpoint(origin_of(journal.session), 20, bytes(32))
+    note = format_note(sign_note(other.text, other.origin, ada.keys().log)).decode()
+    ada.catalog._connection.writing(HEADS, partial(_delete, "size = 5"))
+    ada.catalog.heads.publish([replace(heads[0], size=20, root=encoded(other.root), checkpoint=note)])
+    clock.now += 1000
+    assert ada.publish() == 0
+    assert "The catalog has others of this log" in ada.told[0]
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_heads_that_a_catalog_never_had_come_after_their_session_was_pruned(
+    ada: TrailHome, clock: Clock, *, older: bool
+) -> None:
+    journal = ada.journal()
+    stamp(journal, 4)
+    journal.close()
+    seal(ada.audit, journal.session, ada.keys())
+    note_handed_out(ada.audit, journal.session, 3)
+    prune_now(ada)
+    if older:  # that left no list of the heads before
+        (log_folder(ada.audit, journal.session) / "heads").unlink()
+    place = PublishedHeads(agent_file(ada.audit, ada.catalog.location, "heads"))
+    assert (place.read(), place.due()) == ({}, {journal.session: {5}})
+    # Somebody plants a row of that size: it is nobody's.
+    ada.catalog.heads.publish([Head(journal.session, 5, "", "", "eve", "lab", datetime.now(UTC))])
+    sizes = [5] if older else [3, 5]  # what was given to somebody leads to the last
+    assert ada.publish() == len(sizes)
+    assert (place.read(), place.due()) == ({journal.session: set(sizes)}, {})
+    heads = [one for one in ada.catalog.heads.list() if one.user == "ada"]
+    check_chain(heads, ada.keys().log_public)
+    assert [head.size for head in heads] == sizes
+    assert ada.told == []
+    clock.now += 1000
+    assert ada.publish() == 0
+    place.expect(journal.session, 5)
+    assert place.due() == {}
+
+
 def test_a_large_memory_of_published_heads_is_made_a_line_a_session(tmp_path: Path) -> None:
     path = tmp_path / "agent" / "x.heads"
     path.parent.mkdir()
@@ -319,8 +400,10 @@ def test_a_large_memory_of_published_heads_is_made_a_line_a_session(tmp_path: Pa
     assert {name: len(sizes) for name, sizes in known.items()} == {"first": 10_000, "other": 10_000}
     head = Head("", 0, "", "", "", "", datetime.now(UTC))
     memory = PublishedHeads(path)
+    memory.expect("pruned", 7)
     memory.add([replace(head, session="other", size=10_001, previous_size=10_000)])
     assert path.stat().st_size < len(lines) / 2
     assert memory.read() == known | {"other": known["other"] | {10_001}}
+    assert memory.due() == {"pruned": {7}}
     memory.add([replace(head, session="first", size=5, previous_size=0)])
     assert memory.read()["first"] == {5}

@@ -11,6 +11,7 @@ from pathlib import Path
 from jupyter_llmops.agent.election import agent_file
 from jupyter_llmops.agent.flush import names_catalog, readable_runs, session_of
 from jupyter_llmops.agent.head_checks import encoded, name_signers, signed_by
+from jupyter_llmops.agent.pruned_heads import PrunedHeads
 from jupyter_llmops.agent.published_heads import PublishedHeads
 from jupyter_llmops.audit.reading import list_journals
 from jupyter_llmops.audit.sealing import SessionLog, origin_of, read_head
@@ -104,6 +105,9 @@ class HeadKeeper:
         self._named = False
         self._next_search = float("-inf")
         self._memory = PublishedHeads(agent_file(self._folder, catalog.location, "heads"))
+        self._pruned = PrunedHeads(
+            self._folder, catalog, self._memory, keys=self._own_keys, tell=self._tell_once
+        )
 
     @property
     def waiting(self) -> bool:
@@ -138,7 +142,8 @@ class HeadKeeper:
         """
         waiting = {name: session for name, session in self._sessions.items() if session.waits}
         self._compare({name: session for name, session in waiting.items() if not session.compared})
-        lost, heads = self._lost(), []
+        pruned, new = self._pruned.lacking()
+        lost, heads = [*self._lost(), *pruned, *new], []
         for name, session in waiting.items():
             if session.waits:
                 try:
@@ -152,7 +157,7 @@ class HeadKeeper:
             name_signers(self._catalog, self._own_keys())
             self._named = True
         added = self._catalog.heads.publish([*lost, *heads])
-        self._memory.add(heads)
+        self._memory.add([*new, *heads])
         for head in heads:
             self._sessions[head.session].published = head.size
         return added

@@ -15,13 +15,15 @@ from jupyter_llmops.records.trail import Head
 
 # A file of so many bytes is read in some milliseconds.
 _LARGE_BYTES: Final = 1 << 18
+_DUE: Final = "due"
 
 
 class PublishedHeads:
     """A file that is added to: a line a head, of session, size and the size of the head before.
 
     Once it is large an agent makes one line of all heads of a session when it publishes its first:
-    their sizes, comma-separated, and 0.
+    their sizes, comma-separated, and 0. A line of session, size and "due" is of the last head of a session that was
+    pruned, which the catalog shall have, whether it was published before or not.
 
     Parameters
     ----------
@@ -36,7 +38,14 @@ class PublishedHeads:
     def add(self, heads: Iterable[Head]) -> None:
         """Note heads that the catalog has acknowledged; a disk that refuses is no obstacle."""
         self._shorten()
-        lines = "".join(f"{head.session} {head.size} {head.previous_size}\n" for head in heads)
+        self._append("".join(f"{head.session} {head.size} {head.previous_size}\n" for head in heads))
+
+    def expect(self, session: str, size: int) -> None:
+        """Note a head that the catalog shall have; a disk that refuses is no obstacle."""
+        if size not in self.read().get(session, set()):
+            self._append(f"{session} {size} {_DUE}\n")
+
+    def _append(self, lines: str) -> None:
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -45,14 +54,22 @@ class PublishedHeads:
             finally:
                 os.close(descriptor)
 
+    def due(self) -> dict[str, set[int]]:
+        """Return the sizes of heads that the catalog shall have and never acknowledged, by session."""
+        published = self.read()
+        found: dict[str, set[int]] = {}
+        for line in self._lines():
+            session, _, rest = line.partition(" ")
+            size, _, word = rest.partition(" ")
+            is_size = size.isdecimal() and size.isascii()
+            if word == _DUE and is_size and int(size) not in published.get(session, set()):
+                found.setdefault(session, set()).add(int(size))
+        return found
+
     def read(self) -> dict[str, set[int]]:
         """Return the sizes of the heads of each session; one without a head before it begins them anew."""
         found: dict[str, set[int]] = {}
-        try:
-            text = self._path.read_text("utf-8", "replace")
-        except OSError:
-            return {}
-        for line in text.splitlines():
+        for line in self._lines():
             session, _, rest = line.partition(" ")
             listed, _, before = rest.partition(" ")
             sizes = listed.split(",")
@@ -61,6 +78,12 @@ class PublishedHeads:
                     found[session] = set()
                 found.setdefault(session, set()).update(map(int, sizes))
         return found
+
+    def _lines(self) -> list[str]:
+        try:
+            return self._path.read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return []
 
     def _shorten(self) -> None:
         """Write it anew with a line a session, where it is large; only the elected agent adds to it."""
@@ -73,6 +96,9 @@ class PublishedHeads:
                 return
             lines = "".join(
                 f"{session} {','.join(map(str, sorted(sizes)))} 0\n" for session, sizes in known.items()
+            )
+            lines += "".join(
+                f"{session} {size} {_DUE}\n" for session, sizes in self.due().items() for size in sizes
             )
             try:
                 descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.agent.election import agent_file
 from jupyter_llmops.agent.own_journal import AgentJournal
+from jupyter_llmops.agent.pruned_heads import expect_heads
 from jupyter_llmops.agent.published_heads import PublishedHeads
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import AuditError, CatalogError
@@ -92,6 +93,7 @@ def retain(
                 )
     finally:
         agent.close()
+    expect_heads(folder, sessions)
     prune(folder, [*unfinished(folder, said), *(session.session for session in sessions)])
     pruned = [*said.pruned, *(session.session for session in sessions)]
     rows = 0

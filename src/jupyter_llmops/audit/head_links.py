@@ -106,7 +106,12 @@ def keep_links(folder: Path, session: str, sizes: Iterable[int]) -> None:
 
 
 def linked_heads(folder: Path, session: str, size: int, root: bytes) -> dict[int, bytes]:
-    """Return the root of every smaller head that leads to the one that is left, by size.
+    """Return the root of every smaller head that leads to the one that is left, by size; see `kept_links`."""
+    return {number: found for number, found, _ in kept_links(folder, session, size, root)[:-1]}
+
+
+def kept_links(folder: Path, session: str, size: int, root: bytes) -> list[tuple[int, bytes, list[bytes]]]:
+    """Return the heads that lead to the one that is left, and that one: size, root, proof from the one before.
 
     Parameters
     ----------
@@ -135,4 +140,4 @@ def linked_heads(folder: Path, session: str, size: int, root: bytes) -> dict[int
     for (old, before, _), (new, after, proof) in pairwise(lines):
         if old >= new or not verify_consistency(old, new, before, after, proof):
             raise ValueError(f"its head of {new} records does not continue the one of {old}")
-    return {number: found for number, found, _ in lines[:-1]}
+    return lines
