@@ -169,6 +169,20 @@ def test_silent_runs_after_the_last_cell_are_said_when_the_session_ends(
     assert "beside the cells, something ran that no log has" in verification_text(verification)
 
 
+def test_what_a_task_shows_after_its_cell_is_not_the_next_cells(
+    shell: InteractiveShell, trail: Trail
+) -> None:
+    shell.autoawait = True
+    shell.run_cell(
+        "import asyncio\nasync def later():\n    print('own')\n    await gate.wait()\n    print('late')\n"
+        "gate = asyncio.Event(); task = asyncio.create_task(later()); await asyncio.sleep(0)",
+        store_history=True,
+    )
+    shell.run_cell("gate.set(); await task\nprint('second')", store_history=True)
+    sizes = [(run.leaf or {}).get("outputs", {}).get("stdout", {}).get("size") for run in trail.runs]
+    assert sizes == [len("own\n"), len("second\n")]
+
+
 def test_a_cell_outside_of_the_history_is_marked(shell: InteractiveShell, trail: Trail) -> None:
     shell.run_cell("1", store_history=False)
     (run,) = trail.runs

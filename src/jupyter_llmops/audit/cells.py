@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,11 @@ class _Frame:
     told: Names = NO_NAMES
 
 
+# The cell that runs, or that made the task that runs; threads have none. A task may outlive its cell: what it
+# shows later belongs to no leaf, and not to that of the cell which happens to run then.
+_cell: ContextVar[_Frame | None] = ContextVar("cell", default=None)
+
+
 class CellStamper:
     """Stamps each cell run of one IPython shell; an error in here never reaches the cell.
 
@@ -58,7 +64,8 @@ class CellStamper:
     A cell that a cell runs (``%%capture``, ``run_cell`` in user code) is a leaf of its
     own whose parent is the outer one, as its source need not stand in the outer source.
 
-    What threads show after their cell has ended belongs to no leaf. In a forked child nothing is done.
+    What a task shows after its cell has ended belongs to no leaf; what a thread shows counts for the newest cell,
+    as where it came from can't be told. In a forked child nothing is done.
 
     Parameters
     ----------
@@ -192,6 +199,7 @@ class CellStamper:
         )
         frames.append(frame)
         self._open.append(frame)
+        _cell.set(frame)
         self._watch.cell_began()
         return frame
 
@@ -206,9 +214,11 @@ class CellStamper:
             self._watch.cell_ended()
 
     def _takers(self) -> tuple[CellOutputs, ...]:
-        """Return what takes an output of this thread: its own cell, or where it runs none the newest."""
+        """Return what takes an output: the cell whose task this is, that of this thread, else the newest."""
         if os.getpid() != self._process:
             return ()
+        if (own := _cell.get()) is not None:
+            return own.shown  # also of a cell that is stamped already, where nobody looks any more
         frames = getattr(self._running, "frames", None) or self._open
         try:
             return frames[-1].shown
