@@ -169,12 +169,15 @@ def suspects(batch: pa.RecordBatch) -> set[int]:
     import orjson
     import pyarrow as pa
 
-    lines = batch["leaf"].cast(pa.binary()).to_pylist()
-    made = [_made(line, orjson.loads) for line in lines]
-    strange = {place for place, values in enumerate(made) if values is None}
-    columns = dict(
-        zip(_MADE, zip(*(_NONE if one is None else one for one in made), strict=True), strict=True)
-    )
+    strange: set[int] = set()
+    # One flat list: thousands of tuples at a time would make the garbage collector look at all there is.
+    values: list[Any] = []
+    for place, line in enumerate(batch["leaf"].cast(pa.binary()).to_pylist()):
+        made = _made(line, orjson.loads)
+        if made is None:
+            strange.add(place)
+        values += made or _NONE
+    columns = {name: values[place :: len(_MADE)] for place, name in enumerate(_MADE)}
     try:
         expected = {name: pa.array(columns[name], pa.string()) for name in TEXTS}
         expected |= {name: pa.array(columns[name], pa.int64()) for name in _NUMBERS}
@@ -183,9 +186,9 @@ def suspects(batch: pa.RecordBatch) -> set[int]:
         expected["leaf_digest"] = pa.array(columns["leaf_digest"], pa.string())
     except (ValueError, TypeError, OverflowError, pa.ArrowException):  # a value of another type
         return set(range(batch.num_rows))
-    for name, values in expected.items():
-        if name in batch.schema.names and not values.equals(batch[name]):
-            pairs = zip(values.to_pylist(), batch[name].to_pylist(), strict=True)
+    for name, column in expected.items():
+        if name in batch.schema.names and not column.equals(batch[name]):
+            pairs = zip(column.to_pylist(), batch[name].to_pylist(), strict=True)
             strange |= {place for place, (one, other) in enumerate(pairs) if one != other}
     return strange
 
@@ -204,7 +207,6 @@ def _made(line: bytes | None, loads: Callable[[bytes], Any]) -> tuple[Any, ...] 
         if schema not in LEAF_SCHEMAS or status not in _STATES:
             return None
         get = leaf.get
-        # Not the leaf itself: thousands of them at a time make the garbage collector look at all.
         return (
             run_id, session, kind, status, user, host, get("notebook", ""), parent, get("model", ""),
             get("source", ""), get("error_type", ""), seq, get("execution_count"), get("tokens_in"),

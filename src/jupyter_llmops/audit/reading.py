@@ -72,17 +72,17 @@ def _lines_after(path: Path, after: int) -> Iterator[tuple[int, bytes]]:
         left = os.fstat(file.fileno()).st_size  # what is added meanwhile is for the next reader
         while left > 0 and (data := file.read(min(_FORWARD_BLOCK, left))):
             left -= len(data)
-            last = data.rfind(b"\n")
-            if last < 0:
-                parts.append(data)
-                continue
-            whole = b"".join((*parts, memoryview(data)[:last]))
-            parts = [data[last + 1 :]]
-            count = whole.count(b"\n") + 1
-            if number + count - 1 > after:
-                for place, line in enumerate(whole.split(b"\n"), number):
+            count = data.count(b"\n")
+            if count and number + count - 1 <= after:
+                parts = [data[data.rfind(b"\n") + 1 :]]
+            elif count:
+                *lines, rest = b"".join((*parts, data)).split(b"\n")
+                parts = [rest]
+                for place, line in enumerate(lines, number):
                     if place > after:
                         yield place, line
+            else:
+                parts.append(data)
             number += count
 
 
