@@ -25,6 +25,7 @@ from jupyter_llmops.keys.signing import (
     key_mark,
     log_mark,
     public_half,
+    public_keys,
     said_keys,
     verifier_key,
     witness_name,
@@ -180,6 +181,33 @@ def test_what_others_may_read_or_is_no_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log.key").mkdir()
     with pytest.raises(AuditError, match="no file that holds a key"):
         LogKeys.load(tmp_path)
+
+
+def test_public_keys_are_known_without_the_private_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert public_keys(tmp_path) == (b"", b"")
+    assert list(tmp_path.iterdir()) == []
+    keys = LogKeys.load(tmp_path)
+    both = (keys.log_public, keys.witness_public)
+    assert public_keys(tmp_path) == both
+    opened = os.open
+
+    def refuse(path: Path, *rest: int) -> int:
+        if Path(path).name == "log.key":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        assert public_keys(tmp_path) == both
+        with pytest.raises(AuditError, match="Type !chmod 600"):
+            LogKeys.load(tmp_path)
+    (tmp_path / "witness.key").write_text("nonsense")
+    assert public_keys(tmp_path) == (keys.log_public, b"")
+    (tmp_path / "log.key").write_text("nonsense")
+    (tmp_path / "log.id").unlink()
+    assert public_keys(tmp_path) == (b"", b"")
 
 
 def test_a_folder_that_can_t_be_written_is_said(tmp_path: Path) -> None:

@@ -138,6 +138,31 @@ def said_keys(folder: Path) -> tuple[bytes, ...]:
     return tuple(public for line in lines if (public := _public_in(line)))
 
 
+def public_keys(folder: Path) -> tuple[bytes, bytes]:
+    """Return the public keys of a folder, of logs and as a witness, as far as they are known; makes none.
+
+    Where the key of logs can't be read, what is written down of it counts.
+
+    Parameters
+    ----------
+    folder : Path
+        As for `LogKeys.load`.
+
+    Returns
+    -------
+    tuple of bytes
+        32 bytes each; empty where it is not known.
+    """
+    found: list[bytes] = []
+    for name, otherwise in ((LOG_KEY, b"".join(said_keys(folder)[:1])), (WITNESS_KEY, b"")):
+        try:
+            key, _ = _open(Path(folder) / name)
+            found.append(key.public_key().public_bytes_raw())
+        except (AuditError, OSError):
+            found.append(otherwise)
+    return found[0], found[1]
+
+
 def keys_folder() -> Path:
     """Return where this user's keys lie."""
     from jupyter_llmops.settings import user_folder  # brings traitlets
@@ -207,16 +232,20 @@ def _person(user: str, host: str) -> str:
 
 
 def _load(path: Path) -> tuple[Ed25519PrivateKey, int]:
-    """Return the key in a file and the file's time, in nanoseconds."""
+    """Return the key in a file, which is made where it is missing, and the file's time, in nanoseconds."""
+    try:
+        return _open(path)
+    except FileNotFoundError:
+        _make(path)
+        return _open(path)
+
+
+def _open(path: Path) -> tuple[Ed25519PrivateKey, int]:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        data, moment = _read(path)
-    except FileNotFoundError:
-        _make(path)
-        data, moment = _read(path)
+    data, moment = _read(path)
     try:
         key = load_pem_private_key(data, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -267,7 +296,10 @@ def _read(path: Path) -> tuple[bytes, int]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise AuditError(f"The key {path} can't be read: {error.strerror}.", _mend(path)) from None
+        hint = (
+            f"Type !chmod 600 {path} if it is yours." if isinstance(error, PermissionError) else _mend(path)
+        )
+        raise AuditError(f"The key {path} can't be read: {error.strerror}.", hint) from None
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

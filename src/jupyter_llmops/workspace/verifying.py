@@ -36,7 +36,7 @@ class Verifying(Trail):
         """
         from jupyter_llmops.audit.verification import TrustedKeys, read_kept, verify
         from jupyter_llmops.audit.witnessed import refusals
-        from jupyter_llmops.keys.signing import LogKeys, keys_folder
+        from jupyter_llmops.keys.signing import LogKeys, keys_folder, public_keys, said_keys
         from jupyter_llmops.records.run import Problem
 
         found: dict[str, Any] = {"against": (read_kept(_path_of(against)),) if against else ()}
@@ -48,7 +48,10 @@ class Verifying(Trail):
             trusted = replace(trusted, own=(keys.log_public, keys.witness_public))
             notes += self._seal(keys)
         except AuditError as error:
-            notes.append(f"the logs could not be sealed: {error.message}")
+            notes.append(f"the logs could not be sealed: {error}")
+            known = public_keys(keys_folder())
+            trusted = replace(trusted, own=tuple(filter(None, known)), unreadable=not known[0])
+        trusted = replace(trusted, former=said_keys(keys_folder()))
         if "published" in found:
             trusted = self._read_signed(found, trusted, notes)
         result = verify(self.audit_folder, trusted=trusted, **found)

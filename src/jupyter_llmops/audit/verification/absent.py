@@ -10,11 +10,10 @@ from typing import Literal
 from jupyter_llmops.audit.deletions import Pruned
 from jupyter_llmops.audit.files import CONTENT_FOLDER, content_path, head_path
 from jupyter_llmops.audit.head_links import HEADS_FILE, linked_heads
-from jupyter_llmops.audit.tlog.note import VerifierKey, parse_note, verify_note
 from jupyter_llmops.audit.verification.findings import Findings
 from jupyter_llmops.audit.verification.heads import Claims, said_root
 from jupyter_llmops.audit.verification.log_folder import LOG_FOLDER, log_folder
-from jupyter_llmops.audit.verification.signatures import TrustedKeys, read_signed
+from jupyter_llmops.audit.verification.signatures import TrustedKeys, is_signed, read_signed
 from jupyter_llmops.records.trail import Head
 
 _FIRST_CONTENTS = {"0.json", "1.json"}
@@ -138,9 +137,9 @@ def whose(
     own = [key for key in trusted.of(session) if key.public in trusted.own]
     others = [key for key in trusted.of(session) if key.public not in trusted.own]
     signed = [*(head.checkpoint for head in heads), *notes]
-    if any(_is_signed(note, own) for note in signed):
+    if any(is_signed(note, own) for note in signed):
         return "own"
-    return "team" if any(_is_signed(note, others) for note in signed) else "unknown"
+    return "team" if any(is_signed(note, others) for note in signed) else "unknown"
 
 
 def began_only(folder: Path, session: str) -> bool:
@@ -155,10 +154,3 @@ def began_only(folder: Path, session: str) -> bool:
         and not head_path(folder, session).exists()
         and not (log.is_dir() and any(log.iterdir()))
     )
-
-
-def _is_signed(note: bytes | str, keys: Sequence[VerifierKey]) -> bool:
-    try:
-        return bool(verify_note(parse_note(note), keys))
-    except ValueError:
-        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -34,12 +35,18 @@ class TrustedKeys:
         The user's own public keys, of logs and as a witness, 32 bytes each.
     signers : tuple of Signer
         Those that somebody of the team has named; seals are checked before.
+    former : tuple of bytes
+        Public keys of this home's logs from before its key was replaced.
+    unreadable : bool
+        The key of this home's logs can't be read, and it is not known here which one it is.
     """
 
     user: str = ""
     host: str = ""
     own: tuple[bytes, ...] = ()
     signers: tuple[Signer, ...] = ()
+    former: tuple[bytes, ...] = ()
+    unreadable: bool = False
     _known: dict[str, tuple[VerifierKey, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -49,7 +56,7 @@ class TrustedKeys:
             key.public for signer, key in self._parsed
             if signer.kind == "log" and (signer.user, signer.host) == (self.user, self.host)
         ]  # fmt: skip
-        return tuple(dict.fromkeys([*self.own, *named]))
+        return tuple(dict.fromkeys([*self.own, *self.former, *named]))
 
     @cached_property
     def witnesses(self) -> dict[str, tuple[VerifierKey, str]]:
@@ -129,6 +136,21 @@ class TrustedKeys:
                 continue
         return found
 
+    def judges(self, session: str, notes: Iterable[bytes | str]) -> bool:
+        """Return whether a key that is known here can be the one of a log; else nobody knows if it is signed.
+
+        Parameters
+        ----------
+        session : str
+            Whose log.
+        notes : iterable of bytes or str
+            What there is of it that may be signed.
+        """
+        keys = self.of(session)
+        if not self.unreadable or (keys and not may_sign(session, b"")):
+            return True  # the name of the session says that it is this one
+        return any(is_signed(note, keys) for note in notes)
+
     def of(self, session: str) -> tuple[VerifierKey, ...]:
         """Return the keys that may have signed a session's log, under the name of that log."""
         if session not in self._known:
@@ -140,6 +162,14 @@ class TrustedKeys:
             except ValueError:  # no log can have this name: it is a planted row's
                 self._known[session] = ()
         return self._known[session]
+
+
+def is_signed(note: bytes | str, keys: Sequence[VerifierKey]) -> bool:
+    """Return whether one of some keys has signed a note."""
+    try:
+        return bool(verify_note(parse_note(note), keys))
+    except ValueError:
+        return False
 
 
 def read_signed(data: bytes | str, session: str, trusted: TrustedKeys) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ from jupyter_llmops.audit.verification.heads import Claims, hold_to_claims, publ
 from jupyter_llmops.audit.verification.journal import JournalCheck
 from jupyter_llmops.audit.verification.kept import KeptCheckpoint, take_kept
 from jupyter_llmops.audit.verification.lines import Leaf, line_blocks
-from jupyter_llmops.audit.verification.log_folder import LogFolderCheck
+from jupyter_llmops.audit.verification.log_folder import LogFolderCheck, log_folder
 from jupyter_llmops.audit.verification.signatures import ORIGIN_PREFIX, TrustedKeys
-from jupyter_llmops.records.run import Verification
+from jupyter_llmops.records.run import Problem, Verification
 from jupyter_llmops.records.trail import Cosignature, Head
 
 UNWITNESSED = (
@@ -130,6 +131,7 @@ class _Trail:
         self.records = self.witnessed = 0
         self.witnesses: dict[str, None] = {}
         self.partly: list[str] = []
+        self.unjudged: dict[str, None] = {}
 
     def run(self) -> Verification:
         for session in self.sessions:
@@ -144,7 +146,7 @@ class _Trail:
         return Verification(
             len(self.sessions),
             self.records,
-            tuple(self.findings.problems),
+            (*self.findings.problems, *self._said_of_unjudged()),
             tuple(self.findings.notes + self._said_of_witnesses() + self._disputed()),
             self.coverage.gaps(),
             self.witnessed,
@@ -167,7 +169,7 @@ class _Trail:
         if journal.content.deleted or journal.content.changed:
             self.contents.append((session, journal.content))
         if log.present:
-            log.finish(journal.tree, self.trusted)
+            log.finish(journal.tree, self._keys_of(session))
         if claims.roots:
             hold_to_claims(session, journal.tree, claims, self.findings)
             self._check_checkpoint(session, log, claims.largest)
@@ -183,7 +185,7 @@ class _Trail:
 
     def _claims(self, session: str) -> Claims:
         """Return what the catalog and the kept checkpoints claim of a session."""
-        if self.trusted is None:
+        if self.trusted is None or self._keys_of(session) is None:
             return Claims()
         claims = published_claims(
             session,
@@ -196,6 +198,28 @@ class _Trail:
         for kept in self.kept.get(session, []):
             take_kept(kept, self.trusted, claims, self.findings)
         return claims
+
+    def _keys_of(self, session: str) -> TrustedKeys | None:
+        """Return by what the signatures of a log are checked, None where its key can't be known; that is a problem."""
+        if self.trusted is None or not self.trusted.unreadable:
+            return self.trusted
+        notes: list[bytes | str] = [head.checkpoint for head in self.heads.get(session, ())]
+        notes += [kept.data for kept in self.kept.get(session, ())]
+        with contextlib.suppress(OSError):
+            notes.append((log_folder(self.folder, session) / "checkpoint").read_bytes())
+        if self.trusted.judges(session, notes):
+            return self.trusted
+        if notes or session in self.cosignatures or session in self.memory.heads:
+            self.unjudged[session] = None
+        return None
+
+    def _said_of_unjudged(self) -> list[Problem]:
+        """Say of all logs at once that nobody is accused of anything, and nothing is proven, either."""
+        if not (names := list(self.unjudged)):
+            return []
+        logs = f"{len(names)} log{'s' if len(names) > 1 else ''}"
+        message = f"{logs} could not be judged, as the key that signs can't be read: {some(names)}"
+        return [Problem("", None, "", message)]
 
     def _check_checkpoint(self, session: str, log: LogFolderCheck, largest: int) -> None:
         if log.checkpoint_data is None and largest:
@@ -221,7 +245,7 @@ class _Trail:
             self.partly.append(f"session {session} up to record {size - 1} of {journal.count - 1} by {who}")
 
     def _said_of_witnesses(self) -> list[str]:
-        if not self.records or self.findings.problems:
+        if not self.records or self.findings.problems or self.unjudged:
             return []
         if not self.witnessed:
             return [UNWITNESSED]
@@ -256,10 +280,14 @@ class _Trail:
             if session in self.words.said.pruned:
                 word = self.words.said.pruned[session]
                 rows, claims = self.published.get(session, {}), self._claims(session)
-                check_pruned(self.folder, session, word, rows, claims, self.trusted, self.findings)
+                check_pruned(self.folder, session, word, rows, claims, self._keys_of(session), self.findings)
                 said["pruned"].append(f"{session} ({word.size:,} records, {word.by.said})")
             else:
                 self._check_missing(session, said)
+        if (
+            self.trusted is not None and self.trusted.unreadable
+        ):  # they may be this home's, and gone from here
+            self.unjudged |= dict.fromkeys([*said["team"], *said["unknown"]])
         for what, sentence in _ABSENT.items():
             if names := said[what]:
                 self.findings.notes.append(sentence.format(names=some(names), count=len(names)))
