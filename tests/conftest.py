@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +19,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Their files take longest: first, so that no worker waits for another one at the end.
 LONG_FOLDERS = ("faults", "notebooks", "server", "ui")
 IN_FULL = os.environ.get("LLMOPS_SOAK", "") == "1"
+# Cheaper to import for this process and all that tests start (see there).
+LIGHTER = str(REPOSITORY / "tests" / "lighter")
+sys.path.insert(0, LIGHTER)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [LIGHTER, os.environ.get("PYTHONPATH")]))
 RECORD = SoakRecord(REPOSITORY / "benchmarks" / "results", source=REPOSITORY / "src" / "jupyter_llmops")
 
 
@@ -85,6 +92,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if done:
             config.hook.pytest_deselected(items=done)
             items[:] = [item for item in items if item not in done]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep thousands of tests and their modules out of the rounds of the garbage collector."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+        if "IPython.core.displayhook" in sys.modules:
+            _end_shells_without_a_round()
+
+
+def _end_shells_without_a_round() -> None:
+    """Let IPython look through what is young only, not through all that a run has ever made, when a shell ends.
+
+    That is a second in the middle of a run, and hundreds of tests have a shell.
+    """
+    from IPython.core.displayhook import DisplayHook
+
+    flush = DisplayHook.flush
+
+    def flush_cheaply(hook: DisplayHook) -> None:
+        sys.modules["gc"] = SimpleNamespace(collect=lambda: gc.collect(0))  # type: ignore[assignment]
+        try:
+            flush(hook)
+        finally:
+            sys.modules["gc"] = gc
+
+    DisplayHook.flush = flush_cheaply
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
