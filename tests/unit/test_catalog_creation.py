@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from jupyter_llmops.catalog import storage
 from jupyter_llmops.catalog.connection import Connection
 from jupyter_llmops.catalog.schemas import MODELS, schema_of
 from jupyter_llmops.location import Location
@@ -27,6 +28,7 @@ def test_columns_that_somebody_adds_in_between_are_no_error(
 ) -> None:
     import pyarrow as pa
 
+    monkeypatch.setattr(storage, "QUEUE_SECONDS", 0.05)  # the one writes while the other does
     connection = Connection(Location.parse(tmp_path))
     short = pa.schema([field for field in schema_of(MODELS) if field.name != "base"])
     connection.create(MODELS, short)
