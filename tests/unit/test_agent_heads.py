@@ -26,7 +26,7 @@ from jupyter_llmops.audit.sealing import log_folder, origin_of, seal
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
 from jupyter_llmops.audit.tlog.merkle import verify_consistency
 from jupyter_llmops.audit.tlog.note import format_note, sign_note
-from jupyter_llmops.catalog.schemas import HEADS
+from jupyter_llmops.catalog.schemas import HEADS, SIGNERS
 from jupyter_llmops.errors import CatalogError
 from jupyter_llmops.records.trail import Head
 from trail_home import TrailHome, rewrite, stamp
@@ -168,7 +168,9 @@ def test_heads_that_vanish_from_the_catalog_are_published_again(ada: TrailHome, 
         heads = ada.catalog.heads.list()
         check_chain(heads, ada.keys().log_public)
         assert {(head.size, head.checkpoint, head.consistency) for head in heads} == there
+        assert len(ada.catalog.signers.list()) == 2
         assert ada.publish() == 0
+        ada.catalog._connection.writing(SIGNERS, partial(_delete, "true"))  # the next loss is of them, too
     assert len(ada.told) == 3
     assert "somebody deleted them there" in ada.told[0]
 

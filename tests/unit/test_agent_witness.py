@@ -321,6 +321,34 @@ def test_a_cosignature_that_was_not_published_comes_later(
     assert read_witnessed(bob.audit)[journal.session].line == ""
 
 
+def test_a_cosignature_that_one_catalog_refused_does_not_go_to_another(
+    pair: tuple[TrailHome, TrailHome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = pair
+    journal = ada.journal()
+    stamp(journal)
+    ada.publish()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            bob.catalog.cosignatures, "publish", lambda _: (_ for _ in ()).throw(CatalogError("No."))
+        )
+        with pytest.raises(CatalogError):
+            bob.look()
+    # Bob turns to another team's catalog, and back.
+    eve = TrailHome(tmp_path / "eve", tmp_path / "other", "eve")
+    hers = eve.journal()
+    stamp(hers)
+    eve.publish()
+    there = TrailHome(bob.folder, tmp_path / "other", "bob", "desk")
+    assert there.look() == 1
+    assert [one.session for one in there.catalog.cosignatures.list()] == [hers.session]
+    bob.start()
+    bob.look()
+    assert [one.session for one in bob.catalog.cosignatures.list()] == [journal.session]
+    assert witnessed(bob) == {journal.session: 2, hers.session: 2}
+    assert refusals(bob.audit) == ()
+
+
 @pytest.mark.parametrize("file", [FILE, ADDED])
 def test_who_can_t_remember_signs_nothing(pair: tuple[TrailHome, TrailHome], file: str) -> None:
     ada, bob = pair

@@ -152,7 +152,7 @@ class HeadKeeper:
                     self._tell_once(f"The head of session {name} can't be published: {error}")
         if not heads and not lost:
             return 0
-        if not self._named:
+        if not self._named or lost:  # it may have lost whose they are, too
             # Before its heads: who sees them without it takes them for nobody's.
             name_signers(self._catalog, self._own_keys())
             self._named = True

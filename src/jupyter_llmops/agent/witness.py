@@ -134,7 +134,11 @@ class Witness:
             if session not in prints and log.size and log.catalog == place and not log.problem
         }  # fmt: skip
         added = self._look_at(changed, prints, known) if changed else 0
-        self._publish({session: log for session, log in known.items() if log.line})
+        # What another catalog refused waits for that one: its sessions are none of this one's team's business.
+        self._publish({
+            session: log for session, log in known.items()
+            if log.line and (session in prints or log.catalog == place)
+        })  # fmt: skip
         self._marks = marks
         return added
 
