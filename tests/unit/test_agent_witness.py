@@ -282,8 +282,11 @@ def test_a_log_is_of_the_key_that_its_name_is_bound_to(pair: tuple[TrailHome, Tr
     )
 
 
-def test_a_replaced_key_signs_new_sessions_only(pair: tuple[TrailHome, TrailHome]) -> None:
+def test_a_replaced_key_signs_new_sessions_only(
+    pair: tuple[TrailHome, TrailHome], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ada, _ = pair
+    monkeypatch.setenv("LLMOPS_HOME", str(ada.folder))
     ada.keys()
     journal = ada.journal()
     stamp(journal)

@@ -64,7 +64,7 @@ def test_many_kernels_make_one_key_and_all_their_sessions_are_named_by_it(
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", program, str(tmp_path / "audit")],
-            env={**os.environ, "PYTHONPATH": str(repository / "src")},
+            env={**os.environ, "PYTHONPATH": str(repository / "src"), "LLMOPS_HOME": str(tmp_path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -113,6 +113,8 @@ def test_one_key_is_made_where_files_can_t_be_linked(tmp_path: Path, monkeypatch
 def test_the_first_session_is_named_by_the_key_and_later_ones_load_nothing_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert new_session_name(tmp_path / "audit").count("-") == 1, "no folder is a home by its looks"
+    monkeypatch.setenv("LLMOPS_HOME", str(tmp_path))
     first = new_session_name(tmp_path / "audit")
     keys = LogKeys.load(tmp_path / "keys")
     assert first.endswith("-" + key_mark(keys.log_public))
@@ -133,6 +135,7 @@ def test_a_home_that_takes_no_key_names_sessions_without_one(
 ) -> None:
     home, access = tmp_path / "home", os.access
     home.mkdir()
+    monkeypatch.setenv("LLMOPS_HOME", str(home))
     match fault:
         case "read only":  # as said to the tests' user, who may be root
             monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)

@@ -26,7 +26,7 @@ def new_session_name(folder: Path | None = None, now: datetime | None = None) ->
     ----------
     folder : Path, optional
         The audit folder. The name ends with the mark of the key of its logs, see `keys.signing`, which the first
-        session makes: so nobody can claim any log under another key. Where it can't, the name has no mark.
+        session of a home makes: so nobody can claim any log under another key. Where it can't, the name has no mark.
     now : datetime, optional
         The moment.
     """
@@ -49,7 +49,11 @@ def _key_mark(folder: Path) -> str:
 
 
 def _first_mark(keys: Path) -> str:
-    """Return the mark of a key of which nothing is written down, which is made where it is missing."""
+    """Return the mark of a home's key of which nothing is written down, and which is made where it is missing."""
+    from jupyter_llmops.settings import user_folder  # brings traitlets
+
+    if keys.parent != user_folder():
+        return ""  # what signs there is not known
     present = os.path.lexists(keys / "log.key")
     # Asked first, as each kernel of a home that can't be written would load what makes keys in vain.
     place = next((one for one in (keys, *keys.parents) if os.path.lexists(one)), keys)
