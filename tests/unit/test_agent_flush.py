@@ -250,6 +250,17 @@ def test_a_row_in_the_place_of_a_true_one_is_said(folder: Path, catalog: Catalog
     assert list(flusher.conflicts) == [last.id]
 
 
+def test_what_a_kernel_carried_meanwhile_is_not_said_to_be_lost(folder: Path, catalog: Catalog) -> None:
+    journal, flusher = journal_of(folder, catalog), Flusher(folder, catalog)
+    stamp(journal)
+    flusher.flush()
+    stamp(journal)
+    flush_journals(folder, catalog)  # as %runs does
+    stamp(journal_of(folder, catalog))  # a session that is new makes the agent ask what was acknowledged
+    assert flusher.flush() == 2
+    assert not flusher.lost
+
+
 def test_rows_that_the_catalog_lost_come_again(folder: Path, catalog: Catalog) -> None:
     journal = journal_of(folder, catalog)
     stamp(journal, 5)

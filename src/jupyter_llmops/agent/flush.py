@@ -142,12 +142,14 @@ class Flusher:
             session = session_of(path)
             last_seq = known[session] if journal.last_seq is None else journal.last_seq
             there = held.get(session, set())
+            # Only of those that the catalog was asked for: of others a kernel may have carried lines meanwhile.
+            remembered = acknowledged.get(session, -1) if session in known else -1
             lost = 0
             for run in readable_runs(path, last_seq):
                 last_seq = run.seq
                 if (run.seq, run.leaf_digest) not in there:
                     waiting.append(self._screen.screen(run))
-                    lost += run.seq <= acknowledged.get(session, -1)
+                    lost += run.seq <= remembered
                 if len(waiting) == ROWS_PER_COMMIT:
                     added += self._append(waiting)
                     waiting = []
