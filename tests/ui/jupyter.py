@@ -28,7 +28,7 @@ NO_POLL = {"pollInterval": 3600}
 
 
 class Jupyter:
-    """A Jupyter server with the sidebar, which touches nothing outside its folder.
+    """A Jupyter server with JupyterLab, Notebook 7 and the sidebar; it touches nothing outside its folder.
 
     Parameters
     ----------
@@ -36,20 +36,12 @@ class Jupyter:
         Empty; holds configuration, data, catalog and notebooks.
     extension : {"real", "standin", "missing"}
         Which server extension answers the sidebar: ours, the one that a test steers, or none.
-    application : {"jupyterlab", "notebook"}
-        What is started.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        extension: ServerExtension,
-        application: Literal["jupyterlab", "notebook"] = "jupyterlab",
-    ) -> None:
+    def __init__(self, folder: Path, extension: ServerExtension) -> None:
         self.folder = folder
         self.work = folder / "work"
         self.extension = extension
-        self.application = application
         self.token = secrets.token_hex(16)
         self.url = ""
         self.sidebar_settings = folder / "config/lab/user-settings/jupyter-llmops/sidebar.jupyterlab-settings"
@@ -65,12 +57,13 @@ class Jupyter:
                 [
                     sys.executable,
                     "-m",
-                    self.application,
+                    "jupyterlab",
                     "--no-browser",
                     "--allow-root",
                     "--ip=127.0.0.1",
                     f"--port={port}",
                     "--ServerApp.port_retries=0",
+                    "--KernelManager.shutdown_wait_time=1",  # nobody waits for what a kernel does at its end
                     f"--IdentityProvider.token={self.token}",
                     f"--ServerApp.root_dir={self.work}",
                     "--LabApp.expose_app_in_browser=True",

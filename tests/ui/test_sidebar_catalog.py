@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from ui import samples
-from ui.conftest import StartJupyter, fresh_pages
+from ui.conftest import SharedPage, StartJupyter
 from ui.jupyter import Jupyter
 from ui.workbench import Workbench
 
@@ -37,28 +36,21 @@ def jupyter(start_jupyter: StartJupyter) -> Jupyter:
     return jupyter
 
 
-@pytest.fixture(scope="module")
-def page(browser: Browser, jupyter: Jupyter) -> Iterator[Workbench]:
-    """Return an open page for every test of this file, with a notebook in it."""
-    with fresh_pages(browser) as open_page:
-        lab = open_page(jupyter)
-        lab.open()
-        lab.open_notebook("catalog.ipynb")
-        yield lab
+@pytest.fixture
+def lab(jupyter: Jupyter, shared_page: SharedPage) -> Workbench:
+    """Return the shared page as it is at first; what other tests did to it is gone."""
+    lab = shared_page.open(jupyter)
+    lab.put_back()
+    show(jupyter, **samples.everything())
+    lab.set_width(WIDE)
+    return lab
 
 
 @pytest.fixture
-def lab(jupyter: Jupyter, page: Workbench) -> Workbench:
-    """Return the page as it is at first; what other tests did to it is gone."""
-    page.sidebar.get_by_role("searchbox", name="Filter").fill("")
-    page.sidebar.evaluate(
-        """node => [...node.querySelectorAll('.jp-LLMOps-rowButton, .jp-LLMOps-more')]
-             .filter(it => it.matches('[aria-expanded=true], [aria-pressed=true]') || /fewer/.test(it.textContent))
-             .forEach(button => button.click())"""
-    )
-    show(jupyter, **samples.everything())
-    page.set_width(WIDE)
-    return page
+def notebook(lab: Workbench) -> Workbench:
+    """Return the page with a notebook in it."""
+    lab.open_notebook("catalog.ipynb")
+    return lab
 
 
 def show(jupyter: Jupyter, **answers: Any) -> None:
@@ -268,21 +260,21 @@ def test_names_are_text_whatever_they_hold(jupyter: Jupyter, lab: Workbench, scr
     ],
 )  # fmt: skip
 def test_a_line_is_inserted_with_the_cursor_where_something_is_missing(
-    lab: Workbench, section: str, id: str, button: str, typed: str
+    notebook: Workbench, section: str, id: str, button: str, typed: str
 ) -> None:
-    opened(lab, section, id).get_by_role("button", name=f'Insert "{button}').click()
-    lab.page.wait_for_function(
+    opened(notebook, section, id).get_by_role("button", name=f'Insert "{button}').click()
+    notebook.page.wait_for_function(
         "() => document.activeElement?.closest('.jp-Notebook .jp-mod-active') !== null"
     )
-    lab.page.keyboard.type("x")
-    assert source_of_active_cell(lab) == typed
+    notebook.page.keyboard.type("x")
+    assert source_of_active_cell(notebook) == typed
 
 
-def test_a_version_is_inserted_by_its_number(lab: Workbench) -> None:
-    prompt = opened(lab, "prompts", "summarise-ticket")
+def test_a_version_is_inserted_by_its_number(notebook: Workbench) -> None:
+    prompt = opened(notebook, "prompts", "summarise-ticket")
     prompt.get_by_role("button", name="Show all 4 versions").click()
     prompt.locator("[data-version='2']").get_by_role("button", name="Insert").click()
-    active = lab.page.locator(".jp-Notebook .jp-mod-active")
+    active = notebook.page.locator(".jp-Notebook .jp-mod-active")
     expect(active).to_contain_text("%prompt summarise-ticket@2")
     prompt.get_by_role("button", name="Compare version 3 with version 4").click()
     expect(active).to_contain_text("%prompts diff summarise-ticket@3 summarise-ticket@4")

@@ -11,11 +11,13 @@ import pytest
 from playwright.sync_api import expect
 
 from ui.colleague import NOTE_WHEN_SEEN, Colleague
-from ui.conftest import OpenWorkbench, StartJupyter
+from ui.conftest import OpenWorkbench, SharedPage, StartJupyter
 from ui.jupyter import Jupyter
 from ui.workbench import Workbench
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+DESK = "first.ipynb"
 
 PUBLISH = """import jupyter_llmops
 workspace = jupyter_llmops.open_workspace()
@@ -36,18 +38,21 @@ def jupyter(start_jupyter: StartJupyter) -> Jupyter:
 
 
 @pytest.fixture
-def lab(jupyter: Jupyter, workbench: OpenWorkbench) -> Workbench:
-    """Return a page with the sidebar."""
-    lab = workbench(jupyter)
-    lab.open()
-    return lab
+def lab(jupyter: Jupyter, shared_page: SharedPage) -> Workbench:
+    """Return the page with the sidebar that tests share."""
+    return shared_page.open(jupyter)
 
 
-def test_the_first_hour(start_jupyter: StartJupyter, workbench: OpenWorkbench, screenshots: Path) -> None:
-    jupyter = start_jupyter("real")
-    lab = workbench(jupyter)
-    lab.open()
+@pytest.fixture
+def desk(lab: Workbench) -> str:
+    """Return the notebook that tests run their cells in: open in the page, with a kernel and our extension."""
+    lab.open_notebook(DESK)
+    assert "Error" not in lab.run_cell(DESK, "%load_ext jupyter_llmops")
+    return DESK
 
+
+# The first test, for it tells of a catalog that nobody has used.
+def test_the_first_hour(jupyter: Jupyter, lab: Workbench, screenshots: Path) -> None:
     # Nothing was done yet: the sidebar says what to type.
     expect(lab.sidebar.get_by_text("Live", exact=True)).to_be_visible()
     expect(lab.sidebar.locator(".jp-LLMOps-catalog")).to_have_attribute(
@@ -62,15 +67,15 @@ def test_the_first_hour(start_jupyter: StartJupyter, workbench: OpenWorkbench, s
 
     # A cell runs: its run shows without a reload.
     lab.page.evaluate("() => { window.sameVisit = true }")
-    lab.open_notebook("first.ipynb")
-    loaded = lab.run_cell("first.ipynb", "%load_ext jupyter_llmops")
+    lab.open_notebook(DESK)
+    loaded = lab.run_cell(DESK, "%load_ext jupyter_llmops")
     assert "Error" not in loaded
-    lab.run_cell("first.ipynb", "answer = 6 * 7")
+    lab.run_cell(DESK, "answer = 6 * 7")
     ran = lab.rows("runs").filter(has_text="answer = 6 * 7")
     expect(ran).to_have_count(1)
     expect(ran).to_contain_text("cell")
     expect(ran).to_contain_text("ok")
-    lab.run_cell("first.ipynb", "undefined_name")
+    lab.run_cell(DESK, "undefined_name")
     failed = lab.rows("runs").filter(has_text="undefined_name")
     expect(failed).to_contain_text("error · NameError")
     assert lab.page.evaluate("() => window.sameVisit"), "the page was reloaded"
@@ -83,14 +88,12 @@ def test_the_first_hour(start_jupyter: StartJupyter, workbench: OpenWorkbench, s
     # After a reload it is still there, and still live.
     lab.reload()
     expect(ran).to_have_count(1)
-    lab.run_cell("first.ipynb", "after_reload = True")
+    lab.run_cell(DESK, "after_reload = True")
     expect(lab.rows("runs").filter(has_text="after_reload = True")).to_have_count(1)
 
 
-def test_a_secret_typed_in_a_cell_is_not_shown(lab: Workbench) -> None:
-    lab.open_notebook("secret.ipynb")
-    lab.run_cell("secret.ipynb", "%load_ext jupyter_llmops")
-    lab.run_cell("secret.ipynb", 'api_key = "sk-proj-Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MA"')
+def test_a_secret_typed_in_a_cell_is_not_shown(lab: Workbench, desk: str) -> None:
+    lab.run_cell(desk, 'api_key = "sk-proj-Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MA"')
     shown = lab.rows("runs").filter(has_text="api_key")
     expect(shown).to_have_count(1)
     expect(shown).to_contain_text("[redacted:")
@@ -116,13 +119,13 @@ def test_notebooks_in_sibling_folders_and_the_sidebar_see_the_same_prompt(
     )
 
 
-def test_two_pages_hear_of_the_same_run(jupyter: Jupyter, lab: Workbench, workbench: OpenWorkbench) -> None:
+def test_two_pages_hear_of_the_same_run(
+    jupyter: Jupyter, lab: Workbench, desk: str, workbench: OpenWorkbench
+) -> None:
     other = workbench(jupyter)
     other.open()
     expect(other.sidebar.get_by_text("Live", exact=True)).to_be_visible()
-    lab.open_notebook("two.ipynb")
-    lab.run_cell("two.ipynb", "%load_ext jupyter_llmops")
-    lab.run_cell("two.ipynb", "seen_by = 'both'")
+    lab.run_cell(desk, "seen_by = 'both'")
     for page in (lab, other):
         expect(page.rows("runs").filter(has_text="seen_by = 'both'")).to_have_count(1)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from ui import samples
-from ui.conftest import OpenWorkbench, StartJupyter, fresh_pages
+from ui.conftest import OpenWorkbench, SharedPage, StartJupyter
 from ui.jupyter import NO_POLL, Jupyter, write_json
 from ui.workbench import Workbench
 
@@ -31,32 +30,16 @@ def jupyter(steered: Jupyter) -> Jupyter:
     return steered
 
 
-@pytest.fixture(scope="module")
-def shared(browser: Browser, steered: Jupyter) -> Iterator[Workbench]:
-    """Return an open page for every test that only reads."""
-    steered.show(**samples.everything())
-    with fresh_pages(browser) as open_page:
-        lab = open_page(steered)
-        lab.open()
-        lab.page.context.grant_permissions(["clipboard-read"])
-        yield lab
-
-
 @pytest.fixture
-def filled(jupyter: Jupyter, shared: Workbench) -> Workbench:
-    """Return the shared page; what other tests had the server say is gone from it."""
-    shared.run_command("jupyter-llmops:refresh")
-    for section, records in (("gpus", 3), ("models", 4), ("prompts", 4), ("runs", 8)):
-        expect(shared.rows(section)).to_have_count(records)
-    return shared
-
-
-@pytest.fixture
-def lab(jupyter: Jupyter, workbench: OpenWorkbench) -> Workbench:
-    """Return a page of the test's own, whose sidebar is filled."""
-    lab = workbench(jupyter)
-    lab.open()
-    expect(lab.rows("runs")).to_have_count(8)
+def lab(jupyter: Jupyter, shared_page: SharedPage) -> Workbench:
+    """Return the shared page, filled; what other tests did to it, and had the server say, is gone."""
+    lab = shared_page.open(jupyter)
+    lab.put_back()
+    lab.read_everything()
+    for section, records in (("gpus", 3), ("models", 4), ("prompts", 4), ("collections", 3), ("runs", 8)):
+        expect(lab.rows(section)).to_have_count(records)
+    for role in ("alert", "note"):
+        expect(lab.sidebar.get_by_role(role)).to_have_count(0)
     return lab
 
 
@@ -73,20 +56,18 @@ def top(locator: Locator) -> float:
 # What is shown
 
 
-def test_every_section_lists_its_records_with_a_count(filled: Workbench) -> None:
-    expect(filled.sidebar.locator("h3")).to_have_text(
-        ["GPUs2", "Models4", "Prompts4", "Collections3", "Runs8"]
-    )
-    expect(row(filled, "models", "smollm2-135m-instruct")).to_contain_text("cheap135 M weights89.6 MiB")
-    expect(row(filled, "prompts", "summarise-ticket")).to_contain_text("v412 min ago")
-    expect(row(filled, "runs", "2f4c8d1e2b3a4956")).to_contain_text("ok · 56 tokens · cache · triage.ipynb")
-    expect(filled.sidebar.get_by_text("Live", exact=True)).to_be_visible()
+def test_every_section_lists_its_records_with_a_count(lab: Workbench) -> None:
+    expect(lab.sidebar.locator("h3")).to_have_text(["GPUs2", "Models4", "Prompts4", "Collections3", "Runs8"])
+    expect(row(lab, "models", "smollm2-135m-instruct")).to_contain_text("cheap135 M weights89.6 MiB")
+    expect(row(lab, "prompts", "summarise-ticket")).to_contain_text("v412 min ago")
+    expect(row(lab, "runs", "2f4c8d1e2b3a4956")).to_contain_text("ok · 56 tokens · cache · triage.ipynb")
+    expect(lab.sidebar.get_by_text("Live", exact=True)).to_be_visible()
 
 
-def test_the_catalog_is_shortened_and_whole_on_hover(filled: Workbench) -> None:
-    shown = filled.sidebar.get_by_text("…/support-bot/.llmops")
+def test_the_catalog_is_shortened_and_whole_on_hover(lab: Workbench) -> None:
+    shown = lab.sidebar.get_by_text("…/support-bot/.llmops")
     expect(shown).to_be_visible()
-    explained = filled.sidebar.locator(".jp-LLMOps-catalog").get_attribute("title") or ""
+    explained = lab.sidebar.locator(".jp-LLMOps-catalog").get_attribute("title") or ""
     assert explained.splitlines() == [
         "Catalog: /home/ada/projects/support-bot/.llmops",
         "Your own: /home/ada/.local/share/jupyter/llmops/catalog",
@@ -94,8 +75,8 @@ def test_the_catalog_is_shortened_and_whole_on_hover(filled: Workbench) -> None:
     ]
 
 
-def test_a_relative_time_has_the_exact_one_on_hover(filled: Workbench) -> None:
-    moment = row(filled, "prompts", "summarise-ticket").locator("time")
+def test_a_relative_time_has_the_exact_one_on_hover(lab: Workbench) -> None:
+    moment = row(lab, "prompts", "summarise-ticket").locator("time")
     expect(moment).to_have_text("12 min ago")
     exact = moment.get_attribute("title") or ""
     assert ":" in exact
@@ -103,21 +84,21 @@ def test_a_relative_time_has_the_exact_one_on_hover(filled: Workbench) -> None:
 
 
 @pytest.mark.parametrize(("id", "word"), [("3f4c8d1e2b3a4956", "error"), ("4f4c8d1e2b3a4956", "interrupted")])
-def test_a_status_is_an_icon_and_a_word(filled: Workbench, id: str, word: str) -> None:
-    shown = row(filled, "runs", id)
+def test_a_status_is_an_icon_and_a_word(lab: Workbench, id: str, word: str) -> None:
+    shown = row(lab, "runs", id)
     expect(shown).to_contain_text(word)
     expect(shown.locator(f".jp-LLMOps-status.jp-mod-{word} svg")).to_be_visible()
 
 
-def test_usage_is_a_bar_that_says_its_number(filled: Workbench) -> None:
-    memory = row(filled, "gpus", "gpu-0").get_by_role("meter", name="Memory")
+def test_usage_is_a_bar_that_says_its_number(lab: Workbench) -> None:
+    memory = row(lab, "gpus", "gpu-0").get_by_role("meter", name="Memory")
     expect(memory).to_have_attribute("aria-valuenow", "43")
     track, fill = memory.bounding_box(), memory.locator(".jp-LLMOps-barFill").bounding_box()
     assert track is not None
     assert fill is not None
     assert fill["width"] / track["width"] == pytest.approx(34 / 80, abs=0.02)
-    expect(row(filled, "gpus", "gpu-0")).to_contain_text("34.0 / 80.0 GiB")
-    expect(row(filled, "gpus", "cpu-host").get_by_role("meter", name="RAM")).to_be_visible()
+    expect(row(lab, "gpus", "gpu-0")).to_contain_text("34.0 / 80.0 GiB")
+    expect(row(lab, "gpus", "cpu-host").get_by_role("meter", name="RAM")).to_be_visible()
 
 
 def test_what_nobody_could_measure_is_a_dash_and_never_0(jupyter: Jupyter, lab: Workbench) -> None:
@@ -152,23 +133,22 @@ def test_a_driver_that_does_not_match_is_a_warning(jupyter: Jupyter, lab: Workbe
     expect(lab.section("gpus").get_by_text("Restart the machine, then look again.")).to_be_visible()
 
 
-def test_markup_in_a_record_is_shown_not_run(filled: Workbench) -> None:
-    hostile = row(filled, "prompts", "escape-<b>html</b>")
+def test_markup_in_a_record_is_shown_not_run(lab: Workbench) -> None:
+    hostile = row(lab, "prompts", "escape-<b>html</b>")
     expect(hostile).to_contain_text("escape-<b>html</b>")
     hostile.get_by_role("button").first.click()
     expect(hostile.locator("pre")).to_contain_text("<script>window.hacked = true</script>")
-    assert filled.page.evaluate("() => window.hacked") is None
+    assert lab.page.evaluate("() => window.hacked") is None
 
 
 # What is not there
 
 
-def test_empty_lists_say_what_to_type(jupyter: Jupyter, workbench: OpenWorkbench) -> None:
+def test_empty_lists_say_what_to_type(jupyter: Jupyter, lab: Workbench) -> None:
     jupyter.show(
         models={"models": []}, prompts={"prompts": []}, collections={"collections": []}, runs={"runs": []}
     )
-    lab = workbench(jupyter)
-    lab.open()
+    lab.read_everything()
     expect(lab.section("models")).to_contain_text("%%prompt -m smollm2-135m-instruct")
     expect(lab.section("prompts")).to_contain_text("%%prompt -s NAME")
     expect(lab.section("collections")).to_contain_text("%collections add NAME")
@@ -192,67 +172,30 @@ def test_loading_keeps_the_place_of_what_comes(jupyter: Jupyter, lab: Workbench)
     assert after == pytest.approx(before, abs=1)
 
 
-def test_a_missing_server_extension_says_how_to_enable_it(
-    start_jupyter: StartJupyter, workbench: OpenWorkbench, screenshots: Path
-) -> None:
-    lab = workbench(start_jupyter("missing"))
-    lab.open()
-    expect(lab.sidebar).to_contain_text("jupyter server extension enable jupyter_llmops")
-    expect(lab.sidebar).to_contain_text("jupyter server extension list")
-    expect(lab.sidebar.get_by_text("Not enabled")).to_be_visible()
-    expect(lab.sidebar.locator("[data-section]")).to_have_count(0)
-    lab.set_width(NARROW)
-    lab.screenshot(screenshots / "missing-extension.png")
-
-
-def test_an_error_says_what_to_do_and_retry_reads_again(jupyter: Jupyter, workbench: OpenWorkbench) -> None:
+def test_an_error_says_what_to_do_and_retry_reads_again(jupyter: Jupyter, lab: Workbench) -> None:
     error = {"$status": 500, "message": "The catalog is damaged.", "hint": "Type %llmops doctor."}
-    jupyter.show(prompts=error)
-    lab = workbench(jupyter)
-    lab.open()
+    # An answer of another version is an error too, and not a blank.
+    jupyter.show(prompts=error, models={"models": None}, collections={"collections": [{}]}, gpus={})
+    lab.reload()
     section = lab.section("prompts")
     expect(section.get_by_role("alert")).to_contain_text("The catalog is damaged.Type %llmops doctor.")
+    for odd in ("gpus", "models", "collections"):
+        expect(lab.section(odd).get_by_role("alert")).to_contain_text("does not understand")
     expect(lab.rows("runs")).to_have_count(8)  # the others are not held back
     jupyter.show(prompts=samples.prompts())
+    lab.wait_until_read()
     section.get_by_role("button", name="Retry").click()
     expect(lab.rows("prompts")).to_have_count(4)
     expect(section.get_by_role("alert")).to_have_count(0)
-
-
-def test_an_answer_of_another_version_is_an_error_and_not_a_blank(
-    jupyter: Jupyter, workbench: OpenWorkbench
-) -> None:
-    jupyter.show(models={"models": None}, collections={"collections": [{}]}, runs={"rows": []}, gpus={})
-    lab = workbench(jupyter)
-    lab.open()
-    for section in ("gpus", "models", "collections", "runs"):
-        expect(lab.section(section).get_by_role("alert")).to_contain_text("does not understand")
-    expect(lab.rows("prompts")).to_have_count(4)
 
 
 def test_what_was_read_stays_when_reading_it_again_fails(jupyter: Jupyter, lab: Workbench) -> None:
     jupyter.show(runs={"$status": 500, "message": "The disk is full.", "hint": ""}, ring="runs")
     expect(lab.section("runs")).to_contain_text("Not up to date: The disk is full.")
     expect(lab.rows("runs")).to_have_count(8)
-
-
-def test_a_server_that_went_away_is_said_and_forgotten_when_it_is_back(
-    start_jupyter: StartJupyter, workbench: OpenWorkbench
-) -> None:
-    jupyter = start_jupyter("standin")
-    jupyter.show(**samples.everything())
-    lab = workbench(jupyter)
-    lab.open()
+    jupyter.show(runs={"rows": []}, ring="runs")  # of another version
+    expect(lab.section("runs")).to_contain_text("does not understand")
     expect(lab.rows("runs")).to_have_count(8)
-    lab.page.context.set_offline(True)
-    lab.sidebar.get_by_role("button", name="Read everything now").click()
-    expect(lab.sidebar.get_by_role("alert")).to_contain_text("The Jupyter server does not answer.")
-    expect(lab.sidebar.get_by_text("Lost", exact=True)).to_be_visible()
-    expect(lab.rows("runs")).to_have_count(8)
-    lab.page.context.set_offline(False)
-    lab.sidebar.get_by_role("button", name="Retry").click()
-    expect(lab.sidebar.get_by_text("Live", exact=True)).to_be_visible()
-    expect(lab.sidebar.get_by_role("alert")).to_have_count(0)
 
 
 def test_a_catalog_that_has_a_problem_says_so(jupyter: Jupyter, lab: Workbench) -> None:
@@ -305,32 +248,18 @@ def test_nothing_is_asked_while_the_sidebar_is_hidden(jupyter: Jupyter, lab: Wor
     expect(lab.rows("prompts")).to_have_count(1)
 
 
-def test_the_poll_finds_what_no_doorbell_told(steered: Jupyter, workbench: OpenWorkbench) -> None:
-    write_json(steered.sidebar_settings, {"pollInterval": 2, "side": "left"})
-    try:
-        steered.show(**samples.everything())
-        lab = workbench(steered)
-        lab.open()
-        expect(lab.page.locator("#jp-left-stack #jupyter-llmops-sidebar")).to_be_visible()
-        expect(lab.rows("prompts")).to_have_count(4)
-        steered.show(prompts={"prompts": [samples.prompt("quiet")]})
-        expect(lab.rows("prompts")).to_have_count(1)
-    finally:
-        write_json(steered.sidebar_settings, NO_POLL)
-
-
 # What a person does with it
 
 
-def test_the_filter_counts_and_escape_clears_it(filled: Workbench) -> None:
-    box = filled.sidebar.get_by_role("searchbox")
+def test_the_filter_counts_and_escape_clears_it(lab: Workbench) -> None:
+    box = lab.sidebar.get_by_role("searchbox")
     box.fill("cache prompt")
-    expect(filled.rows("runs")).to_have_count(1)
-    expect(filled.count("runs")).to_have_text("1 of 8")
-    expect(filled.section("models")).to_contain_text("No models match the filter.")
+    expect(lab.rows("runs")).to_have_count(1)
+    expect(lab.count("runs")).to_have_text("1 of 8")
+    expect(lab.section("models")).to_contain_text("No models match the filter.")
     box.press("Escape")
     expect(box).to_have_value("")
-    expect(filled.rows("runs")).to_have_count(8)
+    expect(lab.rows("runs")).to_have_count(8)
 
 
 def test_a_closed_section_stays_closed_after_a_reload(lab: Workbench) -> None:
@@ -344,20 +273,20 @@ def test_a_closed_section_stays_closed_after_a_reload(lab: Workbench) -> None:
     expect(lab.rows("models")).to_have_count(0)
 
 
-def test_the_keyboard_opens_rows_and_walks_between_them(filled: Workbench) -> None:
-    first = filled.rows("runs").nth(0).get_by_role("button").first
+def test_the_keyboard_opens_rows_and_walks_between_them(lab: Workbench) -> None:
+    first = lab.rows("runs").nth(0).get_by_role("button").first
     first.focus()
-    filled.page.keyboard.press("Enter")
+    lab.page.keyboard.press("Enter")
     expect(first).to_have_attribute("aria-expanded", "true")
-    expect(filled.rows("runs").nth(0)).to_contain_text("20260110-ada-7f3c line 4")
-    filled.page.keyboard.press("ArrowDown")
-    expect(filled.rows("runs").nth(1).get_by_role("button").first).to_be_focused()
-    filled.page.keyboard.press("ArrowUp")
+    expect(lab.rows("runs").nth(0)).to_contain_text("20260110-ada-7f3c line 4")
+    lab.page.keyboard.press("ArrowDown")
+    expect(lab.rows("runs").nth(1).get_by_role("button").first).to_be_focused()
+    lab.page.keyboard.press("ArrowUp")
     expect(first).to_be_focused()
 
 
-def test_every_button_has_a_name(filled: Workbench) -> None:
-    names = filled.sidebar.get_by_role("button").evaluate_all(
+def test_every_button_has_a_name(lab: Workbench) -> None:
+    names = lab.sidebar.get_by_role("button").evaluate_all(
         "all => all.map(it => it.getAttribute('aria-label') || it.textContent.trim())"
     )
     assert len(names) > 20
@@ -372,11 +301,17 @@ def test_every_button_has_a_name(filled: Workbench) -> None:
         ("runs", "3f4c8d1e2b3a4956", "%runs show 3f4c8d1e2b3a4956"),
     ],
 )
-def test_copying(filled: Workbench, section: str, id: str, text: str) -> None:
-    button = row(filled, section, id).get_by_role("button", name="Copy")
+def test_copying(lab: Workbench, section: str, id: str, text: str) -> None:
+    button = row(lab, section, id).get_by_role("button", name="Copy")
     button.click()
-    expect(row(filled, section, id).get_by_role("button", name="Copied")).to_be_visible()
-    assert filled.page.evaluate("() => navigator.clipboard.readText()") == text
+    expect(row(lab, section, id).get_by_role("button", name="Copied")).to_be_visible()
+    assert lab.page.evaluate("() => navigator.clipboard.readText()") == text
+
+
+def test_without_a_notebook_the_line_is_copied_instead(lab: Workbench) -> None:
+    row(lab, "prompts", "greet").get_by_role("button", name="Insert").click()
+    expect(lab.page.get_by_text("No notebook is open, so it was copied")).to_be_visible()
+    assert lab.page.evaluate("() => navigator.clipboard.readText()") == "%prompt greet topic="
 
 
 def test_a_prompt_is_inserted_as_a_new_cell_and_not_run(lab: Workbench) -> None:
@@ -397,16 +332,10 @@ def test_a_prompt_is_inserted_as_a_new_cell_and_not_run(lab: Workbench) -> None:
     assert lab.page.evaluate(source) == "%prompt summarise-ticket ticket=T-1 tone="
 
 
-def test_without_a_notebook_the_line_is_copied_instead(filled: Workbench) -> None:
-    row(filled, "prompts", "greet").get_by_role("button", name="Insert").click()
-    expect(filled.page.get_by_text("No notebook is open, so it was copied")).to_be_visible()
-    assert filled.page.evaluate("() => navigator.clipboard.readText()") == "%prompt greet topic="
-
-
 # How it looks
 
 
-@pytest.mark.parametrize(("theme", "name"), [("JupyterLab Light", "light"), ("JupyterLab Dark", "dark")])
+@pytest.mark.parametrize(("theme", "name"), [("JupyterLab Dark", "dark"), ("JupyterLab Light", "light")])
 def test_it_follows_the_theme(lab: Workbench, screenshots: Path, theme: str, name: str) -> None:
     lab.use_theme(theme)
     colors = lab.sidebar.evaluate(
@@ -447,11 +376,25 @@ def rgb(color: str) -> list[int]:
     return [int(part) for part in color.removeprefix("rgb(").removesuffix(")").split(",")]
 
 
-def test_the_same_bundle_works_in_notebook_7(
+# What takes a page of its own, or leaves the shared one behind
+
+
+def test_a_missing_server_extension_says_how_to_enable_it(
     start_jupyter: StartJupyter, workbench: OpenWorkbench, screenshots: Path
 ) -> None:
-    jupyter = start_jupyter("standin", "notebook")
-    jupyter.show(**samples.everything())
+    lab = workbench(start_jupyter("missing"))
+    lab.open()
+    expect(lab.sidebar).to_contain_text("jupyter server extension enable jupyter_llmops")
+    expect(lab.sidebar).to_contain_text("jupyter server extension list")
+    expect(lab.sidebar.get_by_text("Not enabled")).to_be_visible()
+    expect(lab.sidebar.locator("[data-section]")).to_have_count(0)
+    lab.set_width(NARROW)
+    lab.screenshot(screenshots / "missing-extension.png")
+
+
+def test_the_same_bundle_works_in_notebook_7(
+    jupyter: Jupyter, workbench: OpenWorkbench, screenshots: Path
+) -> None:
     notebook = workbench(jupyter)
     notebook.create_notebook("seven.ipynb")
     notebook.open("notebooks/seven.ipynb")
@@ -460,3 +403,31 @@ def test_the_same_bundle_works_in_notebook_7(
     row(notebook, "prompts", "greet").get_by_role("button", name="Insert").click()
     expect(notebook.page.locator(".jp-Cell")).to_have_count(2)
     notebook.screenshot(screenshots / "notebook-7.png")
+
+
+def test_a_server_that_went_away_is_said_and_forgotten_when_it_is_back(lab: Workbench) -> None:
+    lab.page.context.set_offline(True)
+    lab.sidebar.get_by_role("button", name="Read everything now").click()
+    expect(lab.sidebar.get_by_role("alert")).to_contain_text("The Jupyter server does not answer.")
+    expect(lab.sidebar.get_by_text("Lost", exact=True)).to_be_visible()
+    expect(lab.rows("runs")).to_have_count(8)
+    lab.page.context.set_offline(False)
+    lab.wait_until_read()
+    lab.sidebar.get_by_role("button", name="Retry").click()
+    expect(lab.sidebar.get_by_text("Live", exact=True)).to_be_visible()
+    expect(lab.sidebar.get_by_role("alert")).to_have_count(0)
+
+
+def test_the_poll_finds_what_no_doorbell_told(
+    jupyter: Jupyter, lab: Workbench, shared_page: SharedPage
+) -> None:
+    write_json(jupyter.sidebar_settings, {"pollInterval": 2, "side": "left"})
+    try:
+        lab.open()  # in a workspace that does not remember the right side
+        expect(lab.page.locator("#jp-left-stack #jupyter-llmops-sidebar")).to_be_visible()
+        expect(lab.rows("prompts")).to_have_count(4)
+        jupyter.show(prompts={"prompts": [samples.prompt("quiet")]})
+        expect(lab.rows("prompts")).to_have_count(1)
+    finally:
+        write_json(jupyter.sidebar_settings, NO_POLL)
+        shared_page.close()

@@ -38,6 +38,19 @@ KERNEL_READY = """path => {
   return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
 }"""
 
+# A second reading that is asked for during the first one is left out.
+UNTIL_READ = """async again => {
+  const {poll} = window.jupyterapp.pluginRegistry._plugins.get('jupyter-llmops:live').service;
+  const rest = async () => {
+    while (['started', 'refresh'].includes(poll.state.phase)) await poll.tick.catch(() => null);
+  };
+  await rest();
+  if (again) {
+    await poll.refresh();
+    await rest();
+  }
+}"""
+
 RUN = """async ([path, source]) => {
   const app = window.jupyterapp;
   const panel = [...app.shell.widgets('main')].find(it => it.context?.path === path);
@@ -74,6 +87,11 @@ class Workbench:
         self.jupyter = jupyter
         self.workspace = ""
         self.sidebar = page.locator(f"#{SIDEBAR}")
+        self.errors: list[str] = []
+        page.on("pageerror", lambda error: self.errors.append(error.stack or str(error)))
+
+    def close(self) -> None:
+        self.page.context.close()
 
     def open(self, path: str = "") -> None:
         """Load the application, wait until it is restored, and show the sidebar.
@@ -139,6 +157,30 @@ class Workbench:
             """pixels => Math.abs(document.querySelector('#jupyter-llmops-sidebar')
                  .getBoundingClientRect().width - pixels) <= 4""",
             arg=pixels,
+        )
+
+    def read_everything(self) -> None:
+        """Have the sidebar ask the server for all that it shows, and wait until it was answered."""
+        self.page.evaluate(UNTIL_READ, True)
+
+    def wait_until_read(self) -> None:
+        """Wait for the end of a reading of everything, if there is one: a button that asks for it works then."""
+        self.page.evaluate(UNTIL_READ, False)
+
+    def put_back(self) -> None:
+        """Show the sidebar as it is at first: filtered by nothing, its sections open, its rows closed."""
+        self.sidebar.get_by_role("searchbox", name="Filter").fill("")
+        self.sidebar.evaluate(
+            """node => {
+              for (const button of node.querySelectorAll('h3 button[aria-expanded=false]'))
+                button.click();
+            }"""
+        )
+        self.sidebar.evaluate(
+            """node => [...node.querySelectorAll('.jp-LLMOps-rowButton, .jp-LLMOps-more')]
+                 .filter(it => it.matches('[aria-expanded=true], [aria-pressed=true]')
+                   || /fewer/.test(it.textContent))
+                 .forEach(button => button.click())"""
         )
 
     def use_theme(self, name: str) -> None:
