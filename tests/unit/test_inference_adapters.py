@@ -23,9 +23,9 @@ Make = Callable[..., Model]
 
 
 @pytest.fixture(scope="module")
-def small(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TransformersEngine, Model]:
+def small(tiny_folder: Path, models_folder: Path) -> tuple[TransformersEngine, Model]:
     """Return an engine and the tiny model."""
-    engine = TransformersEngine(tmp_path_factory.mktemp("models"), offline=True)
+    engine = TransformersEngine(models_folder, offline=True)  # where it is quantized once for all tests
     return engine, engine.with_digest(sources.resolve(str(tiny_folder)))
 
 

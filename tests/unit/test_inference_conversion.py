@@ -21,7 +21,7 @@ from soak import SoakScale
 LOAD = """
     import sys
     from pathlib import Path
-    from jupyter_llmops.inference import sources
+    from jupyter_llmops.inference import sources, transformers_engine
     from jupyter_llmops.inference.transformers_engine import TransformersEngine
 
     def progress(doing, fraction):
@@ -29,6 +29,8 @@ LOAD = """
         if doing.startswith(sys.argv[3]):
             sys.stdin.readline()  # whoever started us kills us here, or lets us go on
 
+    if sys.argv[4:]:  # only the files are wanted: it ends where it would load them
+        transformers_engine.import_torch = sys.exit
     engine = TransformersEngine(Path(sys.argv[1]), offline=True)
     try:
         engine.load(sources.resolve(sys.argv[2]), "nf4", progress)
@@ -38,10 +40,10 @@ LOAD = """
 STAGES = ["Converting the tokenizer", "Converting the weights", "Quantizing"]
 
 
-def start(folder: Path, gguf: Path, stop_at: str) -> subprocess.Popen[str]:
+def start(folder: Path, gguf: Path, stop_at: str, *only_files: str) -> subprocess.Popen[str]:
     """Start a process that loads the model and waits when it is at a stage."""
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(LOAD), str(folder), str(gguf), stop_at],
+        [sys.executable, "-c", textwrap.dedent(LOAD), str(folder), str(gguf), stop_at, *only_files],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -109,8 +111,8 @@ def test_interrupted_it_leaves_nothing_half_done(
 
 
 def test_two_at_once_convert_once(tmp_path: Path, tiny_gguf: Path, expected: tuple[int, ...]) -> None:
-    first = start(tmp_path, tiny_gguf, "never")
-    second = start(tmp_path, tiny_gguf, "never")
+    first = start(tmp_path, tiny_gguf, "never", "only files")
+    second = start(tmp_path, tiny_gguf, "never", "only files")
     said = [process.communicate()[0] for process in (first, second)]
     assert first.returncode == second.returncode == 0
     assert sum(text.count("Quantizing") for text in said) == 1

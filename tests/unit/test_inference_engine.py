@@ -128,8 +128,9 @@ def test_a_seed_reproduces_and_another_differs(engine: TransformersEngine, defau
         )
         return engine.generate(request, default_model).token_ids
 
-    assert ask(1) == ask(1)
-    assert len({ask(1), ask(2), ask(None), ask(None)}) == 4
+    one = ask(1)
+    assert ask(1) == one
+    assert len({one, ask(2), ask(None), ask(None)}) == 4
 
 
 def test_text_comes_in_pieces_in_the_calling_thread(engine: TransformersEngine, default_model: Model) -> None:
@@ -315,18 +316,15 @@ def test_a_folder_is_quantized_once_and_answers(tiny_folder: Path, tmp_path: Pat
     assert again.rendered(model, [Message("user", "x")]).endswith("<|im_start|>assistant\n")
 
 
-def test_pytorchs_threads_sleep_while_they_wait() -> None:
+def test_pytorchs_threads_sleep_while_they_wait(tmp_path: Path) -> None:
     """Seen by PyTorch when it loads, and gone afterwards; a user's own choice stays."""
-    script = """
+    seen = 'import os\nprint("policy", os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))\n'
+    (tmp_path / "torch.py").write_text(seen)
+    script = f"""
         import os, sys
         from jupyter_llmops.inference.threads import import_torch
 
-        class Spy:
-            def find_spec(self, name, path=None, target=None):
-                if name == "torch":
-                    print("policy", os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT"))
-
-        sys.meta_path.insert(0, Spy())
+        sys.path.insert(0, {str(tmp_path)!r})
         os.environ.pop("OMP_WAIT_POLICY", None)
         os.environ.pop("GOMP_SPINCOUNT", None)
         if sys.argv[1:]:
