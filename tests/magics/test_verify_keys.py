@@ -1,8 +1,10 @@
-"""%audit verify where this user's own key can't be read, or was replaced: nobody is accused, and nothing is hidden."""
+"""%audit verify where this user's key can't be read or was replaced, or the clock is wrong: nobody is accused of it."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -107,6 +109,21 @@ def test_logs_of_a_key_that_was_moved_away_verify(workspace: Workspace) -> None:
     found = workspace.verify()
     assert found.ok, found.problems
     assert not workspace.journal.session.endswith(key_mark(LogKeys.load(keys_folder()).log_public))
+
+
+def test_a_log_that_was_signed_while_the_clock_was_ahead_is_signed_further(
+    notebook: Notebook, workspace: Workspace
+) -> None:
+    checkpoint = log_folder(workspace.audit_folder, workspace.journal.session) / "checkpoint"
+    later = time.time() + 3600
+    os.utime(checkpoint, (later, later))
+    notebook.run("z = 3")
+    assert workspace.verify().ok
+    signed = parse_checkpoint(parse_note(checkpoint.read_bytes()).text)
+    assert signed.size == workspace.journal.stamped
+    before = checkpoint.stat().st_ino
+    assert workspace.verify().ok
+    assert checkpoint.stat().st_ino == before
 
 
 def test_a_key_that_somebody_names_judges_no_log_of_which_nobody_knows_the_key(tmp_path: Path) -> None:

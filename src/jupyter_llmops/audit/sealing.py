@@ -269,6 +269,20 @@ def read_head(folder: Path, session: str) -> Head | None:
         return None
 
 
+def says_sealed(folder: Path, session: str) -> bool:
+    """Return whether a log's checkpoint says to cover what its journal's head knows; nothing is verified.
+
+    Times of files don't say it: a clock that was wrong makes a checkpoint newer than what came after it.
+    """
+    try:
+        data = (log_folder(folder, session) / "checkpoint").read_bytes()
+        size = parse_checkpoint(parse_note(data).text).size
+    except (OSError, ValueError):
+        return False
+    head = read_head(folder, session)
+    return head is not None and head.wanted == head.stored and head.stored.seq + 1 == size
+
+
 @contextlib.contextmanager
 def sealing(folder: Path) -> Iterator[None]:
     """Keep all others that seal logs of an audit folder waiting.

@@ -121,7 +121,7 @@ class Verifying(Trail):
         from jupyter_llmops.audit.files import JOURNAL_SUFFIX
         from jupyter_llmops.audit.head_links import note_handed_out
         from jupyter_llmops.audit.reading import list_journals
-        from jupyter_llmops.audit.sealing import log_folder, seal
+        from jupyter_llmops.audit.sealing import log_folder, says_sealed, seal
 
         if self.settings.audit:
             self.journal.flush()
@@ -130,7 +130,8 @@ class Verifying(Trail):
             session = path.name.removesuffix(JOURNAL_SUFFIX)
             try:
                 checkpoint = log_folder(self.audit_folder, session) / "checkpoint"
-                if checkpoint.exists() and checkpoint.stat().st_mtime_ns > path.stat().st_mtime_ns:
+                newer = checkpoint.exists() and checkpoint.stat().st_mtime_ns > path.stat().st_mtime_ns
+                if newer and says_sealed(self.audit_folder, session):
                     continue
                 if (signed := seal(self.audit_folder, session, keys)) is not None:
                     note_handed_out(self.audit_folder, session, signed.size)
