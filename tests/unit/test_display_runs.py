@@ -60,6 +60,14 @@ def test_a_run_says_who_had_it_run_where_and_when() -> None:
     assert "kernel" not in run_view_text(RunView(run))
 
 
+def test_a_cell_that_a_cell_ran_does_not_bear_the_next_ones_number() -> None:
+    inner = a_run("s", 3, execution_count=8, parent="c" * 16, leaf={"store_history": False})
+    prompt = a_run("s", 4, execution_count=7, parent="c" * 16, kind="prompt")
+    shown = listing_text(Listing("run", [inner, prompt]))
+    assert "In[7]" in shown
+    assert "In[8]" not in shown + run_view_text(RunView(inner))
+
+
 def test_what_a_run_ran_on_has_nothing_of_a_leaf_s_frame() -> None:
     frame = {
         "schema": "x",

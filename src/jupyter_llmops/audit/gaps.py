@@ -53,7 +53,7 @@ def silent_gap(log: Log) -> Gap:
     told, why = [], "; what callbacks they ran is not on record"
     if log.silent:
         told.append(f"{'1 request' if log.silent == 1 else f'{log.silent:,} requests'} ran silently")
-        why = ", as frontends and debuggers ask their own questions; what they ran is not on record"
+        why = ", as frontends and debuggers ask their own questions and terminals run .ipy files; what they ran is not on record"
     if log.callbacks:
         came = "1 message" if log.callbacks == 1 else f"{log.callbacks:,} messages"
         told.append(f"{came} came to widgets")

@@ -98,6 +98,12 @@ def _money(run: Run, name: str) -> str:
     return ABSENT if millionths is None else money(Cost(millionths / 1e6, leaf.get("currency", "")))
 
 
+def cell_name(run: Run) -> str:
+    """Return ``In[7]``; nothing of a cell that another cell ran: its number is that of the cell which comes next."""
+    own = not run.parent or (run.leaf or {}).get("store_history", True)
+    return f"In[{run.execution_count}]" if run.execution_count and own else ""
+
+
 RUN_COLUMNS: tuple[Column, ...] = (
     ("run", lambda r: r.id, lambda r: code(r.id), False),
     _same("kind", lambda r: r.kind),
@@ -109,7 +115,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     ),
     _when("when", lambda r: r.started_at),
     _same("took", lambda r: duration(r.seconds), numeric=True),
-    _same("cell", lambda r: f"In[{r.execution_count}]" if r.execution_count else ABSENT),
+    _same("cell", lambda r: cell_name(r) or ABSENT),
     _same("model", lambda r: r.model or ABSENT),
     _same("from", _origin),
     _same("tokens", lambda r: r.tokens_out if r.tokens_out is not None else ABSENT, numeric=True),

@@ -26,7 +26,7 @@ from jupyter_llmops.display.elements import (
     text_table,
     visible,
 )
-from jupyter_llmops.display.registry import facts_table, facts_text, run_facts
+from jupyter_llmops.display.registry import cell_name, facts_table, facts_text, run_facts
 from jupyter_llmops.records.run import Run
 from jupyter_llmops.records.run_search import RunExport, RunView
 
@@ -165,11 +165,7 @@ def _where_and_when(view: RunView) -> dict[str, list[tuple[str, object]]]:
     opening = (view.opening.leaf if view.opening else None) or {}
     began, since = run.started_at.astimezone().isoformat(sep=" ", timespec="seconds"), ago(run.started_at)
     notebook = run.notebook or str(opening.get("notebook") or "")
-    cell = ", ".join(
-        filter(
-            None, (f"In[{run.execution_count}]" if run.execution_count else "", str(leaf.get("cell") or ""))
-        )
-    )
+    cell = ", ".join(filter(None, (cell_name(run), str(leaf.get("cell") or ""))))
     kernel, process = str(opening.get("kernel") or "")[:8], opening.get("pid")
     sender, client = leaf.get("actor"), leaf.get("client")
     facts: dict[str, object] = {

@@ -19,6 +19,7 @@ from jupyter_llmops.display.elements import (
     visible,
 )
 from jupyter_llmops.display.prompt_diff import side_by_side, unified
+from jupyter_llmops.display.registry import cell_name
 from jupyter_llmops.records.run import Run
 from jupyter_llmops.records.run_search import Difference, RunDiff
 
@@ -84,5 +85,5 @@ def _rows(differences: Sequence[Difference]) -> list[list[str]]:
 
 
 def _name(run: Run) -> str:
-    cell = f" In[{run.execution_count}]" if run.execution_count else ""
-    return f"{run.kind}{cell} {run.id} · {run.user} · {ago(run.started_at)}"
+    named = " ".join(filter(None, (run.kind, cell_name(run), run.id)))
+    return f"{named} · {run.user} · {ago(run.started_at)}"
