@@ -366,7 +366,7 @@ def test_heads_of_a_pruned_session_are_published_again(ada: TrailHome, clock: Cl
 
 @pytest.mark.parametrize("older", [False, True])
 def test_heads_that_a_catalog_never_had_come_after_their_session_was_pruned(
-    ada: TrailHome, clock: Clock, *, older: bool
+    ada: TrailHome, clock: Clock, monkeypatch: pytest.MonkeyPatch, *, older: bool
 ) -> None:
     journal = ada.journal()
     stamp(journal, 4)
@@ -391,6 +391,11 @@ def test_heads_that_a_catalog_never_had_come_after_their_session_was_pruned(
     assert ada.publish() == 0
     place.expect(journal.session, 5)
     assert place.due() == {}
+    place.add([replace(heads[-1], size=4, previous_size=3)])  # of which nothing is left
+    clock.now += 1000
+    monkeypatch.setattr(ada.catalog.heads, "of", lambda _: pytest.fail("the catalog was read for nothing"))
+    assert ada.publish() == 0
+    assert ada.told == []
 
 
 def test_a_large_memory_of_published_heads_is_made_a_line_a_session(tmp_path: Path) -> None:
