@@ -455,7 +455,10 @@ def test_heads_that_vanish_after_they_were_witnessed_are_said(
     if restart:
         bob.start()
     assert bob.look() == 0
-    assert {one.session: "Somebody deleted heads" in one.message for one in refusals(bob.audit)} == {
+    assert {
+        one.session: "deleted heads there, or it is an older copy" in one.message
+        for one in refusals(bob.audit)
+    } == {
         journal.session: True,
         other.session: True,
     }

@@ -266,7 +266,7 @@ class Witness:
             return log
         sentence = (
             f"{self._whose(session, log)}: a head of {log.size:,} records was witnessed, and the largest in the "
-            f"catalog has {left:,} now. Somebody deleted heads there."
+            f"catalog has {left:,} now. Somebody deleted heads there, or it is an older copy."
         )
         return replace(log, problem=sentence, since=log.since or now(), doubt=True)
 
