@@ -5,14 +5,16 @@ import os
 import re
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tlog_growth
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint, parse_checkpoint
 from jupyter_llmops.audit.tlog.merkle import (
     Frontier,
@@ -26,13 +28,9 @@ from jupyter_llmops.audit.tlog.note import format_note, parse_note, sign_note
 from jupyter_llmops.audit.tlog.tile_files import TileFiles, tile_path
 from jupyter_llmops.audit.tlog.tiles import TileStore
 from jupyter_llmops.errors import AuditError
+from tlog_growth import KEY, grow, lines, signed
 
-KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 BORDERS = [0, 1, 2, 255, 256, 257, 511, 512, 513, 700]
-
-
-def lines(start, stop):
-    return [b"leaf %d" % number for number in range(start, stop)]
 
 
 def root_of(size):
@@ -40,10 +38,6 @@ def root_of(size):
     for line in lines(0, size):
         frontier.append(leaf_hash(line))
     return frontier.root()
-
-
-def signed(store, size):
-    return format_note(sign_note(Checkpoint("log", size, store.root(size)).text, "log", KEY))
 
 
 def files(folder):
@@ -320,43 +314,22 @@ def test_leaves_that_their_hashes_do_not_cover_are_not_continued(tmp_path):
         TileStore(tmp_path, sync=False).append(lines(3, 4))
 
 
-OPERATIONS = ((os, "open"), (os, "write"), (os, "link"), (Path, "unlink"), (Path, "replace"), (Path, "rmdir"))
+@pytest.fixture
+def killed_at():
+    """Return what grows a log in a child that dies before its n-th change of the disk, and whether it came to that."""
+    with subprocess.Popen(
+        [sys.executable, tlog_growth.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as forking:
+
+        def die(folder, moment):
+            forking.stdin.write(f"{moment} {folder}\n")
+            forking.stdin.flush()
+            return bool(int(forking.stdout.readline()))
+
+        yield die
 
 
-def grow(folder):
-    """From 250 leaves over a full tile to 515, with a checkpoint after each step."""
-    store = TileStore(folder, sync=False)
-    for stop in (250, 258, 515):
-        if store.size() < stop:
-            store.append(lines(store.size(), stop))
-        head = store.read_checkpoint()
-        if head is None or b"\n%d\n" % stop not in head:
-            store.write_checkpoint(signed(store, stop))
-
-
-def killed_at(folder, moment):
-    """Grow in a child that dies without a word before its `moment`-th change of the disk."""
-    child = os.fork()
-    if child == 0:
-        left = [moment]
-        for owner, name in OPERATIONS:
-            real = getattr(owner, name)
-
-            def die(*args, real=real, **named):
-                left[0] -= 1
-                if left[0] < 0:
-                    os._exit(9)
-                return real(*args, **named)
-
-            setattr(owner, name, die)
-        try:
-            grow(folder)
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-
-
-def test_a_kill_at_any_moment_leaves_a_log_that_goes_on_to_the_same_files(tmp_path):
+def test_a_kill_at_any_moment_leaves_a_log_that_goes_on_to_the_same_files(tmp_path, killed_at):
     grow(tmp_path / "whole")
     whole = TileStore(tmp_path / "whole", sync=False)
     whole.write_checkpoint(signed(whole, 515))
