@@ -81,7 +81,8 @@ def s3_bucket(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put long files first, skip what needs a GPU where there is none, leave out what passed in a soak."""
-    items.sort(key=lambda item: item.path.parent.name not in LONG_FOLDERS)
+    long = {item.path for item in items if any(map(item.get_closest_marker, ("slow", "model")))}
+    items.sort(key=lambda item: item.path.parent.name not in LONG_FOLDERS and item.path not in long)
     needing = [item for item in items if item.get_closest_marker("gpu")]
     problem = _gpu_problem() if needing else ""
     if problem:

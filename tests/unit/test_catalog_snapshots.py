@@ -255,6 +255,7 @@ def test_a_snapshot_that_fails_takes_its_branches_away(
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_snapshots_and_upkeep_in_a_bucket(s3_bucket: S3Bucket) -> None:
     catalog = Catalog(s3_bucket.location, site="lab", user="ada", retention=timedelta(0))
     fill(catalog)

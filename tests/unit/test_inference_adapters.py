@@ -65,6 +65,7 @@ def ask(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("quantization", "exact"), [("fp32", False), ("nf4", False), ("nf4", True), ("int8", False)]
 )

@@ -82,6 +82,7 @@ def expected(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return answer
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with SIGKILL")
 def test_killed_midway_it_is_repeated(
     tmp_path: Path, tiny_gguf: Path, expected: tuple[int, ...], soak_scale: SoakScale

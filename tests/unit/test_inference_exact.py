@@ -140,6 +140,7 @@ def test_the_real_model_is_bitwise_the_same_in_a_batch_and_with_one_thread(
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.slow
 def test_a_grade_is_measured_kept_and_found_for_the_very_request(
     small: tuple[TransformersEngine, Model], tiny_folder: Path, tmp_path: Path
 ) -> None:

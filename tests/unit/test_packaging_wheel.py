@@ -156,6 +156,7 @@ def test_the_magics_load_from_the_install(installed: dict[str, str]) -> None:
     assert known == "True"
 
 
+@pytest.mark.slow
 def test_a_wheel_from_the_sdist_needs_no_node(sdist: Path, wheel: Path, tmp_path: Path) -> None:
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path / "source", filter="data")

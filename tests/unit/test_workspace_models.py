@@ -44,6 +44,7 @@ class SamePlace:
             raise RuntimeError(str(error)) from error
 
 
+@pytest.mark.slow
 def test_two_processes_share_an_alias_and_the_files_behind_it(tmp_path: Path) -> None:
     catalog = tmp_path / "catalog"
     with (
