@@ -46,6 +46,15 @@ for line in sys.stdin:
     print(json.dumps(answer), flush=True)
 """
 
+# The agent as it is, but for how long it waits between two looks.
+AGENT = """
+import sys
+from jupyter_llmops.agent import __main__, heads, loop, witness
+
+heads.SECONDS_BETWEEN_SEALS, witness.SECONDS_BETWEEN_LOOKS, loop.POLL_SECONDS = 1.0, 0.5, 0.2
+sys.exit(__main__.main())
+"""
+
 
 @dataclass
 class User:
@@ -70,7 +79,7 @@ class User:
         return self._start([sys.executable, "-c", USER, self.site])
 
     def agent(self, idle: float = 600) -> subprocess.Popen[str]:
-        command = [sys.executable, "-P", "-m", "jupyter_llmops.agent", f"--catalog={self.place}"]
+        command = [sys.executable, "-P", "-c", AGENT, f"--catalog={self.place}"]
         command += [f"--journals={self.home / 'audit'}", f"--site={self.site}", f"--idle-seconds={idle}"]
         return self._start(command)
 
