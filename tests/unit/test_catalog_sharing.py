@@ -32,7 +32,7 @@ def test_an_open_handle_sees_the_commit_of_another_process_at_once(catalog: Cata
 
 @pytest.mark.slow
 def test_8_writers_at_once_lose_nothing_and_double_nothing(catalog: Catalog) -> None:
-    count = 5
+    count = 3
     stop = threading.Event()
     upkeep = Catalog(catalog.folder, site="lab", user="agent")
 
