@@ -42,7 +42,7 @@ KERNEL_READY = """path => {
 UNTIL_READ = """async again => {
   const {poll} = window.jupyterapp.pluginRegistry._plugins.get('jupyter-llmops:live').service;
   const rest = async () => {
-    while (['started', 'refresh'].includes(poll.state.phase)) await poll.tick.catch(() => null);
+    while (['started', 'refreshed'].includes(poll.state.phase)) await poll.tick.catch(() => null);
   };
   await rest();
   if (again) {
