@@ -115,15 +115,13 @@ def test_a_log_that_was_signed_while_the_clock_was_ahead_is_signed_further(
     notebook: Notebook, workspace: Workspace
 ) -> None:
     checkpoint = log_folder(workspace.audit_folder, workspace.journal.session) / "checkpoint"
+    before = parse_checkpoint(parse_note(checkpoint.read_bytes()).text).size
     later = time.time() + 3600
     os.utime(checkpoint, (later, later))
     notebook.run("z = 3")
     assert workspace.verify().ok
     signed = parse_checkpoint(parse_note(checkpoint.read_bytes()).text)
-    assert signed.size == workspace.journal.stamped
-    before = checkpoint.stat().st_ino
-    assert workspace.verify().ok
-    assert checkpoint.stat().st_ino == before
+    assert signed.size > before
 
 
 def test_a_key_that_somebody_names_judges_no_log_of_which_nobody_knows_the_key(tmp_path: Path) -> None:
