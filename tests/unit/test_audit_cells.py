@@ -152,6 +152,35 @@ def test_messages_to_widgets_are_no_silent_requests(shell: InteractiveShell, tra
     assert gap.message.startswith("3 messages came to widgets in a.ipynb ")
 
 
+def test_a_cell_that_a_widgets_callback_runs_hides_no_silent_request(
+    shell: InteractiveShell, trail: Trail
+) -> None:
+    shell.run_cell("x = 1", store_history=True)
+    shell.run_cell("hidden = 1", silent=True)
+    shell.parent_header = {"msg_type": "comm_msg"}  # type: ignore[attr-defined]
+    shell.events.trigger("pre_execute")
+    shell.run_cell("get_ipython().run_cell('z = 1')", store_history=True)
+    del shell.parent_header  # type: ignore[attr-defined]
+    shell.run_cell("y = 1", store_history=True)
+    told = [
+        tuple(
+            (run.leaf or {}).get(name, 0) for name in ("silent_before", "callbacks_before", "silent_within")
+        )
+        for run in trail.runs
+    ]
+    assert told == [(0, 0, 0), (0, 0, 0), (1, 1, 0), (0, 0, 0)], (
+        "an inner cell is stamped before its outer one"
+    )
+
+
+def test_what_is_drawn_after_a_cell_that_awaits_is_its_own(shell: InteractiveShell, trail: Trail) -> None:
+    shell.events.register("post_execute", lambda: print("figure"))  # as matplotlib's inline backend does
+    shell.run_cell("x = 1", store_history=True)
+    shell.run_cell("import asyncio\nawait asyncio.sleep(0)", store_history=True)
+    shown = [(run.leaf or {}).get("outputs", {}) for run in trail.runs]
+    assert [set(one) for one in shown] == [{"stdout"}, {"stdout"}]
+
+
 def test_silent_runs_after_the_last_cell_are_said_when_the_session_ends(
     shell: InteractiveShell, trail: Trail
 ) -> None:

@@ -296,6 +296,8 @@ def test_the_notebook_is_what_the_server_or_vs_code_says(monkeypatch: pytest.Mon
     ("command", "notebook"),
     [
         ("papermill in.ipynb out.ipynb -p x 1", "in.ipynb"),
+        ("papermill -p x /data/y.ipynb -r z z.ipynb -f q.ipynb in.ipynb out.ipynb", "in.ipynb"),
+        ("-m nbconvert --execute -y in.ipynb", "in.ipynb"),
         ("-m papermill s3://b/in.ipynb out.ipynb", "s3://b/in.ipynb"),
         ("/bin/jupyter-nbconvert --execute a.ipynb --output b.ipynb", "a.ipynb"),
         ("/bin/jupyter-execute a.ipynb --output=b.ipynb", "a.ipynb"),

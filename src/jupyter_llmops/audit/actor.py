@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +26,9 @@ _RUNNERS = re.compile(
 )
 # After which a runner's command names a notebook that it writes.
 _TO = ("--output", "--NbConvertApp.output_base")
+# After which papermill's has parameters of the notebook, and how many words.
+_PARAMETERS = {"-p": 2, "--parameters": 2, "-r": 2, "--parameters_raw": 2, "-f": 1, "--parameters_file": 1,
+               "-y": 1, "--parameters_yaml": 1}  # fmt: skip
 _PAPERMILL = re.compile(r"papermill(?:/__main__\.py)? ")
 _CONSOLES = re.compile(r"jupyter[_-]console|jupyter[_-]qtconsole|qtconsole")
 
@@ -105,17 +108,28 @@ def _runners_notebook(parent: int) -> str:
     command = _command(parent)
     if not _RUNNERS.search(" ".join(command)):
         return ""
+    papermill = _PAPERMILL.search(" ".join(command))
+    if papermill:
+        command = list(_without_parameters(command))
     named = [
         word
         for before, word in pairwise(command)
         if word.endswith(".ipynb") and not word.startswith("-") and before not in _TO
     ]
-    if len(named) > 1 and not _PAPERMILL.search(" ".join(command)):  # papermill's second is what it writes
+    if len(named) > 1 and not papermill:  # papermill's second is what it writes
         return ""
     try:
         return str(Path(f"/proc/{parent}/cwd").readlink() / named[0]) if "://" not in named[0] else named[0]
     except (OSError, IndexError):
         return ""
+
+
+def _without_parameters(command: list[str]) -> Iterator[str]:
+    skipped = 0
+    for word in command:
+        if not skipped:
+            yield word
+        skipped = max(skipped - 1, 0) or _PARAMETERS.get(word, 0)
 
 
 def _command(process: int) -> list[str]:

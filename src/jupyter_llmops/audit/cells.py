@@ -205,11 +205,16 @@ class CellStamper:
 
     def _end(self, frames: list[_Frame], place: int) -> None:
         """Take frames off the stack, from one place on."""
-        for frame in frames[place:]:
+        ended = frames[place:]
+        for frame in ended:
             self.journal.running.end(frame.slot)
             if frame in self._open:
                 self._open.remove(frame)
         del frames[place:]
+        if _cell.get() in ended:
+            # Here, not in the tasks that it made. The next cell may await: then it is set in a task only, while
+            # what its frontend draws after it comes from here.
+            _cell.set(frames[-1] if frames else None)
         if not self._open:
             self._watch.cell_ended()
 
@@ -228,12 +233,13 @@ class CellStamper:
     def _executes(self) -> None:
         # Fired for silent runs and messages to widgets, too, of which IPython says no more than that.
         request = getattr(self.shell, "parent_header", None)
+        counted: tuple[CellStamper | _Frame, str] = (self, "_silent")
         if type(request) is dict and request.get("msg_type") == "comm_msg":
-            self._callbacks += 1
+            counted = (self, "_callbacks")
         elif frames := self._frames():
-            frames[-1].silent_within += 1
-        else:
-            self._silent += 1
+            counted = (frames[-1], "silent_within")
+        _count(*counted, 1)
+        self._running.counted = counted
 
     def _say_silent(self) -> None:
         """Stamp how many silent runs and messages to widgets there were after the last cell."""
@@ -243,11 +249,13 @@ class CellStamper:
             self.journal.stamp("observation", facts=told)
 
     def _before(self, info: ExecutionInfo) -> None:
+        counter, name = getattr(self._running, "counted", None) or (None, "")
+        if counter is not None:
+            _count(counter, name, -1)  # it was this cell, which is not silent
+            self._running.counted = None
         silent = callbacks = 0
-        if frames := self._frames():
-            frames[-1].silent_within -= 1  # it is this cell, which is not silent
-        else:
-            silent, self._silent = max(0, self._silent - 1), 0
+        if not self._frames():
+            silent, self._silent = self._silent, 0
             callbacks, self._callbacks = self._callbacks, 0
         try:
             # A prompt in this cell is stamped before the cell is: the redactor must have seen by
@@ -341,6 +349,10 @@ class CellStamper:
 
     def _complain(self, error: Exception) -> None:
         self.journal.complain(f"A cell could not be stamped: {type(error).__name__}: {error}")
+
+
+def _count(counter: object, name: str, by: int) -> None:
+    setattr(counter, name, getattr(counter, name) + by)
 
 
 def _counted(**counts: int) -> dict[str, int]:
