@@ -118,7 +118,7 @@ def _end_shells_without_a_round() -> None:
     flush = DisplayHook.flush
 
     def flush_cheaply(hook: DisplayHook) -> None:
-        sys.modules["gc"] = SimpleNamespace(collect=lambda: gc.collect(0))  # type: ignore[assignment]
+        sys.modules["gc"] = SimpleNamespace(**vars(gc) | {"collect": lambda *_: gc.collect(0)})  # type: ignore[assignment]
         try:
             flush(hook)
         finally:
