@@ -198,6 +198,18 @@ def test_what_was_read_stays_when_reading_it_again_fails(jupyter: Jupyter, lab: 
     expect(lab.rows("runs")).to_have_count(8)
 
 
+def test_a_refresh_during_another_is_not_dropped(jupyter: Jupyter, lab: Workbench) -> None:
+    refresh = lab.sidebar.get_by_role("button", name="Read everything now")
+    jupyter.show(runs=samples.runs() | {"$wait": True}, prompts={"prompts": []})
+    refresh.click()
+    expect(lab.rows("prompts")).to_have_count(0)  # and the runs are waited for
+    jupyter.show(prompts=samples.prompts())
+    refresh.click()
+    expect(lab.rows("prompts")).to_have_count(4)
+    jupyter.show(runs=samples.runs())
+    lab.wait_until_read()
+
+
 def test_a_catalog_that_has_a_problem_says_so(jupyter: Jupyter, lab: Workbench) -> None:
     catalog = samples.catalog(
         path="/mnt/team/.llmops", writable=False, problem="/mnt/team/.llmops is not writable."

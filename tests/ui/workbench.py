@@ -38,7 +38,7 @@ KERNEL_READY = """path => {
   return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
 }"""
 
-# A second reading that is asked for during the first one is left out.
+# `poll.refresh()` drops what is asked for during a reading.
 UNTIL_READ = """async again => {
   const {poll} = window.jupyterapp.pluginRegistry._plugins.get('jupyter-llmops:live').service;
   const rest = async () => {

@@ -121,7 +121,8 @@ export class LiveState implements IDisposable {
 
   /** Read everything now; the next poll is counted from here. */
   async refresh(): Promise<void> {
-    await this.poll.refresh();
+    // `poll.refresh()` drops what is asked for while an answer is awaited, which may be older.
+    await this.poll.schedule({ interval: Poll.IMMEDIATE, phase: 'refreshed' });
   }
 
   /** Every version of a prompt, newest first; read when somebody opens it, not followed. */
