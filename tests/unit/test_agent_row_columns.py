@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +83,11 @@ def test_a_second_process_finds_the_same(
             attacked[place][name] = changed(attacked[place][name])
         batches.append(batch_of(attacked))
         expected.append(places)
+    batches.insert(0, batches[0].slice(0, 0))  # a scan may have parts without rows
+    expected.insert(0, set())
     with SuspectRows(worth=0) as second:
         found = list(second.find(batches))
+        assert second._failed is broken
     assert [places for _, places in found] == expected
     assert [batch for batch, _ in found] == batches
     assert len(asked) >= 3
@@ -94,3 +99,36 @@ def test_where_no_other_process_can_be_started(
     monkeypatch.setattr(row_columns.sys, "executable", "")
     with SuspectRows(worth=0) as alone:
         assert list(alone.find([batch_of(rows)])) == [(batch_of(rows), set())]
+
+
+def test_what_another_program_says_is_no_answer(
+    rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Such as a sitecustomize that prints: it does so before the process can take its own way out."""
+    talker = tmp_path / "python"
+    talker.write_text("#!/bin/sh\necho hello from sitecustomize, which is longer than a head\nexec cat\n")
+    talker.chmod(0o755)
+    monkeypatch.setattr(row_columns.sys, "executable", str(talker))
+    with SuspectRows(worth=0) as second:
+        assert [places for _, places in second.find([batch_of(rows)] * 3)] == [set()] * 3
+        assert second._failed
+
+
+@pytest.mark.parametrize(
+    ("head", "places"),
+    [
+        ((b"another.", 3, 5, 1), [0]),
+        ((row_columns._WORD, 2, 5, 1), [0]),  # rows that were asked before
+        ((row_columns._WORD, 3, 6, 1), [0]),  # so many were not asked
+        ((row_columns._WORD, 3, 5, 1 << 62), [0]),
+        ((row_columns._WORD, 3, 5, 1), [5]),
+    ],
+)
+def test_an_answer_is_to_what_was_asked(head: tuple[Any, ...], places: list[int]) -> None:
+    def said(*head: Any) -> io.BytesIO:
+        return io.BytesIO(row_columns._ANSWER.pack(*head) + struct.pack(f"<{len(places)}I", *places))
+
+    with pytest.raises(ValueError, match="answer"):
+        row_columns._places(said(*head), 3, 5)
+    places = [0, 4]
+    assert row_columns._places(said(row_columns._WORD, 3, 5, 2), 3, 5) == {0, 4}

@@ -40,6 +40,10 @@ _ASKED_AT_ONCE = 2
 _HELD = 8
 _SECONDS_WITHOUT_AN_ANSWER = 60.0
 _SIZE = struct.Struct("<Q")
+# Before each answer: a word, which rows it is of (the first ones are 0), how many those are, and how many places
+# follow. Something else may have written into the pipe, such as a sitecustomize that prints when Python starts.
+_ANSWER = struct.Struct("<8sQQQ")
+_WORD = b"\xffplaces\n"
 
 
 class SuspectRows:
@@ -118,7 +122,7 @@ class _SecondProcess:
         # One writes while the other waits for an answer: the process always has its next rows.
         self._writer, self._reader = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self._asked: deque[Future[set[int]]] = deque()
-        self._has_schema = False
+        self._count = 0
 
     def ask(self, batch: pa.RecordBatch) -> Future[set[int]] | None:
         """Hand it some rows; None where it has enough to do."""
@@ -126,10 +130,10 @@ class _SecondProcess:
             self._asked.popleft()
         if len(self._asked) >= _ASKED_AT_ONCE:
             return None
-        parts = [] if self._has_schema else [batch.schema.serialize()]
-        self._has_schema = True
+        parts = [] if self._count else [batch.schema.serialize()]
         written = self._writer.submit(self._write, [*parts, batch.serialize()])
-        self._asked.append(self._reader.submit(self._read, written, batch.num_rows))
+        self._asked.append(self._reader.submit(self._read, written, self._count, batch.num_rows))
+        self._count += 1
         return self._asked[-1]
 
     def close(self) -> None:
@@ -151,13 +155,10 @@ class _SecondProcess:
             pipe.write(part)
         pipe.flush()
 
-    def _read(self, written: Future[None], rows: int) -> set[int]:
+    def _read(self, written: Future[None], number: int, rows: int) -> set[int]:
         assert self._process.stdout is not None
         written.result()
-        found = _places(self._process.stdout)
-        if max(found, default=0) >= rows:
-            raise ValueError("it answers for other rows")
-        return found
+        return _places(self._process.stdout, number, rows)
 
 
 def _is_known(found: set[int] | Future[set[int]]) -> bool:
@@ -227,15 +228,20 @@ def _message(pipe: IO[bytes]) -> bytes:
     return data if len(data) == size else b""
 
 
-def _places(pipe: IO[bytes]) -> set[int]:
-    head = pipe.read(_SIZE.size)
-    if len(head) < _SIZE.size:
+def _places(pipe: IO[bytes], number: int, rows: int) -> set[int]:
+    head = pipe.read(_ANSWER.size)
+    if len(head) < _ANSWER.size:
         raise OSError("the second process has gone")
-    (count,) = _SIZE.unpack(head)
+    *of, count = _ANSWER.unpack(head)
+    if of != [_WORD, number, rows] or count > rows:
+        raise ValueError("that is no answer for these rows")
     data = pipe.read(count * 4)
     if len(data) < count * 4:
         raise OSError("the second process has gone")
-    return set(struct.unpack(f"<{count}I", data))
+    found = set(struct.unpack(f"<{count}I", data))
+    if max(found, default=-1) >= rows:
+        raise ValueError("it answers for other rows")
+    return found
 
 
 def _answer(asked: IO[bytes], out: IO[bytes]) -> None:
@@ -244,9 +250,11 @@ def _answer(asked: IO[bytes], out: IO[bytes]) -> None:
 
     gc.disable()  # it lives for seconds, and nothing here refers to itself
     schema = pa.ipc.read_schema(pa.py_buffer(_message(asked)))
-    while data := _message(asked):
-        found = sorted(suspects(pa.ipc.read_record_batch(pa.py_buffer(data), schema)))
-        out.write(_SIZE.pack(len(found)) + struct.pack(f"<{len(found)}I", *found))
+    for number, data in enumerate(iter(lambda: _message(asked), b"")):
+        batch = pa.ipc.read_record_batch(pa.py_buffer(data), schema)
+        found = sorted(suspects(batch))
+        head = _ANSWER.pack(_WORD, number, batch.num_rows, len(found))
+        out.write(head + struct.pack(f"<{len(found)}I", *found))
         out.flush()
 
 
