@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 from hashlib import sha256
@@ -197,3 +198,31 @@ def test_no_module_beside_the_notebook_is_taken_for_one_of_ours(
     monkeypatch.chdir(tmp_path)
     _everything(*blocks)
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_another_program_says_are_no_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a sitecustomize that prints: it does so before the process can take its own way out."""
+    talker, path = tmp_path / "python", tmp_path / "x.jsonl"
+    talker.write_text("#!/bin/sh\necho hello from sitecustomize, which is longer than a head\n")
+    talker.chmod(0o755)
+    path.write_bytes(b"{}\n")
+    monkeypatch.setattr(line_hashes, "_WORTH_BYTES", 0)
+    monkeypatch.setattr(line_hashes.sys, "executable", str(talker))
+    hasher = LineHasher(path, 3)
+    hashed = hasher.hash([b"{}"])
+    assert (hasher._process, hashed.digests) == (None, hash_lines([b"{}"]).digests)
+
+
+@pytest.mark.parametrize(
+    "head", [(b"another.", 1, 1, 0), (line_hashes._WORD, 0, 1, 0), (line_hashes._WORD, 1, 1, 2)]
+)
+def test_hashes_are_of_the_next_block(head: tuple[Any, ...]) -> None:
+    first = (line_hashes._WORD, 0, 1, 1)
+    said = [line_hashes._HEAD.pack(*each) + b"h" * 96 + b"\0" * 4 * each[3] for each in (first, head)]
+    found = line_hashes._blocks_of(io.BytesIO(b"".join(said)), 9)
+    assert next(found) == (1, b"h" * 96 + b"\0" * 4)
+    with pytest.raises(ValueError, match="next block"):
+        next(found)
+    many = line_hashes._HEAD.pack(line_hashes._WORD, 0, 10, 0)
+    with pytest.raises(ValueError, match="next block"):
+        next(line_hashes._blocks_of(io.BytesIO(many), 9))

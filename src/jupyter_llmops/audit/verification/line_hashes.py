@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import struct
 import subprocess
 import sys
@@ -26,7 +27,10 @@ from jupyter_llmops.audit.verification.lines import Leaf, line_blocks, strict_le
 _WORTH_BYTES = 30 << 20
 _BLOCKS_AHEAD = 3
 _SECONDS_WITHOUT_A_BLOCK = 60.0
-_SIZES = struct.Struct("<II")
+# Before each block: a word, the block's number, its lines, and how many of them are odd. Something else may have
+# written into the pipe, such as a sitecustomize that prints when Python starts.
+_HEAD = struct.Struct("<8sQII")
+_WORD = b"\xffhashes\n"
 _HEX, _HASH = 64, 32
 
 
@@ -83,7 +87,7 @@ class LineHasher:
             )
         except OSError:
             return
-        threading.Thread(target=self._receive, args=(self._process,), daemon=True).start()
+        threading.Thread(target=self._receive, args=(self._process, size), daemon=True).start()
 
     def hash(self, lines: list[bytes]) -> HashedLines:
         """Return what is known of the next lines of the journal."""
@@ -115,13 +119,13 @@ class LineHasher:
         except Empty:
             return None
 
-    def _receive(self, process: subprocess.Popen[bytes]) -> None:
+    def _receive(self, process: subprocess.Popen[bytes], size: int) -> None:
         assert process.stdout is not None
         with process.stdout as pipe:
             try:
-                for block in _blocks_of(pipe):
+                for block in _blocks_of(pipe, size):
                     self._put(block, process)
-            except (OSError, ValueError):  # it was killed, or closed while it was read
+            except (OSError, ValueError):  # it was killed or closed meanwhile, or another wrote
                 pass
             self._put(None, process)
 
@@ -142,31 +146,39 @@ def _read(lines: list[bytes], odd: bytes) -> Iterator[Leaf | None]:
     return (None if number in strange else orjson.loads(line) for number, line in enumerate(lines))
 
 
-def _blocks_of(pipe: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    while len(head := pipe.read(_SIZES.size)) == _SIZES.size:
-        count, odd = _SIZES.unpack(head)
+def _blocks_of(pipe: IO[bytes], size: int) -> Iterator[tuple[int, bytes]]:
+    """Yield what `_write_blocks` wrote of a file of that many bytes; ValueError where it is something else."""
+    number = 0
+    while len(head := pipe.read(_HEAD.size)) == _HEAD.size:
+        word, of, count, odd = _HEAD.unpack(head)
+        if (word, of) != (_WORD, number) or not odd <= count <= size:
+            raise ValueError("these are no hashes of the next block")
         wanted = count * (_HEX + _HASH) + odd * 4
         data = pipe.read(wanted)
         if len(data) < wanted:
             return
         yield count, data
+        number += 1
 
 
 def _write_blocks(path: Path, size: int, out: Any) -> None:
     """Write what a `LineHasher` reads: by block its number of lines, the hashes, and which lines are odd."""
-    for lines, _ in line_blocks(path, size):
+    for number, (lines, _) in enumerate(line_blocks(path, size)):
         found = hash_lines(lines)
-        odd = [number for number, leaf in enumerate(found.leaves) if leaf is None]
+        odd = [place for place, leaf in enumerate(found.leaves) if leaf is None]
         parts = (
             "".join(found.digests).encode("ascii"),
             *found.leaf_hashes,
             struct.pack(f"<{len(odd)}I", *odd),
         )
-        out.write(_SIZES.pack(len(lines), len(odd)) + b"".join(parts))
+        out.write(_HEAD.pack(_WORD, number, len(lines), len(odd)) + b"".join(parts))
         out.flush()
 
 
 if __name__ == "__main__":
     gc.disable()  # it lives for seconds, and nothing here refers to itself
+    # Nothing that is imported may write where the answers go.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
     with contextlib.suppress(OSError):  # who asked has gone
-        _write_blocks(Path(sys.argv[1]), int(sys.argv[2]), sys.stdout.buffer)
+        _write_blocks(Path(sys.argv[1]), int(sys.argv[2]), answers)
