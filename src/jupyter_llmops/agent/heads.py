@@ -13,6 +13,8 @@ from jupyter_llmops.agent.flush import names_catalog, readable_runs, session_of
 from jupyter_llmops.agent.head_checks import encoded, name_signers, signed_by
 from jupyter_llmops.agent.pruned_heads import PrunedHeads
 from jupyter_llmops.agent.published_heads import PublishedHeads
+from jupyter_llmops.agent.true_rows import TrueRows
+from jupyter_llmops.audit.files import journal_path
 from jupyter_llmops.audit.reading import list_journals
 from jupyter_llmops.audit.sealing import SessionLog, origin_of, read_head
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint
@@ -105,8 +107,9 @@ class HeadKeeper:
         self._named = False
         self._next_search = float("-inf")
         self._memory = PublishedHeads(agent_file(self._folder, catalog.location, "heads"))
+        self._rows = TrueRows(catalog, self._own_keys)
         self._pruned = PrunedHeads(
-            self._folder, catalog, self._memory, keys=self._own_keys, tell=self._tell_once
+            self._folder, catalog, self._memory, self._rows, keys=self._own_keys, tell=self._tell_once
         )
 
     @property
@@ -157,7 +160,11 @@ class HeadKeeper:
             name_signers(self._catalog, self._own_keys())
             self._named = True
         added = self._catalog.heads.publish([*lost, *heads])
-        self._memory.add([*new, *heads])
+        joined: dict[str, list[int]] = {}
+        for head in new:
+            joined.setdefault(head.session, []).append(head.size)
+        self._memory.join(joined)
+        self._memory.add(heads)
         for head in heads:
             self._sessions[head.session].published = head.size
         return added
@@ -228,26 +235,17 @@ class HeadKeeper:
         """Find out what the catalog has of logs, and refuse those that do not continue it."""
         if not sessions:
             return
-        sizes = self._catalog.heads.sizes()
-        unsure = {name: session for name, session in sessions.items() if sizes.get(name)}
-        public = [self._own_keys().log_public]
-        largest: dict[str, Checkpoint] = {}
-        for head in self._catalog.heads.of(unsure):
-            found = signed_by(head, public)
-            if found is not None and found[0].size > (
-                largest[head.session].size if head.session in largest else 0
-            ):
-                largest[head.session] = found[0]
+        self._rows.look()
+        there = self._rows.of(sessions)
         for name, session in sessions.items():
             session.compared = True
             session.signed = self._signed(session)  # an agent of another host may have gone on
-            known = largest.get(name)
-            session.published = known.size if known else 0
-            if known is not None and not self._continues(session, known):
+            size = session.published = max(there[name], default=0)
+            if size and not self._continues(session, size, there[name][size]):
                 session.refused = True
                 self._tell_once(
                     f"The log of session {name} is not published any more: the catalog has a head of "
-                    f"{known.size:,} leaves that it does not continue. It was rewritten, or brought back from a backup."
+                    f"{size:,} leaves that it does not continue. It was rewritten, or brought back from a backup."
                 )
 
     def _lost(self) -> list[Head]:
@@ -260,10 +258,14 @@ class HeadKeeper:
             return []
         self._next_search = time.monotonic() + SECONDS_BETWEEN_SEARCHES
         memory, sizes = self._memory.read(), self._catalog.heads.sizes()
+        self._rows.look()
+        true = self._rows.of(compared)  # what is planted in the place of one is none
         heads: list[Head] = []
         for name, session in compared.items():
+            if not journal_path(self._folder, name).exists():
+                continue  # it was pruned meanwhile: `PrunedHeads` looks after it
             known = memory.get(name, set())
-            lost = sorted(known - sizes.get(name, set()))
+            lost = sorted(known - (true[name].keys() & sizes.get(name, set())))
             try:
                 again = [
                     self._again(session, size, max((one for one in known if one < size), default=0))
@@ -285,16 +287,17 @@ class HeadKeeper:
         """Return a head as it was published; Ed25519 signs the same in the same way."""
         log = session.log
         assert session.signed is not None
-        if size > session.signed.size or not self._continues(session, session.signed):
+        own = session.signed
+        if size > own.size or not self._continues(session, own.size, encoded(own.root)):
             raise AuditError("Its log does not continue them.", "Type: %audit verify")
         checkpoint = Checkpoint(origin_of(log.session), size, log.tiles.root(size))
         note = sign_note(checkpoint.text, checkpoint.origin, self._own_keys().log)
         return self._row(session, checkpoint, format_note(note).decode(), previous)
 
-    def _continues(self, session: _Session, known: Checkpoint) -> bool:
+    def _continues(self, session: _Session, size: int, root: str) -> bool:
         try:
-            enough = session.signed is not None and known.size <= session.signed.size
-            return enough and session.log.tiles.root(known.size) == known.root
+            enough = session.signed is not None and size <= session.signed.size
+            return enough and encoded(session.log.tiles.root(size)) == root
         except (AuditError, OSError):
             return False
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ from jupyter_llmops.records.trail import Head
 # A file of so many bytes is read in some milliseconds.
 _LARGE_BYTES: Final = 1 << 18
 _DUE: Final = "due"
+_LOCK_SECONDS: Final = 5.0
 
 
 class PublishedHeads:
@@ -45,14 +46,34 @@ class PublishedHeads:
         if size not in self.read().get(session, set()):
             self._append(f"{session} {size} {_DUE}\n")
 
+    def join(self, sizes: Mapping[str, Iterable[int]]) -> None:
+        """Note further heads of sessions beside those that are known, by session; as `add`."""
+        known = self.read()
+        self._append(
+            "".join(_line(session, {*known.get(session, ()), *more}) for session, more in sizes.items())
+        )
+
     def _append(self, lines: str) -> None:
-        with contextlib.suppress(OSError):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not lines:
+            return
+        with contextlib.suppress(OSError), self._alone():
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
                 os.write(descriptor, lines.encode())
             finally:
                 os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep others waiting, so that no line is added to a file that is being written anew, where that can be."""
+        from filelock import FileLock
+
+        lock = FileLock(self._path.with_name(f".{self._path.name}.lock"), timeout=_LOCK_SECONDS, mode=0o600)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError, NotImplementedError):  # its Timeout is an OSError, too
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                stack.enter_context(lock)
+            yield
 
     def due(self) -> dict[str, set[int]]:
         """Return the sizes of heads that the catalog shall have and never acknowledged, by session."""
@@ -86,17 +107,18 @@ class PublishedHeads:
             return []
 
     def _shorten(self) -> None:
-        """Write it anew with a line a session, where it is large; only the elected agent adds to it."""
+        """Write it anew with a line a session, where it is large; kernels that prune add to it, too."""
         if self._looked:
             return
         self._looked = True
         unfinished = self._path.with_name(f".{self._path.name}.{os.urandom(4).hex()}")
         with contextlib.suppress(OSError):
-            if self._path.stat().st_size < _LARGE_BYTES or not (known := self.read()):
+            if self._path.stat().st_size < _LARGE_BYTES:
                 return
-            lines = "".join(
-                f"{session} {','.join(map(str, sorted(sizes)))} 0\n" for session, sizes in known.items()
-            )
+        with contextlib.suppress(OSError), self._alone():
+            if not (known := self.read()):
+                return
+            lines = "".join(_line(session, sizes) for session, sizes in known.items())
             lines += "".join(
                 f"{session} {size} {_DUE}\n" for session, sizes in self.due().items() for size in sizes
             )
@@ -109,3 +131,7 @@ class PublishedHeads:
                 unfinished.replace(self._path)
             finally:
                 unfinished.unlink(missing_ok=True)
+
+
+def _line(session: str, sizes: Iterable[int]) -> str:
+    return f"{session} {','.join(map(str, sorted(sizes)))} 0\n"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_llmops.agent.election import agent_file
+from jupyter_llmops.agent.head_checks import signed_by
 from jupyter_llmops.agent.own_journal import AgentJournal
 from jupyter_llmops.agent.pruned_heads import expect_heads
 from jupyter_llmops.agent.published_heads import PublishedHeads
 from jupyter_llmops.catalog import Catalog
 from jupyter_llmops.errors import AuditError, CatalogError
-from jupyter_llmops.records.deletion import Retained
+from jupyter_llmops.records.deletion import PrunedSession, Retained
 
 if TYPE_CHECKING:
     from jupyter_llmops.keys.signing import LogKeys
@@ -74,7 +75,7 @@ def retain(
         return result
     said = said_deletions(folder)
     try:
-        sessions, more = with_links(folder, sessions, _published(folder, catalog))
+        sessions, more = with_links(folder, sessions, _published(folder, catalog, sessions, keys))
     except OSError as error:
         raise AuditError(
             f"Nothing was pruned, as {error.filename} can't be written: {error.strerror}.",
@@ -82,6 +83,8 @@ def retain(
         ) from error
     result = replace(result, sessions=tuple(sessions), notes=(*result.notes, *more))
     words = [("retention", fields) for fields in retention_fields(age, sessions)]
+    # First: what was said is pruned by the next call, too, and a head that nobody expects would never be published.
+    expect_heads(folder, sessions)
     agent = AgentJournal(folder, catalog)
     try:
         for kind, fields in [*words_to_carry(folder, sessions), *words]:
@@ -93,7 +96,6 @@ def retain(
                 )
     finally:
         agent.close()
-    expect_heads(folder, sessions)
     prune(folder, [*unfinished(folder, said), *(session.session for session in sessions)])
     pruned = [*said.pruned, *(session.session for session in sessions)]
     rows = 0
@@ -108,12 +110,18 @@ def retain(
     return replace(result, done=True, rows=rows)
 
 
-def _published(folder: Path, catalog: Catalog) -> dict[str, set[int]]:
-    """Return the sizes of published heads by session, as this home remembers them and the catalog has them."""
+def _published(
+    folder: Path, catalog: Catalog, sessions: Iterable[PrunedSession], keys: LogKeys
+) -> dict[str, set[int]]:
+    """Return the sizes of published heads by session, as this home remembers them and the catalog has them.
+
+    Only signed rows count: whoever plants others would choose what is linked, and signed again when it is lost.
+    """
     sizes = PublishedHeads(agent_file(folder, catalog.location, "heads")).read()
     with contextlib.suppress(CatalogError):
-        for session, found in catalog.heads.sizes().items():
-            sizes.setdefault(session, set()).update(found)
+        for head in catalog.heads.of(one.session for one in sessions):
+            if signed_by(head, [keys.log_public]) is not None:
+                sizes.setdefault(head.session, set()).add(head.size)
     return sizes
 
 
