@@ -352,6 +352,38 @@ def test_a_cosignature_that_one_catalog_refused_does_not_go_to_another(
     assert refusals(bob.audit) == ()
 
 
+@pytest.mark.parametrize("true", [False, True])
+@pytest.mark.parametrize("older", [False, True])
+def test_what_waits_for_one_catalog_is_not_drawn_into_another_by_a_row(
+    pair: tuple[TrailHome, TrailHome], tmp_path: Path, *, older: bool, true: bool
+) -> None:
+    """An older version has not written down which catalog it waits for: there a true head says it."""
+    ada, bob = pair
+    journal = ada.journal()
+    stamp(journal)
+    ada.publish()
+    bob.look()
+    bob.catalog._connection.writing("cosignatures", lambda handle: handle.delete("true"))
+    (log,) = read_witnessed(bob.audit).values()
+    waiting = replace(log, line="a cosignature", catalog="" if older else log.catalog)
+    remember(bob.audit, {journal.session: waiting})
+    eve = TrailHome(tmp_path / "eve", tmp_path / "other", "eve")
+    (head,) = ada.catalog.heads.list()
+    planted = Head(journal.session, log.size, log.root, "", "eve", "x", datetime.now(UTC))
+    eve.catalog.heads.publish([planted, head] if true else [planted])
+    there = TrailHome(bob.folder, tmp_path / "other", "bob", "desk")
+    for _ in range(2):
+        there.look()
+        there.start()
+    assert len(there.catalog.cosignatures.list()) == (older and true)
+    assert refusals(bob.audit) == ()
+    if older and true:
+        return
+    bob.start()
+    bob.look()
+    assert [one.session for one in bob.catalog.cosignatures.list()] == [journal.session]
+
+
 @pytest.mark.parametrize("file", [FILE, ADDED])
 def test_who_can_t_remember_signs_nothing(pair: tuple[TrailHome, TrailHome], file: str) -> None:
     ada, bob = pair

@@ -134,10 +134,11 @@ class Witness:
             if session not in prints and log.size and log.catalog == place and not log.problem
         }  # fmt: skip
         added = self._look_at(changed, prints, known) if changed else 0
-        # What another catalog refused waits for that one: its sessions are none of this one's team's business.
+        # What another catalog refused waits for that one: its sessions are none of this one's team's
+        # business, and rows that name them here may be planted.
         self._publish({
             session: log for session, log in known.items()
-            if log.line and (session in prints or log.catalog == place)
+            if log.line and (log.catalog == place or (not log.catalog and self._has_head(session, log)))
         })  # fmt: skip
         self._marks = marks
         return added
@@ -160,7 +161,7 @@ class Witness:
         return log is None or log.heads != fingerprint
 
     def _look_at(self, sessions: set[str], prints: dict[str, str], known: dict[str, WitnessedLog]) -> int:
-        keys = self._open_keys()
+        keys, place = self._open_keys(), str(self._catalog.location)
         signers = {
             public_half(one.vkey): one for one in reversed(self._catalog.signers.list()) if one.kind == "log"
         }
@@ -178,12 +179,14 @@ class Witness:
             self._fingerprints[session] = prints.get(session, "")
             if any(public == keys.log_public for _, _, public in found):
                 self._own.add(session)
-            elif found or before.size or session in self._doubts:
+            elif found or session in self._doubts or (before.size and before.catalog == place):
                 log = self._judge(session, before, found, signers, keys)
                 log = self._held_to_seen(session, log)
                 unsure = session in self._doubts or log.doubt
+                # What another catalog refused waits for that one, and not for this one.
+                waits = bool(before.line and before.catalog) and log.line == before.line
                 log = replace(
-                    log, heads="" if unsure else prints[session], catalog=str(self._catalog.location)
+                    log, heads="" if unsure else prints[session], catalog=before.catalog if waits else place
                 )
                 if log != before:
                     signed[session] = log
@@ -193,7 +196,17 @@ class Witness:
             # Before anybody can see it: what is signed and forgotten could be contradicted.
             remember(self._folder, signed)
             known |= signed
-        return self._publish({session: log for session, log in signed.items() if log.line})
+        return self._publish(
+            {session: log for session, log in signed.items() if log.line and log.catalog == place}
+        )
+
+    def _has_head(self, session: str, log: WitnessedLog) -> bool:
+        """Return whether the catalog has the head that was countersigned: of older files that names none."""
+        keys = [bytes.fromhex(log.key)]
+        return any(
+            head.size == log.size and head.root == log.root and signed_by(head, keys) is not None
+            for head in self._catalog.heads.of([session])
+        )
 
     def _recall(self, sessions: set[str], keys: LogKeys) -> None:
         """Take what this key has signed from the catalog, once: the memory here may be lost, or from a backup."""
