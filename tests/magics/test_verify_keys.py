@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -15,9 +16,10 @@ from jupyter_llmops.agent.heads import HeadKeeper
 from jupyter_llmops.audit.sealing import log_folder, origin_of
 from jupyter_llmops.audit.tlog.checkpoint import Checkpoint, parse_checkpoint
 from jupyter_llmops.audit.tlog.note import format_note, parse_note, sign_note
-from jupyter_llmops.audit.verification import TrustedKeys
+from jupyter_llmops.audit.verification import TrustedKeys, verify
 from jupyter_llmops.display.verification import verification_text
-from jupyter_llmops.keys.signing import LogKeys, key_mark, keys_folder
+from jupyter_llmops.keys import signing
+from jupyter_llmops.keys.signing import LogKeys, key_mark, keys_folder, said_keys
 from jupyter_llmops.records.trail import Signer
 
 if TYPE_CHECKING:
@@ -29,9 +31,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def workspace(notebook: Notebook) -> Workspace:
-    """A home with a sealed session of three records."""
+    """A home with a sealed session, to which only cells add records."""
     notebook.run("x = 1")
     notebook.run("y = 2")
+    stamper = notebook.workspace.stamper
+    assert stamper is not None
+    assert stamper.environment is not None
+    stamper.environment.stop()  # whose thread would add a record at a moment of its own
     found = notebook.workspace.verify()
     assert found.ok, found.problems
     assert notebook.workspace.journal.session.endswith(key_mark(LogKeys.load(keys_folder()).log_public))
@@ -109,6 +115,70 @@ def test_logs_of_a_key_that_was_moved_away_verify(workspace: Workspace) -> None:
     found = workspace.verify()
     assert found.ok, found.problems
     assert not workspace.journal.session.endswith(key_mark(LogKeys.load(keys_folder()).log_public))
+
+
+def test_a_session_that_is_gone_is_missed_although_its_key_was_moved_away(workspace: Workspace) -> None:
+    keeper = HeadKeeper(workspace.audit_folder, workspace.catalog)
+    keeper.seal(closing=True)
+    keeper.publish()
+    session, path = workspace.journal.session, workspace.journal.path
+    heads = workspace.catalog.heads.list()
+    before = LogKeys.load(keys_folder())
+    workspace.journal.close()
+    for place in (path, path.with_suffix(".head")):
+        place.unlink()
+    shutil.rmtree(log_folder(workspace.audit_folder, session))
+    shutil.rmtree(workspace.audit_folder / "content" / session, ignore_errors=True)
+    (keys_folder() / "log.key").rename(keys_folder() / "log.key.away")
+    keys = LogKeys.load(keys_folder())
+    assert keys.log_public != before.log_public
+    own = (keys.log_public, keys.witness_public)
+    user, site = workspace.user, workspace.settings.site
+    trusted = TrustedKeys(user, site, own=own, former=said_keys(keys_folder()))
+    found = verify(workspace.audit_folder, trusted=trusted, heads=heads)
+    assert session in [problem.session for problem in found.problems]
+    # Of a key that this home never had nobody can say here what became of its logs.
+    found = verify(workspace.audit_folder, trusted=replace(trusted, former=()), heads=heads)
+    assert found.ok
+
+
+@pytest.mark.parametrize("name", ["log.key", "witness.key"])
+def test_records_that_no_key_signs_any_more_are_a_problem(
+    notebook: Notebook, workspace: Workspace, name: str
+) -> None:
+    (keys_folder() / name).chmod(0o644)
+    assert workspace.verify().ok, "all is signed"
+    notebook.run("z = 3")
+    found = workspace.verify()
+    (problem,) = found.problems
+    assert (problem.session, problem.seq) == ("", None)
+    assert problem.message.startswith("1 record is under no signed head")
+    assert f"Type !chmod 600 {keys_folder() / name}" in problem.message
+    assert "verified" not in verification_text(found)
+    (keys_folder() / name).chmod(0o600)
+    assert workspace.verify().ok
+
+
+def test_a_home_that_can_t_be_written_and_has_no_key_is_told_so_in_a_note(
+    notebook: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    notebook.run("x = 1")
+    shutil.rmtree(keys_folder())
+    monkeypatch.setattr(signing, "put_key", refuse)
+    found = notebook.workspace.verify()
+    assert found.ok, found.problems
+    assert any("can't be kept" in note for note in found.notes)
+
+
+def test_a_list_of_keys_that_others_may_write_is_said(workspace: Workspace) -> None:
+    (keys_folder() / "log.id").chmod(0o666)
+    found = workspace.verify()
+    assert found.ok, found.problems
+    (note,) = [note for note in found.notes if "log.id" in note]
+    assert "Type !chmod 600" in note
 
 
 def test_a_log_that_was_signed_while_the_clock_was_ahead_is_signed_further(

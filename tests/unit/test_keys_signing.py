@@ -171,6 +171,41 @@ def test_the_former_keys_are_written_down(tmp_path: Path) -> None:
     assert said_keys(keys) == ()
 
 
+@pytest.mark.parametrize("fault", ["others may write it", "a link", "a folder"])
+def test_a_list_of_keys_that_somebody_else_may_have_written_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setenv("LLMOPS_HOME", str(tmp_path))
+    keys, eve = LogKeys.load(tmp_path / "keys"), LogKeys.load(tmp_path / "eve")
+    path, mark = tmp_path / "keys" / "log.id", key_mark(keys.log_public)
+    path.chmod(0o644)  # what it says is public
+    assert said_keys(tmp_path / "keys") == (keys.log_public,)
+    # A line of Eve's, with the time of this home's key: kernels would name their sessions by her key.
+    moment = (tmp_path / "keys" / "log.key").stat().st_mtime_ns
+    hers = f"{key_mark(eve.log_public)} {moment} {eve.log_public.hex()}\n".encode()
+    match fault:
+        case "others may write it":
+            path.write_bytes(hers + path.read_bytes())
+            path.chmod(0o620)
+        case "a link":
+            (tmp_path / "hers").write_bytes(hers + path.read_bytes())
+            path.unlink()
+            path.symlink_to(tmp_path / "hers")
+        case "a folder":
+            path.unlink()
+            path.mkdir()
+    for _ in range(2):  # the first load keeps nothing of it
+        with pytest.raises(AuditError, match=r"log\.id") as refused:
+            said_keys(tmp_path / "keys")
+        assert refused.value.hint
+        assert new_session_name(tmp_path / "audit").endswith(mark)
+        assert LogKeys.load(tmp_path / "keys").log_public == keys.log_public
+        assert public_keys(tmp_path / "keys")[0] == keys.log_public
+    (tmp_path / "keys" / "log.key").write_text("nonsense")
+    assert public_keys(tmp_path / "keys")[0] == b""
+    assert path.is_dir() == (fault == "a folder")
+
+
 def test_what_others_may_read_or_is_no_key_is_refused(tmp_path: Path) -> None:
     LogKeys.load(tmp_path)
     (tmp_path / "log.key").chmod(0o640)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import stat
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,12 +41,23 @@ def _key_mark(folder: Path) -> str:
     # Read without keys.signing, which would cost each kernel's start tens of milliseconds.
     keys = folder.parent / "keys"
     try:
-        mark, moment, *_ = (keys / "log.id").read_text("ascii").split()
+        mark, moment, *_ = _read_id(keys / "log.id").split()
         if int(moment) == (keys / "log.key").stat().st_mtime_ns and _MARK.fullmatch(mark):
             return mark
     except (OSError, ValueError):
         pass
     return _first_mark(keys)
+
+
+def _read_id(path: Path) -> str:
+    """Return what is written down of a key, with the care of `keys.signing`: nothing of a link or others' file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        trusted = stat.S_ISREG(mode) and not mode & 0o022
+        return os.read(descriptor, 4096).decode("ascii") if trusted else ""
+    finally:
+        os.close(descriptor)
 
 
 def _first_mark(keys: Path) -> str:

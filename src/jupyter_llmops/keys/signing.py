@@ -9,7 +9,9 @@ with its mark, as do the origins of their logs. So nobody else's key can pass fo
     k<16 hex> <time of log.key, ns> <public key, hex>   the key that signs
     k<16 hex> <…> <…>                                   one that signed before, the latest first
 
-So logs can be checked although the key can't be read, or was replaced. Older versions wrote two words.
+So logs can be checked although the key can't be read, or was replaced. Older versions wrote two words. As whose
+key it names is trusted, it is read with the care of the keys: a link, or a file that others may write, counts for
+nothing and stays as it is until its user has looked at it. Others may read it, as all in it is public.
 """
 
 from __future__ import annotations
@@ -130,12 +132,31 @@ def said_keys(folder: Path) -> tuple[bytes, ...]:
     ----------
     folder : Path
         As for `LogKeys.load`.
+
+    Raises
+    ------
+    AuditError
+        The file is there and can't be read, or others may write it: then nobody knows who named those keys.
     """
-    try:
-        lines = (Path(folder) / LOG_ID).read_bytes().splitlines()
-    except OSError:
-        return ()
-    return tuple(public for line in lines if (public := _public_in(line)))
+    return tuple(public for line in _said(Path(folder)).splitlines() if (public := _public_in(line)))
+
+
+def refused_key(folder: Path) -> AuditError | None:
+    """Return why nothing is signed although a folder has keys: one of them can't be read; None where none is refused.
+
+    Parameters
+    ----------
+    folder : Path
+        As for `LogKeys.load`.
+    """
+    for name in (LOG_KEY, WITNESS_KEY):
+        try:
+            _open(Path(folder) / name)
+        except FileNotFoundError:
+            continue
+        except AuditError as error:
+            return error
+    return None
 
 
 def public_keys(folder: Path) -> tuple[bytes, bytes]:
@@ -154,7 +175,10 @@ def public_keys(folder: Path) -> tuple[bytes, bytes]:
         32 bytes each; empty where it is not known.
     """
     found: list[bytes] = []
-    for name, otherwise in ((LOG_KEY, b"".join(said_keys(folder)[:1])), (WITNESS_KEY, b"")):
+    said: tuple[bytes, ...] = ()
+    with contextlib.suppress(AuditError):
+        said = said_keys(folder)
+    for name, otherwise in ((LOG_KEY, b"".join(said[:1])), (WITNESS_KEY, b"")):
         try:
             key, _ = _open(Path(folder) / name)
             found.append(key.public_key().public_bytes_raw())
@@ -271,13 +295,22 @@ def _make(path: Path) -> None:
 
 def _say_id(folder: Path, public: bytes, moment: int) -> None:
     """Write down a folder's key, and its file's time, by which one that was replaced is known."""
-    path = folder / LOG_ID
-    with contextlib.suppress(OSError):  # each kernel that starts loads the key
-        before = path.read_bytes() if path.exists() else b""
+    # Each kernel that starts loads the key. One whose former keys somebody else may have named is not overwritten,
+    # as the true ones among them would be lost.
+    with contextlib.suppress(OSError, AuditError):
+        before = _said(folder)
         former = [line for line in before.splitlines() if _public_in(line) not in (b"", public)]
         lines = [f"{key_mark(public)} {moment} {public.hex()}".encode(), *former[:_MOST_FORMER]]
         if (said := b"".join(line + b"\n" for line in lines)) != before:
-            put_key(path, said, replace=True)
+            put_key(folder / LOG_ID, said, replace=True)
+
+
+def _said(folder: Path) -> bytes:
+    try:
+        data, _ = _read(folder / LOG_ID)
+    except FileNotFoundError:
+        return b""
+    return data
 
 
 def _public_in(line: bytes) -> bytes:
@@ -304,7 +337,12 @@ def _read(path: Path) -> tuple[bytes, int]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise AuditError(f"{path} is no file that holds a key.", _mend(path))
-        if status.st_mode & 0o077:
+        if path.name == LOG_ID and status.st_mode & 0o022:
+            raise AuditError(
+                f"Others may write {path}, which names the keys that sign the trail.",
+                f"Type !chmod 600 {path} if nobody did, or move it away.",
+            )
+        if path.name != LOG_ID and status.st_mode & 0o077:
             raise AuditError(
                 f"Others may read or write the key {path}.", f"Type !chmod 600 {path} if nobody did."
             )
@@ -314,4 +352,6 @@ def _read(path: Path) -> tuple[bytes, int]:
 
 
 def _mend(path: Path) -> str:
+    if path.name == LOG_ID:
+        return f"Move {path} away: it is made anew then, without the keys that were replaced."
     return f"Move {path} away: a new key is made then, which signs new sessions only."

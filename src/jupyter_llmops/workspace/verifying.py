@@ -34,11 +34,12 @@ class Verifying(Trail):
         UsageError
             `against` is no path.
         """
-        from jupyter_llmops.audit.verification import TrustedKeys, read_kept, verify
+        from jupyter_llmops.audit.verification import UNWITNESSED, TrustedKeys, read_kept, verify
         from jupyter_llmops.audit.witnessed import refusals
-        from jupyter_llmops.keys.signing import LogKeys, keys_folder, public_keys, said_keys
+        from jupyter_llmops.keys.signing import LogKeys, keys_folder, public_keys
         from jupyter_llmops.records.run import Problem
 
+        wrong: list[Problem] = []
         found: dict[str, Any] = {"against": (read_kept(_path_of(against)),) if against else ()}
         notes: list[str] = []
         mended = self._compare_rows(found, notes)
@@ -48,10 +49,13 @@ class Verifying(Trail):
             trusted = replace(trusted, own=(keys.log_public, keys.witness_public))
             notes += self._seal(keys)
         except AuditError as error:
-            notes.append(f"the logs could not be sealed: {error}")
+            if (problem := self._unsigned()) is not None:
+                wrong.append(problem)
+            else:
+                notes.append(f"the logs could not be sealed: {error}")
             known = public_keys(keys_folder())
             trusted = replace(trusted, own=tuple(filter(None, known)), unreadable=not known[0])
-        trusted = replace(trusted, former=said_keys(keys_folder()))
+        trusted = replace(trusted, former=_former_keys(notes))
         if "published" in found:
             trusted = self._read_signed(found, trusted, notes)
         result = verify(self.audit_folder, trusted=trusted, **found)
@@ -65,8 +69,10 @@ class Verifying(Trail):
                 f"session {self.journal.session}: {waiting:,} {'record waits' if waiting == 1 else 'records wait'} "
                 "in memory for the disk, and not checked"
             )
-        problems = (*found_wrong, *mended, *refused)
-        return replace(result, problems=problems, notes=(*result.notes, *notes))
+        problems = (*wrong, *found_wrong, *mended, *refused)
+        # What is a problem here only is not known where that is said.
+        said = [note for note in result.notes if not (problems and note == UNWITNESSED)]
+        return replace(result, problems=problems, notes=(*said, *notes))
 
     def _waits(self, problem: Problem) -> bool:
         """Return whether a problem is of a record of this session whose line waits, while its content is there."""
@@ -116,6 +122,31 @@ class Verifying(Trail):
         found["published_heads"] = remembered
         return trusted
 
+    def _unsigned(self) -> Problem | None:
+        """Return that records are under no signed head as a key can't be read; None where none are, or there is none.
+
+        A home that can't be written may have no key; that is a note only, as there is nothing to put right.
+        """
+        from jupyter_llmops.audit.files import JOURNAL_SUFFIX
+        from jupyter_llmops.audit.reading import list_journals
+        from jupyter_llmops.keys.signing import keys_folder, refused_key
+        from jupyter_llmops.records.run import Problem
+
+        if (error := refused_key(keys_folder())) is None:
+            return None
+        if self.settings.audit:
+            self.journal.flush()
+        count = sum(
+            _beyond_checkpoint(self.audit_folder, path.name.removesuffix(JOURNAL_SUFFIX), path)
+            for path in list_journals(self.audit_folder)
+        )
+        if not count:
+            return None
+        are = "record is" if count == 1 else "records are"
+        return Problem(
+            "", None, "", f"{count:,} {are} under no signed head, as a key that signs can't be used: {error}"
+        )
+
     def _seal(self, keys: LogKeys) -> list[str]:
         """Sign what is not signed yet, and return why that could not be done; what is wrong is found later."""
         from jupyter_llmops.audit.files import JOURNAL_SUFFIX
@@ -140,6 +171,34 @@ class Verifying(Trail):
             except OSError as error:
                 return [f"the logs could not be sealed: {error.strerror}"]
         return refused
+
+
+def _former_keys(notes: list[str]) -> tuple[bytes, ...]:
+    from jupyter_llmops.keys.signing import keys_folder, said_keys
+
+    try:
+        return said_keys(keys_folder())
+    except AuditError as error:
+        notes.append(f"it is not known which keys signed before: {error}")
+        return ()
+
+
+def _beyond_checkpoint(folder: Path, session: str, journal: Path) -> int:
+    """Return how many records a journal has that its log's checkpoint does not cover, whoever signed that."""
+    from jupyter_llmops.audit.sealing import log_folder
+    from jupyter_llmops.audit.tlog.checkpoint import parse_checkpoint
+    from jupyter_llmops.audit.tlog.note import parse_note
+    from jupyter_llmops.audit.verification.lines import line_blocks
+
+    try:
+        count = sum(len(lines) for lines, _ in line_blocks(journal, journal.stat().st_size))
+    except OSError:
+        return 0  # found, and said, where it is checked
+    try:
+        signed = parse_checkpoint(parse_note((log_folder(folder, session) / "checkpoint").read_bytes()).text)
+    except (OSError, ValueError):
+        return count
+    return max(count - signed.size, 0)
 
 
 def _path_of(against: object) -> Path:

@@ -134,8 +134,10 @@ def whose(
     """
     if trusted is None:
         return "own"  # then only what must be here was asked for
-    own = [key for key in trusted.of(session) if key.public in trusted.own]
-    others = [key for key in trusted.of(session) if key.public not in trusted.own]
+    # A key that was replaced was this home's all the same: else moving it away would hide a loss.
+    mine = {*trusted.own, *trusted.former}
+    own = [key for key in trusted.of(session) if key.public in mine]
+    others = [key for key in trusted.of(session) if key.public not in mine]
     signed = [*(head.checkpoint for head in heads), *notes]
     if any(is_signed(note, own) for note in signed):
         return "own"
