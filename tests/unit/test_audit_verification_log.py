@@ -341,6 +341,17 @@ def test_the_rows_of_a_home_with_another_team_key_are_noted_and_those_of_this_on
     )
 
 
+def test_a_head_whose_owner_was_altered_is_known_by_the_key_also_after_that_was_replaced(
+    folder: Path, keys: LogKeys, trusted: TrustedKeys
+) -> None:
+    altered = replace(head_of(folder, keys, "old"), user="eve", host="there")
+    shutil.rmtree(folder)
+    stamp(folder, LogKeys(Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()), "new", 1)
+    for known in (trusted, replace(trusted, own=(), former=trusted.own[:1])):
+        found = verify(folder, trusted=known, heads=[altered])
+        assert "the journal of session old is missing" in said(found)
+
+
 def test_a_session_that_has_begun_is_no_missing_one(
     folder: Path, trusted: TrustedKeys, monkeypatch: pytest.MonkeyPatch
 ) -> None:

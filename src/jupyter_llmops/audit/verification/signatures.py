@@ -105,7 +105,7 @@ class TrustedKeys:
         return sorted({who for key, who in self._others if key.public == public})
 
     def says_own(self, session: str, signed: str) -> bool:
-        """Return whether a note or its lines say to be signed by this home's own key; it is not verified.
+        """Return whether a note or its lines say to be signed by a key that is this home's, or was; it is not verified.
 
         Parameters
         ----------
@@ -114,9 +114,10 @@ class TrustedKeys:
         signed : str
             The note, or its signature lines.
         """
-        if not self.own:
+        mine = {*self.own, *self.former}
+        if not mine:
             return False
-        own = [key for key in self.of(session) if key.public in self.own]
+        own = [key for key in self.of(session) if key.public in mine]
         for line in signed.split("\n"):
             try:
                 signature = parse_signature(line)
