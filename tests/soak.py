@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ class SoakRecord:
 
     def _write(self, name: str, text: str) -> None:
         # A soak can be interrupted at any moment, also here.
-        unfinished = self.folder / f".{name}.new"
+        unfinished = self.folder / f".{name}.{os.getpid()}.new"  # the workers of a run write, too
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(self.folder / name)
 
