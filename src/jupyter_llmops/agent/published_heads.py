@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from jupyter_llmops.keys.key_files import alone_with
 from jupyter_llmops.records.trail import Head
 
 # A file of so many bytes is read in some milliseconds.
 _LARGE_BYTES: Final = 1 << 18
 _DUE: Final = "due"
-_LOCK_SECONDS: Final = 5.0
 
 
 class PublishedHeads:
@@ -56,24 +56,12 @@ class PublishedHeads:
     def _append(self, lines: str) -> None:
         if not lines:
             return
-        with contextlib.suppress(OSError), self._alone():
+        with contextlib.suppress(OSError), alone_with(self._path):
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
                 os.write(descriptor, lines.encode())
             finally:
                 os.close(descriptor)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep others waiting, so that no line is added to a file that is being written anew, where that can be."""
-        from filelock import FileLock
-
-        lock = FileLock(self._path.with_name(f".{self._path.name}.lock"), timeout=_LOCK_SECONDS, mode=0o600)
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError, NotImplementedError):  # its Timeout is an OSError, too
-                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                stack.enter_context(lock)
-            yield
 
     def due(self) -> dict[str, set[int]]:
         """Return the sizes of heads that the catalog shall have and never acknowledged, by session."""
@@ -115,7 +103,7 @@ class PublishedHeads:
         with contextlib.suppress(OSError):
             if self._path.stat().st_size < _LARGE_BYTES:
                 return
-        with contextlib.suppress(OSError), self._alone():
+        with contextlib.suppress(OSError), alone_with(self._path):
             if not (known := self.read()):
                 return
             lines = "".join(_line(session, sizes) for session, sizes in known.items())

@@ -65,18 +65,28 @@ def _link(source: Path, target: Path) -> None:
     except FileExistsError:
         return  # another process of this user was first
     except OSError:  # a file system without links
-        with _alone(target):
+        with alone_with(target):
             if not target.exists():
                 source.replace(target)
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep all others waiting that put the same file in place, where the file system can; it takes no moment."""
+def alone_with(path: Path) -> Iterator[None]:
+    """Keep other processes waiting that do the same to a small file of the home, where the file system can lock.
+
+    Where it can't, or the other one hangs, the work is done after 5 seconds all the same: what it guards against
+    is rare, and a home that can't be locked is worse without its keys and notes.
+
+    Parameters
+    ----------
+    path : Path
+        The file; the lock lies beside it, in a folder that is made where it is missing.
+    """
     from filelock import FileLock
 
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_SECONDS, mode=0o600)
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError, NotImplementedError):  # its Timeout is an OSError, too
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             stack.enter_context(lock)
         yield
